@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * All that differs between processors. To port stasis, fill a folder beside x86_64 with these functions and a stub.S.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+struct arena;
+struct span;
+struct stub_context;
+
+/** struct arch_regs - the general registers of a thread, as NT_PRSTATUS gives them */
+struct arch_regs {
+	struct user_regs_struct u;
+};
+
+/* of a stopped tracee; 0 or -errno */
+int arch_get_regs(pid_t tid, struct arch_regs *ret);
+int arch_set_regs(pid_t tid, const struct arch_regs *regs);
+
+/** arch_get_xstate() - floating point, vector and all other extended state, as NT_X86_XSTATE; bytes in the arena */
+int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret);
+int arch_set_xstate(pid_t tid, const struct span *xstate);
+
+/** arch_check_xstate() - could these bytes be loaded on this processor? 0, -EBADMSG, -EOPNOTSUPP with the missing feature bits */
+int arch_check_xstate(const struct span *xstate, uint64_t *ret_missing);
+
+/** arch_is_native() - not a 32-bit task */
+bool arch_is_native(const struct arch_regs *regs);
+
+uint64_t arch_ip(const struct arch_regs *regs);
+void arch_set_ip(struct arch_regs *regs, uint64_t ip);
+uint64_t arch_sp(const struct arch_regs *regs);
+
+/** enum interrupted - what the stop did to a system call that was under way */
+enum interrupted {
+	NOT_INTERRUPTED,
+	RESTARTS, /* -ERESTARTSYS, -ERESTARTNOINTR, -ERESTARTNOHAND: the kernel makes the same call again */
+	RESTARTS_BY_BLOCK, /* -ERESTART_RESTARTBLOCK: the kernel goes on with what it remembered */
+	GAVE_EINTR, /* the call was one that the stop ends with EINTR */
+};
+
+enum interrupted arch_interrupted(const struct arch_regs *regs);
+
+/** arch_syscall_nr() - of an interrupted call */
+long arch_syscall_nr(const struct arch_regs *regs);
+uint64_t arch_syscall_arg(const struct arch_regs *regs, unsigned int n);
+
+/** arch_restart_call() - make the task issue its interrupted call once more from the start */
+void arch_restart_call(struct arch_regs *regs);
+
+/** arch_call_home() - fill the stub's way home from the registers of an interrupted thread */
+void arch_call_home(struct stub_context *ctx, const struct arch_regs *regs);
+
+/**
+ * arch_enter_stub() - registers with which the stub begins, from those of the thread that is to run it
+ * @code: where the stub lies; @calls, @n: the batch; @store: write results into the calls; @signo: 0 to stop by a trap
+ */
+void arch_enter_stub(struct arch_regs *regs, uint64_t code, uint64_t calls, uint64_t n, bool store, int signo);
+
+/** arch_stub_result() - what the last call of the batch gave */
+int64_t arch_stub_result(const struct arch_regs *regs);
+
+/** arch_find_syscall() - the offset of a system call instruction in @code, or -ENOENT */
+ssize_t arch_find_syscall(const unsigned char *code, size_t len);
+
+/** arch_set_syscall() - registers that make one system call with the instruction at @ip */
+void arch_set_syscall(struct arch_regs *regs, uint64_t ip, long nr, const uint64_t arg[6]);
+int64_t arch_result(const struct arch_regs *regs);
+
+/** arch_set_result() - make an interrupted call return @value */
+void arch_set_result(struct arch_regs *regs, int64_t value);

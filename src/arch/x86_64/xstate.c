@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The extended state: the XSAVE area in the standard (not compacted) format that NT_X86_XSTATE uses. Bytes 464-471 hold
+ * the features the kernel has enabled (XCR0), the header at 512 the features in use (Intel SDM vol. 1, 13.4).
+ */
+#include "arch/arch.h"
+
+#include <cpuid.h>
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include "base/arena.h"
+
+#define XSTATE_MAX   (64u << 10)
+#define LEGACY_XCR0  464
+#define XSAVE_HEADER 512
+#define XSAVE_AREA   576
+
+int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret)
+{
+	unsigned char buf[XSTATE_MAX];
+	struct iovec io = { buf, sizeof(buf) };
+
+	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
+		return -errno;
+	*ret = (struct span){ arena_dup(a, buf, io.iov_len), io.iov_len };
+	return 0;
+}
+
+static uint64_t word(const struct span *x, size_t at)
+{
+	uint64_t v;
+
+	memcpy(&v, (const unsigned char *)x->at + at, sizeof(v));
+	return v;
+}
+
+static uint64_t xcr0(unsigned int *ret_size)
+{
+	unsigned int lo, size, max, hi;
+
+	if (!__get_cpuid_count(0xd, 0, &lo, &size, &max, &hi))
+		return 0;
+	*ret_size = max;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
+int arch_check_xstate(const struct span *x, uint64_t *ret_missing)
+{
+	unsigned int max = 0;
+	uint64_t have = xcr0(&max);
+
+	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
+		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
+	uint64_t used = word(x, XSAVE_HEADER);
+	*ret_missing = used & ~have;
+	return *ret_missing ? -EOPNOTSUPP : 0;
+}
+
+/*
+ * PTRACE_SETREGSET wants exactly as many bytes as this kernel uses; an area from a processor with fewer or more features
+ * is cut or padded: the features in use were checked, and an unused one has no bytes that matter.
+ */
+int arch_set_xstate(pid_t tid, const struct span *x)
+{
+	unsigned char buf[XSTATE_MAX];
+	struct iovec io = { buf, sizeof(buf) };
+
+	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
+		return -errno;
+	if (io.iov_len < XSAVE_AREA || x->n < XSAVE_AREA)
+		return -EINVAL;
+	unsigned char own[8];
+	memcpy(own, buf + LEGACY_XCR0, sizeof(own));
+	memset(buf, 0, io.iov_len);
+	memcpy(buf, x->at, x->n < io.iov_len ? x->n : io.iov_len);
+	memcpy(buf + LEGACY_XCR0, own, sizeof(own));
+	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0 ? -errno : 0;
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A checkpoint: find and hold the tree, look, judge, ask, write, let go. Whatever fails, the tree is let go as it was.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define FIRST_ID 2 /* 1 is the head */
+
+static int put_record(struct checkpoint *c, struct image_writer *w, uint32_t tag, uint64_t id,
+	const struct field *fields, const void *rec)
+{
+	struct span bytes = { 0 };
+
+	record_encode(&c->op->arena, fields, rec, &bytes);
+	int r = image_put(w, tag, id, bytes.at, bytes.n);
+	return r < 0 ? fail(c->op, r, "write to the image") : 0;
+}
+
+/* ---- giving every object its record ---- */
+
+static uint64_t extent(const struct backing *b)
+{
+	const struct view *v = b->views.at;
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < b->views.n; i++)
+		if (v[i].vma->pgoff + (v[i].vma->end - v[i].vma->start) > end)
+			end = v[i].vma->pgoff + (v[i].vma->end - v[i].vma->start);
+	return end;
+}
+
+static int save_backings(struct checkpoint *c)
+{
+	struct backing **b = c->backings.at;
+
+	for (size_t i = 0; i < c->backings.n; i++) {
+		struct sight s = {
+			.tree = &c->tree, .process = b[i]->process, .vma = b[i]->vma, .extent = extent(b[i])
+		};
+
+		WHERE_TASK(c->op, b[i]->process->pid, b[i]->process->stat.comm);
+		b[i]->id = c->next_id++;
+		b[i]->rec = arena_alloc(&c->op->arena, b[i]->kind->size);
+		int r = b[i]->kind->save(c->op, &s, b[i]->rec);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int save_files(struct checkpoint *c)
+{
+	struct open_file **f = c->open_files.at;
+
+	for (size_t i = 0; i < c->open_files.n; i++) {
+		struct sight s = { .tree = &c->tree, .process = f[i]->process, .fd = f[i]->fd };
+
+		WHERE_TASK(c->op, f[i]->process->pid, f[i]->process->stat.comm);
+		WHERE(c->op, "fd", f[i]->fd->n);
+		f[i]->id = c->next_id++;
+		f[i]->rec = arena_alloc(&c->op->arena, f[i]->kind->size);
+		int r = f[i]->kind->save(c->op, &s, f[i]->rec);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- writing ---- */
+
+static int put_parts(struct checkpoint *c, struct image_writer *w, const struct span *parts)
+{
+	const struct part *p = parts->at;
+	int r = 0;
+
+	for (size_t i = 0; i < parts->n && r == 0; i++)
+		r = put_record(c, w, p[i].kind->tag, p[i].id, p[i].kind->fields, p[i].rec);
+	return r;
+}
+
+static struct span refs(struct checkpoint *c, const struct span *parts)
+{
+	const struct part *p = parts->at;
+	struct span out = { 0 };
+
+	for (size_t i = 0; i < parts->n; i++)
+		((struct ref *)span_push(&c->op->arena, &out, sizeof(struct ref)))->id = p[i].id;
+	return out;
+}
+
+static int put_fdtable(struct checkpoint *c, struct image_writer *w, struct process *p)
+{
+	struct fdtable_record rec = { 0 };
+	const struct proc_fd *f = p->fds.at;
+
+	for (size_t i = 0; i < p->fds.n; i++) {
+		struct fd_record *fd = span_push(&c->op->arena, &rec.fds, sizeof(*fd));
+		const struct open_file *of = f[i].open_file;
+
+		*fd = (struct fd_record){ .n = (uint32_t)f[i].n, .cloexec = f[i].cloexec, .file = of->id };
+	}
+	return put_record(c, w, TAG_FDTABLE, p->fdtable, fdtable_fields, &rec);
+}
+
+static int put_task(struct checkpoint *c, struct image_writer *w, struct process *p)
+{
+	const struct thread *t = p->threads.at;
+	struct task_record rec = { .pid = p->vpid,
+		.ppid = p->vppid,
+		.pgid = p->vpgid,
+		.sid = p->vsid,
+		.comm = p->stat.comm,
+		.exit_signal = (int32_t)p->stat.exit_signal };
+	int r = 0;
+
+	p->id = c->next_id++;
+	if (p->zombie) {
+		rec.flags = TASK_ZOMBIE;
+		rec.exit_code = (int32_t)p->stat.exit_code;
+		return put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
+	}
+	p->fdtable = c->next_id++;
+	rec.flags = t[0].held.stopped ? TASK_STOPPED : 0;
+	rec.mm = p->mm;
+	rec.fdtable = p->fdtable;
+	rec.parts = refs(c, &p->parts);
+	r = put_parts(c, w, &p->parts);
+	for (size_t i = 0; i < p->threads.n && r == 0; i++) {
+		struct thread_record *tr = span_push(&c->op->arena, &rec.threads, sizeof(*tr));
+
+		tr->tid = t[i].vtid;
+		tr->parts = refs(c, &t[i].parts);
+		r = put_parts(c, w, &t[i].parts);
+	}
+	if (r == 0)
+		r = put_fdtable(c, w, p);
+	if (r == 0)
+		r = put_record(c, w, TAG_MM, p->mm, mm_fields, &((const struct mm_plan *)p->plan)->rec);
+	return r < 0 ? r : put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
+}
+
+static int put_head(struct checkpoint *c, struct image_writer *w)
+{
+	struct utsname u;
+	const struct note *n = c->op->notes.at;
+
+	uname(&u);
+	struct head head = { .stasis = STASIS_VERSION,
+		.release = u.release,
+		.isa = ISA_NAME,
+		.name = c->root->stat.comm,
+		.time = (uint64_t)time(NULL),
+		.processes = c->tree.processes.n,
+		.threads = c->threads,
+		.objects = c->next_id + 2 * c->tree.processes.n,
+		.own_pidns = c->own_pidns };
+	for (size_t i = 0; i < c->op->notes.n; i++) {
+		struct note_record *rec = span_push(&c->op->arena, &head.notes, sizeof(*rec));
+		*rec = (struct note_record){ n[i].where, n[i].what };
+	}
+	return put_record(c, w, TAG_HEAD, 1, head_fields, &head);
+}
+
+static int put_all(struct checkpoint *c, struct image_writer *w)
+{
+	struct process **p = c->tree.processes.at;
+	struct open_file **f = c->open_files.at;
+	struct backing **b = c->backings.at;
+	int r = put_head(c, w);
+
+	for (size_t i = 0; i < c->backings.n && r == 0; i++)
+		r = put_record(c, w, b[i]->kind->tag, b[i]->id, b[i]->kind->fields, b[i]->rec);
+	for (size_t i = 0; i < c->open_files.n && r == 0; i++)
+		r = put_record(c, w, f[i]->kind->tag, f[i]->id, f[i]->kind->fields, f[i]->rec);
+	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++)
+		r = put_task(c, w, p[i]);
+	return r < 0 ? r : save_pages(c, w);
+}
+
+/* ---- the operation ---- */
+
+static int refused(struct checkpoint *c)
+{
+	const struct obstacle *o = c->op->obstacles.at;
+
+	if (!c->op->obstacles.n)
+		return 0;
+	if (c->op->obstacles.n == 1)
+		return fail_as(c->op, OUTCOME_CANNOT, o->slug, o->try, "%s %s", o->where, o->what);
+	return fail_as(c->op, OUTCOME_CANNOT, o->slug, NULL, "%zu objects stand against it", c->op->obstacles.n);
+}
+
+static int look(struct checkpoint *c, bool freeze, struct span *objects)
+{
+	int r = collect_tree(c, freeze);
+
+	if (r == 0)
+		r = collect_facts(c);
+	if (r == 0)
+		r = collect_open_files(c);
+	return r < 0 ? r : describe_tree(c, objects);
+}
+
+static void count(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	c->threads = 0;
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		c->threads += p[i]->zombie ? 1 : p[i]->threads.n;
+}
+
+static int save(struct checkpoint *c, struct image_writer *w)
+{
+	int r = look(c, true, NULL);
+
+	if (r == 0)
+		r = refused(c);
+	if (r == 0)
+		r = open_rooms(c);
+	if (r == 0)
+		r = save_parts(c);
+	if (r == 0)
+		r = save_backings(c);
+	if (r == 0)
+		r = save_files(c);
+	if (r == 0)
+		r = plan_memory(c);
+	count(c);
+	return r < 0 ? r : put_all(c, w);
+}
+
+static void end_program(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		if (!p[i]->zombie)
+			syscall(SYS_pidfd_send_signal, p[i]->pidfd, SIGKILL, NULL, 0);
+}
+
+static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid)
+{
+	*c = (struct checkpoint){ .op = op, .target = pid, .next_id = FIRST_ID };
+	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void fill_report(const struct checkpoint *c, struct stasis_report *report, uint64_t began)
+{
+	if (c->root) {
+		memcpy(report->name, c->root->stat.comm, sizeof(report->name));
+		report->pid = c->root->pid;
+	}
+	report->processes = c->tree.processes.n;
+	report->threads = c->threads;
+	report->memory = c->memory;
+	report->own_pidns = c->own_pidns;
+	report->wall_ns = now_ns() - began;
+	if (c->thawed_at)
+		report->still_ns = c->thawed_at - c->frozen_at;
+}
+
+/* how it ended for the program and the image, in one sentence */
+static void tell_state(struct checkpoint *c, bool ended)
+{
+	const char *name = c->root ? c->root->stat.comm : "the program";
+
+	if (c->op->err)
+		c->op->state = arena_printf(&c->op->arena, "%s %s; no image was written", name,
+			c->tree.frozen ? "runs on as before" : "was not stopped");
+	else if (ended)
+		c->op->state = arena_printf(&c->op->arena, "%s was ended", name);
+}
+
+int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, struct stasis_report *report)
+{
+	struct op op;
+	struct checkpoint c;
+	struct image_writer *w = NULL;
+	uint64_t began = now_ns(), size = 0;
+
+	op_init(&op, "save");
+	checkpoint_init(&c, &op, pid);
+	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
+	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : 0;
+	if (r == 0) {
+		r = image_create(&w, o->path, o->fd, o->cancel);
+		if (r < 0)
+			fail(&op, r, "create the image %s", o->path ? o->path : "");
+	}
+	if (r == 0)
+		r = save(&c, w);
+	fill_report(&c, report, began);
+	if (r < 0 || !o->stop)
+		release_tree(&c);
+	if (r < 0) {
+		image_abort(w);
+	} else {
+		r = image_commit(w, &size);
+		if (r < 0)
+			fail(&op, r, "complete the image %s", o->path ? o->path : "");
+	}
+	if (r == 0 && o->stop)
+		end_program(&c);
+	tell_state(&c, o->stop);
+	if (o->stop) {
+		c.thawed_at = now_ns();
+		release_tree(&c);
+	}
+	fd_close(c.procfd);
+	report->image_size = size;
+	report->path = o->path ? arena_strdup(&op.arena, o->path) : NULL;
+	report->wall_ns = now_ns() - began;
+	if (c.thawed_at)
+		report->still_ns = c.thawed_at - c.frozen_at;
+	return report_from(&op, report);
+}
+
+int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_report *report)
+{
+	struct op op;
+	struct checkpoint c;
+	struct span objects = { 0 };
+	uint64_t began = now_ns();
+
+	op_init(&op, "save");
+	checkpoint_init(&c, &op, pid);
+	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : look(&c, false, &objects);
+	if (r == 0)
+		refused(&c);
+	count(&c);
+	fill_report(&c, report, began);
+	if (op.err)
+		op.state =
+			arena_printf(&op.arena, "%s was not touched", report->name[0] ? report->name : "the program");
+	release_tree(&c);
+	fd_close(c.procfd);
+	report->objects = objects.at;
+	report->n_objects = objects.n;
+	return report_from(&op, report);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The conductor: collect, order, save; load, order, rebuild. It names no kind.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "stasis.h"
+
+#include "base/op.h"
+#include "core/records.h"
+#include "image/image.h"
+#include "kinds/kind.h"
+
+uint64_t now_ns(void);
+
+/** struct watch - how the caller follows and stops an operation */
+struct watch {
+	const volatile sig_atomic_t *cancel;
+	stasis_progress_fn *progress;
+	void *data;
+	uint64_t last; /* when progress was told */
+};
+
+/** watch_tell() - progress, at most ten times a second; -EINTR (told) when the caller cancelled */
+int watch_tell(struct op *op, struct watch *w, const char *phase, uint64_t done, uint64_t total);
+
+/** report_from() - move the story of @op into @report and end @op; returns report->status */
+int report_from(struct op *op, struct stasis_report *report);
+
+/* ---- saving ---- */
+
+/** struct checkpoint - a program being saved */
+struct checkpoint {
+	struct op *op;
+	struct watch watch;
+	int procfd;
+	pid_t target;
+	struct tree tree;
+	struct process *root;
+	bool own_pidns; /* the target lives in another pid namespace than we */
+	pid_t init; /* own_pidns: the init of that namespace as we count, which stays out; 0: the root is its init */
+	uint64_t next_id;
+	uint64_t threads;
+	uint64_t memory; /* bytes of page data written */
+	uint64_t planned; /* bytes that may be written */
+	uint64_t frozen_at, thawed_at;
+	struct span open_files; /* of struct open_file *, in tree order */
+	struct span backings; /* of struct backing * */
+	struct span mms; /* of struct mm_plan * */
+};
+
+/** struct open_file - an open file description of the tree */
+struct open_file {
+	const struct process *process; /* of its first descriptor */
+	const struct proc_fd *fd;
+	size_t order; /* of its first descriptor in the tree */
+	const struct kind *kind;
+	void *rec;
+	uint64_t id;
+};
+
+/** struct backing - what backs shared or file mappings, once */
+struct backing {
+	const struct kind *kind;
+	uint64_t key[2];
+	void *rec;
+	uint64_t id;
+	const struct process *process; /* of its first view */
+	const struct proc_vma *vma;
+	struct span views; /* of struct view: who maps it */
+};
+
+struct view {
+	const struct process *process;
+	const struct proc_vma *vma;
+};
+
+/** struct mm_plan - an address space to be saved: what is where, decided before anything is written */
+struct mm_plan {
+	struct process *process;
+	struct mm_record rec;
+	struct span all; /* of struct proc_pages: its private pages */
+	struct span own; /* those of them that are not the parent's */
+};
+
+/* collect.c */
+int collect_tree(struct checkpoint *c, bool freeze);
+int collect_facts(struct checkpoint *c); /* facts.c */
+int open_rooms(struct checkpoint *c); /* facts.c: needs the tree frozen */
+void release_tree(struct checkpoint *c);
+/* objects.c */
+int collect_open_files(struct checkpoint *c);
+int check_tree(struct checkpoint *c); /* tree.c: can sessions, groups and parents be made again? */
+int describe_tree(struct checkpoint *c, struct span *objects /* of struct stasis_object, or NULL */);
+/* parts.c */
+int save_parts(struct checkpoint *c);
+/* pages.c */
+int plan_memory(struct checkpoint *c);
+int save_pages(struct checkpoint *c, struct image_writer *w);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The last stages: the task kinds join what exists now, then give each thread its last touch; then the stub goes, and the
+ * program runs.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+enum stage {
+	STAGE_RESTORE,
+	STAGE_LINK,
+	STAGE_SETTLE,
+};
+
+static int touch(struct restart *r, const struct span *parts, struct batch *b, struct patient *p, enum stage stage)
+{
+	const struct ref *ref = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++) {
+		struct object *o = find_object(r, ref[i].id);
+		int (*const fn[])(
+			struct op *, void *, struct site *) = { o->kind->restore, o->kind->link, o->kind->settle };
+		int e = fn[stage] ? fn[stage](r->op, o->rec, &r->site) : 0;
+
+		if (e == 0 && !batch_has_room(b, 128, 8192))
+			e = run_batch(r, p, b);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
+{
+	const struct thread_record *t = (const struct thread_record *)p->rec->threads.at + n;
+	struct held *h = &p->threads[n];
+	struct batch b;
+	int e = 0;
+
+	WHERE(r->op, "thread", t->tid);
+	batch_init(&b, &r->op->arena, &p->room, h);
+	r->site.batch = &b;
+	r->site.pid = p->pid;
+	r->site.tid = h->tid;
+	r->site.vpid = p->rec->pid;
+	r->site.vtid = t->tid;
+	r->site.held = h;
+	r->site.regs = &p->regs[n];
+	r->site.sigmask = &p->sigmasks[n];
+	r->site.syscall = p->syscall;
+	if (n == 0 && stage != STAGE_RESTORE) /* that of processes came with their memory */
+		e = touch(r, &p->rec->parts, &b, p, stage);
+	if (e == 0)
+		e = touch(r, &t->parts, &b, p, stage);
+	if (e == 0)
+		e = batch_run(&b);
+	return e < 0 && !r->op->err ? fail(r->op, e, "%s", batch_what(&b)) : e;
+}
+
+/* other threads before the first: what the first does last may concern them all */
+static int touch_all(struct restart *r, enum stage stage)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		for (size_t n = p[i]->rec->threads.n; n-- > 0;) {
+			int e = touch_thread(r, p[i], n, stage);
+
+			if (e < 0)
+				return e;
+		}
+	}
+	return 0;
+}
+
+static int settle_files(struct restart *r)
+{
+	struct object *o = r->objects.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->objects.n && e == 0; i++)
+		if (o[i].kind && o[i].kind->scope == SCOPE_FD && o[i].kind->settle)
+			e = o[i].kind->settle(r->op, o[i].rec, &r->site);
+	for (size_t i = 0; i < r->objects.n; i++)
+		o[i].fd = o[i].fd >= 0 ? fd_close(o[i].fd) : -EBADF;
+	return e;
+}
+
+static int take_room_away(struct restart *r, struct patient *p)
+{
+	const uint64_t arg[6] = { r->zone, r->zone_end - r->zone };
+	int64_t ret = 0;
+
+	if (!p->syscall.at)
+		return fail_as(r->op, OUTCOME_CANNOT, "no-vdso", NULL, "leave it: it has no vdso");
+	int e = remote_call(&p->threads[0], p->syscall, SYS_munmap, arg, &ret);
+	if (e == 0)
+		e = (int)ret;
+	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
+}
+
+static int dress(struct restart *r, struct patient *p, size_t n)
+{
+	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
+
+	if (e == 0 && ptrace(PTRACE_SETSIGMASK, p->threads[n].tid, (void *)sizeof(uint64_t), &p->sigmasks[n]) < 0)
+		e = -errno;
+	return e < 0 ? fail(r->op, e, "load the registers of thread %d", p->threads[n].tid) : 0;
+}
+
+int settle_all(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = touch_all(r, STAGE_RESTORE);
+
+	if (e == 0)
+		e = touch_all(r, STAGE_LINK);
+	if (e == 0)
+		e = touch_all(r, STAGE_SETTLE);
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = take_room_away(r, p[i]);
+		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
+			e = dress(r, p[i], n);
+	}
+	return e < 0 ? e : settle_files(r);
+}
+
+/* nothing can fail any more: each thread goes on where it was */
+int depart(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		if (p[i]->rec->flags & TASK_STOPPED)
+			kill(p[i]->pid, SIGSTOP);
+		for (size_t n = 0; n < p[i]->n_threads; n++)
+			if (!p[i]->threads[n].gone)
+				ptrace(PTRACE_DETACH, p[i]->threads[n].tid, NULL, NULL);
+	}
+	return 0;
+}

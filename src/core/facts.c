@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading what proc knows of each process, once the tree is complete.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define BIT(signo) (1ull << ((signo)-1))
+
+/* the pids of @st at the level of the tree's root; deeper ones live in namespaces of their own */
+static int level_ids(struct checkpoint *c, struct process *p)
+{
+	const struct proc_status *st = &p->status;
+	unsigned int level = c->root->status.levels - 1;
+
+	if (st->levels != c->root->status.levels)
+		return refuse(c->op, "pidns", "its pid namespace is nested in that of the program", NULL,
+			"lives in a pid namespace of its own");
+	p->vpid = st->nstgid[level];
+	p->vpgid = st->nspgid[level];
+	p->vsid = st->nssid[level];
+	p->vppid = p->parent ? p->parent->vpid : 0;
+	return 0;
+}
+
+static int read_threads(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
+
+	for (size_t i = 0; i < p->threads.n; i++) {
+		t[i].dir = proc_open_thread(p->dir, t[i].tid);
+		int r = t[i].dir < 0 ? t[i].dir : proc_read_stat(t[i].dir, &t[i].stat);
+
+		if (r == 0)
+			r = proc_read_status(&c->op->arena, t[i].dir, &t[i].status);
+		if (r < 0)
+			return fail(c->op, r, "read the state of thread %d", t[i].tid);
+		t[i].vtid = t[i].status.nspid[level];
+	}
+	return 0;
+}
+
+static int leader_first(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	if (!p->threads.n || t[0].tid == p->pid)
+		return 0;
+	return refuse(c->op, "leader-gone", "the kernel cannot make a process whose first thread has ended", NULL,
+		"has lost its first thread");
+}
+
+/* signals that may be sent to it without any effect while nobody traces it */
+static uint64_t ignored_signals(const struct process *p)
+{
+	const uint64_t by_default = BIT(SIGCHLD) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGCONT);
+	const struct thread *t = p->threads.at;
+	uint64_t mask = (p->status.sigign | by_default) & ~p->status.sigcgt & ~p->status.shdpnd;
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		mask &= ~t[i].status.sigpnd;
+	return mask & ~(BIT(SIGKILL) | BIT(SIGSTOP));
+}
+
+static int open_room(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+	const struct proc_vma *v = p->vmas.at;
+
+	for (size_t i = 0; i < p->vmas.n; i++)
+		if (strcmp(v[i].name, "[vdso]") == 0) {
+			p->cave.vdso.at = v[i].start;
+			p->cave.vdso_end.at = v[i].end;
+		}
+	p->mem = openat(p->dir, "mem", O_RDWR | O_CLOEXEC);
+	if (p->mem < 0)
+		return fail(c->op, -errno, "open its memory");
+	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	if (p->pidfd < 0)
+		return fail(c->op, -errno, "open a descriptor of the process");
+	int r = room_dig(&p->room, &t[0].held, p->mem, &p->cave, ignored_signals(p));
+	if (r == -ENOSPC)
+		return fail_as(c->op, OUTCOME_CANNOT, "no-vdso", NULL,
+			"find room for the stub: the process has no vdso as this kernel makes it");
+	if (r == -EBUSY)
+		return fail_as(c->op, OUTCOME_CANNOT, "no-signal", NULL,
+			"find a signal that the process ignores: it catches all of them");
+	return r < 0 ? fail(c->op, r, "put the stub into the process") : 0;
+}
+
+static bool has_flag(const struct proc_vma *v, const char *two)
+{
+	for (const char *s = v->vmflags; s && *s; s += 2) {
+		while (*s == ' ')
+			s++;
+		if (!*s)
+			break;
+		if (s[0] == two[0] && s[1] == two[1])
+			return true;
+	}
+	return false;
+}
+
+/* what a stasis that was killed in the middle left mapped in the program goes away with our own room */
+static void forget_leftover(struct process *p)
+{
+	struct proc_vma *v = p->vmas.at;
+
+	for (size_t i = 0; p->cave.left.at && i < p->vmas.n; i++)
+		if (v[i].start == p->cave.left.at && v[i].end == p->cave.left_end.at && !v[i].shared && !*v[i].name &&
+			!has_flag(&v[i], "gd")) {
+			memmove(&v[i], &v[i + 1], (p->vmas.n - i - 1) * sizeof(*v));
+			p->vmas.n--;
+			return;
+		}
+	p->cave.left = p->cave.left_end = (struct taddr){ 0 };
+}
+
+static int read_process(struct checkpoint *c, struct process *p)
+{
+	struct op *op = c->op;
+	int r = proc_read_status(&op->arena, p->dir, &p->status);
+
+	if (r == 0)
+		r = proc_read_stat(p->dir, &p->stat);
+	if (r < 0)
+		return fail(op, r, "read its state");
+	r = level_ids(c, p);
+	if (p->zombie || r < 0)
+		return r == -EOPNOTSUPP ? 0 : r;
+	leader_first(c, p);
+	r = read_threads(c, p);
+	if (r < 0)
+		return r;
+	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
+	if (r < 0)
+		return fail(op, r, "read its memory map");
+	r = proc_read_fds(&op->arena, p->dir, &p->fds);
+	if (r < 0)
+		return fail(op, r, "read its descriptors");
+	return 0;
+}
+
+static int by_object(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->fd < y->fd ? -1 : x->fd > y->fd; /* same array: by number; else any fixed order */
+}
+
+static void index_holders(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		const struct proc_fd *f = p[i]->fds.at;
+
+		for (size_t k = 0; k < p[i]->fds.n; k++) {
+			struct holder *h = span_push(&c->op->arena, &c->tree.holders, sizeof(*h));
+			*h = (struct holder){ f[k].dev, f[k].st_ino, p[i], &f[k] };
+		}
+	}
+	if (c->tree.holders.n)
+		qsort(c->tree.holders.at, c->tree.holders.n, sizeof(struct holder), by_object);
+}
+
+int collect_facts(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		int r = read_process(c, p[i]);
+
+		if (r == 0)
+			r = watch_tell(c->op, &c->watch, "looking", i, 0);
+		if (r < 0)
+			return r;
+	}
+	index_holders(c);
+	return 0;
+}
+
+int open_rooms(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		if (p[i]->zombie)
+			continue;
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		int r = open_room(c, p[i]);
+
+		if (r < 0)
+			return r;
+		forget_leftover(p[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What processes get once all of them exist: their end for those that are zombies, descriptors, process groups, threads.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define FDS_A_MESSAGE	253 /* SCM_MAX_FD */
+#define STOP_TIMEOUT_MS 10000
+
+/* ---- zombies ---- */
+
+static int end_zombie(struct restart *r, struct patient *p)
+{
+	struct batch b;
+	int code = p->rec->exit_code, status;
+	struct held *h = &p->threads[0];
+
+	batch_init(&b, &r->op->arena, &p->room, h);
+	if (WIFSIGNALED(code)) {
+		const uint64_t no_core[2] = { 0, 0 };
+
+		BATCH_CALL(&b, "forbid a core file", SYS_setrlimit, 4, batch_in(&b, no_core, sizeof(no_core)).at);
+		int e = run_batch(r, p, &b);
+		const uint64_t none = 0;
+		if (e < 0)
+			return e;
+		if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(none), &none) < 0 ||
+			ptrace(PTRACE_CONT, h->tid, NULL, (void *)(long)WTERMSIG(code)) < 0)
+			return fail(r->op, -errno, "end it by signal %d", WTERMSIG(code));
+	} else {
+		BATCH_CALL(&b, "end it", SYS_exit_group, (uint64_t)WEXITSTATUS(code));
+		int e = batch_start(&b);
+		if (e < 0)
+			return fail(r->op, e, "end it");
+	}
+	do {
+		if (waitpid(p->pid, &status, __WALL) < 0 && errno != EINTR)
+			return fail(r->op, -errno, "wait for its end");
+		if (WIFSTOPPED(status))
+			ptrace(PTRACE_CONT, h->tid, NULL, (void *)(long)(status >> 16 ? 0 : WSTOPSIG(status)));
+	} while (WIFSTOPPED(status));
+	h->gone = true;
+	return 0;
+}
+
+/* the parent was told of an end that it has long heard of: forget that signal */
+static int hush_parent(struct restart *r, struct patient *p)
+{
+	const uint64_t ignore[4] = { (uint64_t)(uintptr_t)SIG_IGN }, normal[4] = { 0 };
+	struct batch b;
+
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
+	BATCH_MUST(&b, "forget a signal", SYS_rt_sigaction, SIGCHLD, batch_in(&b, ignore, sizeof(ignore)).at, 0, 8);
+	BATCH_MUST(&b, "forget a signal", SYS_rt_sigaction, SIGCHLD, batch_in(&b, normal, sizeof(normal)).at, 0, 8);
+	return run_batch(r, p, &b);
+}
+
+static int end_zombies(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (!(p[i]->rec->flags & TASK_ZOMBIE))
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = end_zombie(r, p[i]);
+		if (e == 0)
+			e = hush_parent(r, p[i]->parent);
+	}
+	return e;
+}
+
+/* ---- descriptors ---- */
+
+static int restore_files(struct restart *r)
+{
+	struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++) {
+		if (!o[i].kind || o[i].kind->scope != SCOPE_FD)
+			continue;
+		o[i].fd = o[i].kind->restore(r->op, o[i].rec, &r->site);
+		if (o[i].fd < 0)
+			return o[i].fd;
+	}
+	return 0;
+}
+
+static int send_fds(struct restart *r, const int *fds, size_t n)
+{
+	char space[CMSG_SPACE(FDS_A_MESSAGE * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	char byte = 0;
+	struct iovec io = { &byte, 1 };
+	struct msghdr m = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = space, .msg_controllen = CMSG_SPACE(n * sizeof(int))
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	return sendmsg(r->channel[0], &m, MSG_NOSIGNAL) < 0 ? fail(r->op, -errno, "send it %zu descriptors", n) : 0;
+}
+
+static void add_receive(struct restart *r, struct batch *b, size_t n)
+{
+	unsigned char *space, *byte;
+	struct iovec io = { (void *)batch_out(b, 1, &byte).at, 1 };
+	size_t room = CMSG_SPACE(n * sizeof(int));
+	struct msghdr m = { .msg_iovlen = 1, .msg_controllen = room };
+
+	m.msg_control = (void *)batch_out(b, room, &space).at;
+	m.msg_iov = (void *)batch_in(b, &io, sizeof(io)).at;
+	BATCH_MUST(b, "take its descriptors", SYS_recvmsg, (uint64_t)r->channel[1], batch_in(b, &m, sizeof(m)).at, 0);
+}
+
+/*
+ * The descriptors of one message arrive at the lowest free numbers, in order; they belong at numbers in rising order, none
+ * lower than where it arrived. So from the highest down each can be moved without hitting another.
+ */
+static int place(
+	struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n, const uint32_t *at)
+{
+	int e = 0;
+
+	for (size_t i = n; i-- > 0 && e == 0;) {
+		if (at[i] != f[i].n) {
+			BATCH_MUST(b, "number a descriptor", SYS_dup3, at[i], f[i].n, f[i].cloexec ? O_CLOEXEC : 0);
+			BATCH_MUST(b, "close a descriptor", SYS_close, at[i]);
+		} else if (f[i].cloexec) {
+			BATCH_MUST(b, "mark a descriptor close-on-exec", SYS_fcntl, f[i].n, F_SETFD, FD_CLOEXEC);
+		}
+		if (!batch_has_room(b, 16, 4096))
+			e = run_batch(r, p, b);
+	}
+	return e;
+}
+
+/* a standard stream that led outside is the caller's of the same number, whatever it was shared with */
+static int here(struct restart *r, const struct fd_record *f)
+{
+	const struct object *o = find_object(r, f->file);
+
+	return f->n < 3 && o->kind->is_stream && o->kind->is_stream(o->rec) && r->site.stdio[f->n] >= 0
+		       ? r->site.stdio[f->n]
+		       : o->fd;
+}
+
+static int give_some(
+	struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n, size_t done)
+{
+	const struct fd_record *placed = p->fdtable->fds.at;
+	int fds[FDS_A_MESSAGE];
+	uint32_t at[FDS_A_MESSAGE], next = 0;
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++, next++) {
+		while (k < done && placed[k].n <= next) /* numbers below that are taken already */
+			next = placed[k].n == next ? (k++, next + 1) : (k++, next);
+		at[i] = next;
+		fds[i] = here(r, &f[i]);
+	}
+	int e = send_fds(r, fds, n);
+	if (e < 0)
+		return e;
+	add_receive(r, b, n);
+	return place(r, p, b, f, n, at);
+}
+
+static int give_descriptors(struct restart *r, struct patient *p)
+{
+	const struct fd_record *f = p->fdtable->fds.at;
+	struct batch *b = &p->batch;
+	uint64_t keep = (uint64_t)r->channel[1];
+	int e = 0;
+
+	batch_init(b, &r->op->arena, &p->room, &p->threads[0]);
+	BATCH_MUST(b, "close inherited descriptors", SYS_close_range, 0, keep - 1, 0);
+	BATCH_MUST(b, "close inherited descriptors", SYS_close_range, keep + 1, ~0u, 0);
+	for (size_t done = 0, n; done < p->fdtable->fds.n && e == 0; done += n) {
+		n = p->fdtable->fds.n - done < FDS_A_MESSAGE ? p->fdtable->fds.n - done : FDS_A_MESSAGE;
+		e = give_some(r, p, b, f + done, n, done);
+	}
+	if (e < 0)
+		return e;
+	BATCH_MUST(b, "close the channel", SYS_close, keep);
+	return run_batch(r, p, b);
+}
+
+/* ---- process groups ---- */
+
+static int join_group(struct restart *r, struct patient *p, bool lead)
+{
+	const struct task_record *rec = p->rec;
+	struct batch b;
+
+	if (rec->sid == rec->pid || rec->flags & TASK_ZOMBIE || rec->pgid <= 0 || (rec->pgid == rec->pid) != lead)
+		return 0;
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
+	BATCH_MUST(&b, "join its process group", SYS_setpgid, 0, (uint64_t)rec->pgid);
+	return run_batch(r, p, &b);
+}
+
+static bool leads_group(struct restart *r, int32_t pgid)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++)
+		if (p[i]->rec->pid == pgid)
+			return true;
+	return false;
+}
+
+static int join_groups(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int32_t known = 0, outside = -1;
+	int e = 0;
+
+	for (int lead = 1; lead >= 0; lead--)
+		for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+			int32_t pgid = p[i]->rec->pgid;
+
+			if (pgid == outside)
+				continue;
+			if (pgid != known && pgid != p[i]->rec->pid && !leads_group(r, pgid)) {
+				outside = pgid; /* a group of the caller's: it is ours now */
+				continue;
+			}
+			known = pgid;
+			WHERE_PATIENT(r, p[i]);
+			e = join_group(r, p[i], lead);
+		}
+	return e;
+}
+
+/* ---- threads ---- */
+
+static void add_thread(struct batch *b, int32_t tid)
+{
+	struct clone_args args = { .flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+					    CLONE_SYSVSEM,
+		.set_tid_size = 1 };
+
+	args.set_tid = batch_in(b, &tid, sizeof(tid)).at;
+	BATCH_MUST(b, "make a thread with its id", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
+}
+
+static int make_threads(struct restart *r, struct patient *p)
+{
+	const struct thread_record *t = p->rec->threads.at;
+	size_t n = p->rec->threads.n;
+	struct held *h = &p->threads[0];
+	int e = 0;
+
+	if (n == 1)
+		return 0;
+	h->born = arena_array(&r->op->arena, n, sizeof(pid_t));
+	h->born_room = (unsigned int)n;
+	h->n_born = 0;
+	batch_init(&p->batch, &r->op->arena, &p->room, h);
+	for (size_t i = 1; i < n && e == 0; i++) {
+		add_thread(&p->batch, t[i].tid);
+		if (!batch_has_room(&p->batch, 1, 256) || i + 1 == n)
+			e = run_batch(r, p, &p->batch);
+	}
+	if (e == 0 && h->n_born != n - 1)
+		e = fail(r->op, -ECHILD, "find the threads just made");
+	for (size_t i = 1; i < n && e == 0; i++) {
+		e = hold_adopt(&p->threads[i], h->born[i - 1], STOP_TIMEOUT_MS);
+		p->n_threads = i + 1;
+		if (e < 0)
+			fail(r->op, e, "hold thread %d", t[i].tid);
+	}
+	h->born = NULL;
+	return e;
+}
+
+int furnish(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = end_zombies(r);
+
+	if (e == 0)
+		e = restore_files(r);
+	if (e == 0)
+		e = join_groups(r);
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = give_descriptors(r, p[i]);
+		if (e == 0)
+			e = make_threads(r, p[i]);
+		if (e == 0)
+			e = watch_tell(r->op, &r->watch, "furnishing", r->memory, 0);
+	}
+	return e;
+}

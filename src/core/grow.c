@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Memory before fork: each process gets its memory from the image, then clones its children, who so share with it what
+ * they shared when they were saved; what differs is put right in the child.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#define PAGE		IMAGE_PAGE
+#define STOP_TIMEOUT_MS 10000
+
+/* ---- what a process keeps of the memory it was born with ---- */
+
+struct keep {
+	uint64_t start, end;
+	const struct vma *vma; /* the child's */
+	uint32_t prot; /* what the parent has */
+	bool moved; /* one of those that every process has */
+};
+
+static bool inherits_in(const struct mm_record *mm, size_t *at, uint64_t start, uint64_t end)
+{
+	const struct range *in = mm->inherit.at;
+
+	while (*at < mm->inherit.n && in[*at].at + in[*at].pages * PAGE <= start)
+		(*at)++;
+	return *at < mm->inherit.n && in[*at].at < end;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* both lists are in order of address */
+static void keep_shared(struct restart *r, struct patient *p, struct span *keeps)
+{
+	const struct vma *v = p->mm->vmas.at, *w = p->parent->mm->vmas.at;
+	size_t n = p->mm->vmas.n, m = p->parent->mm->vmas.n, in = 0;
+
+	for (size_t i = 0, k = 0; i < n && k < m;) {
+		uint64_t start = max_u64(v[i].start, w[k].start), end = min_u64(v[i].end, w[k].end);
+
+		if (start < end && vma_alike(&v[i], &w[k]) && inherits_in(p->mm, &in, start, end)) {
+			struct keep *keep = span_push(&r->op->arena, keeps, sizeof(*keep));
+			*keep = (struct keep){ start, end, &v[i], w[k].prot, false };
+		}
+		if (v[i].end <= w[k].end)
+			i++;
+		else
+			k++;
+	}
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct keep *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static struct batch *batch_of(struct restart *r, struct patient *p)
+{
+	batch_init(&p->batch, &r->op->arena, &p->room, &p->threads[0]);
+	return &p->batch;
+}
+
+int run_batch(struct restart *r, struct patient *p, struct batch *b)
+{
+	int e = batch_run(b);
+
+	return e < 0 ? fail(r->op, e, "%s", batch_what(b)) : 0;
+}
+
+/* batches are large, but not endless */
+static int flush(struct restart *r, struct patient *p, struct batch *b)
+{
+	return batch_has_room(b, 64, 4096) ? 0 : run_batch(r, p, b);
+}
+
+static int unmap_others(struct restart *r, struct patient *p, struct batch *b, const struct span *keeps)
+{
+	const struct keep *k = keeps->at;
+	uint64_t at = 0;
+	int e = 0;
+
+	for (size_t i = 0; i <= keeps->n && e == 0; i++) {
+		uint64_t next = i < keeps->n ? k[i].start : TASK_END;
+
+		if (next > at)
+			BATCH_MUST(b, "unmap memory that it does not need", SYS_munmap, at, next - at);
+		if (i < keeps->n)
+			at = k[i].end;
+		e = flush(r, p, b);
+	}
+	return e;
+}
+
+/* what the parent has of its own in a kept piece, and the child has not: dropped, so that it reads as zeros or as the file */
+static int drop_pages(struct restart *r, struct patient *p, struct batch *b, const struct keep *k, size_t *in)
+{
+	const struct range *range = p->mm->inherit.at;
+	uint64_t at = k->start;
+	int e = 0;
+
+	while (at < k->end && e == 0) {
+		while (*in < p->mm->inherit.n && range[*in].at + range[*in].pages * PAGE <= at)
+			(*in)++;
+		uint64_t next = *in < p->mm->inherit.n ? min_u64(max_u64(range[*in].at, at), k->end) : k->end;
+
+		if (next > at)
+			BATCH_MUST(b, "drop pages of the parent", SYS_madvise, at, next - at, MADV_DONTNEED);
+		if (next == k->end)
+			break;
+		at = range[*in].at + range[*in].pages * PAGE;
+		e = flush(r, p, b);
+	}
+	if (k->prot != k->vma->prot)
+		BATCH_MUST(b, "protect memory", SYS_mprotect, k->start, k->end - k->start, k->vma->prot);
+	return e;
+}
+
+/* ---- the mappings that every process has ---- */
+
+static int move_specials(struct restart *r, struct patient *p, struct batch *b)
+{
+	struct moved *m = p->moved.at;
+	const struct vma *v = p->mm->vmas.at;
+	uint64_t spare = r->spare;
+
+	for (size_t i = 0; i < p->mm->vmas.n; i++) {
+		const struct kind *k = kind_by_tag(v[i].tag);
+		struct moved *from = NULL;
+
+		if (!k->moves || v[i].start >= TASK_END)
+			continue;
+		for (size_t n = 0; n < p->moved.n; n++)
+			if (m[n].object && m[n].object->id == v[i].backing && m[n].len == v[i].end - v[i].start)
+				from = &m[n];
+		if (!from)
+			return fail_as(r->op, OUTCOME_CANNOT, "vdso-changed",
+				"restart under the kernel that the image names (stasis show)",
+				"give the process its %s: this kernel has another", k->name);
+		if (v[i].prot & PROT_EXEC && r->syscall_offset)
+			p->syscall = (struct taddr){ v[i].start + r->syscall_offset };
+		if (from->at == v[i].start)
+			continue;
+		/* first all to the spare place, as old and new places may overlap */
+		BATCH_MUST(b, "move the vdso", SYS_mremap, from->at, from->len, from->len,
+			MREMAP_MAYMOVE | MREMAP_FIXED, spare);
+		from->at = spare;
+		spare += from->len;
+	}
+	for (size_t i = 0; i < p->mm->vmas.n; i++)
+		for (size_t n = 0; n < p->moved.n; n++)
+			if (m[n].object && m[n].object->id == v[i].backing && m[n].at >= r->spare &&
+				m[n].at < r->spare + ROOM_SPARE) {
+				BATCH_MUST(b, "move the vdso to its place", SYS_mremap, m[n].at, m[n].len, m[n].len,
+					MREMAP_MAYMOVE | MREMAP_FIXED, v[i].start);
+				m[n].at = v[i].start;
+			}
+	return 0;
+}
+
+static void keep_specials(struct restart *r, struct patient *p, struct span *keeps)
+{
+	const struct moved *m = p->moved.at;
+	struct keep *zone = span_push(&r->op->arena, keeps, sizeof(*zone));
+
+	*zone = (struct keep){ r->zone, r->zone_end, NULL, 0, true };
+	for (size_t i = 0; i < p->moved.n; i++)
+		if (m[i].object) {
+			struct keep *k = span_push(&r->op->arena, keeps, sizeof(*k));
+			*k = (struct keep){ m[i].at, m[i].at + m[i].len, NULL, 0, true };
+		}
+}
+
+/* ---- mapping ---- */
+
+static int map_piece(struct restart *r, struct batch *b, const struct vma *v, uint64_t start, uint64_t end)
+{
+	const struct kind *k = kind_by_tag(v->tag);
+	struct object *o = v->backing ? find_object(r, v->backing) : NULL;
+	struct vma piece = *v;
+
+	if (start >= end || k->moves)
+		return 0;
+	piece.start = start;
+	piece.end = end;
+	if (v->backing)
+		piece.pgoff += start - v->start;
+	return k->map(r->op, &piece, o ? o->rec : NULL, o ? o->fd : -EBADF, b);
+}
+
+/* each mapping but for what was kept of it */
+static int map_all(struct restart *r, struct patient *p, struct batch *b, const struct span *keeps)
+{
+	const struct vma *v = p->mm->vmas.at;
+	const struct keep *k = keeps->at;
+	size_t at = 0;
+	int e = 0;
+
+	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
+		uint64_t from = v[i].start;
+
+		if (v[i].end > TASK_END) {
+			if (kind_by_tag(v[i].tag)->moves)
+				continue; /* vsyscall */
+			return fail_as(
+				r->op, OUTCOME_IMAGE, "image", NULL, "map memory at %#lx", (unsigned long)v[i].start);
+		}
+		while (at < keeps->n && k[at].end <= v[i].start)
+			at++;
+		for (size_t n = at; n < keeps->n && k[n].start < v[i].end && e == 0; n++) {
+			if (k[n].vma != &v[i])
+				continue;
+			e = map_piece(r, b, &v[i], from, k[n].start);
+			from = k[n].end;
+		}
+		if (e == 0)
+			e = map_piece(r, b, &v[i], from, v[i].end);
+		if (e == 0)
+			e = flush(r, p, b);
+	}
+	return e;
+}
+
+static int forget_rseq(struct patient *p, struct batch *b)
+{
+	struct rseq_registration reg;
+
+	/* registered by the libc of the process that it was cloned from; the kernel would miss the memory it lies in */
+	if (hold_rseq(&p->threads[0], &reg) == 0 && reg.pointer)
+		BATCH_MUST(b, "unregister the rseq area it was born with", SYS_rseq, reg.pointer, reg.size, 1,
+			reg.signature);
+	return 0;
+}
+
+static int build_memory(struct restart *r, struct patient *p)
+{
+	struct span keeps = { 0 };
+	struct batch *b = batch_of(r, p);
+	size_t in = 0;
+
+	p->moved = (struct span){ arena_dup(&r->op->arena, p->parent ? p->parent->moved.at : p->moved.at,
+					  p->moved.n * sizeof(struct moved)),
+		p->moved.n, p->moved.n };
+	forget_rseq(p, b);
+	if (p->parent)
+		keep_shared(r, p, &keeps);
+	keep_specials(r, p, &keeps);
+	qsort(keeps.at, keeps.n, sizeof(struct keep), by_place);
+	int e = unmap_others(r, p, b, &keeps);
+	if (e == 0)
+		e = move_specials(r, p, b);
+	const struct keep *k = keeps.at;
+	for (size_t i = 0; i < keeps.n && e == 0; i++)
+		if (!k[i].moved)
+			e = drop_pages(r, p, b, &k[i], &in);
+	if (e == 0)
+		e = map_all(r, p, b, &keeps);
+	return e < 0 ? e : run_batch(r, p, b);
+}
+
+/* ---- pages ---- */
+
+static int put_run(const struct patient *p, int mem, const struct page_run *run, const unsigned char *data)
+{
+	size_t len = (size_t)run->pages * PAGE;
+	int e = remote_write(p->pid, (struct taddr){ run->at }, data, len);
+
+	if (e != -EFAULT)
+		return e;
+	/* the program may not write there: through its memory file a tracer may */
+	return pwrite_all(mem, data, len, (off_t)run->at);
+}
+
+static int put_pages(struct restart *r, struct patient *p, int mem, const struct section *s)
+{
+	struct iovec here = { (void *)s->data, s->data_len }, there[IMAGE_CHUNK_PAGES];
+	const unsigned char *data = s->data;
+
+	if (s->n_runs <= IMAGE_CHUNK_PAGES) {
+		for (size_t i = 0; i < s->n_runs; i++)
+			there[i] = (struct iovec){ (void *)s->runs[i].at, (size_t)s->runs[i].pages * PAGE };
+		ssize_t n = process_vm_writev(p->pid, &here, 1, there, s->n_runs, 0);
+
+		if (n == (ssize_t)s->data_len)
+			return 0;
+	}
+	for (size_t i = 0; i < s->n_runs; i++) {
+		int e = s->runs[i].kind == RUN_DATA ? put_run(p, mem, &s->runs[i], data) : -EBADMSG;
+
+		if (e < 0)
+			return fail(r->op, e, "put %u pages to %#lx", s->runs[i].pages, (unsigned long)s->runs[i].at);
+		data += (size_t)s->runs[i].pages * PAGE;
+	}
+	return 0;
+}
+
+static int take_pages(struct restart *r, struct patient *p)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
+	_cleanup_close_ int mem = open(path, O_RDWR | O_CLOEXEC);
+	if (mem < 0)
+		return fail(r->op, -errno, "open its memory");
+	while (!r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm) {
+		int e = put_pages(r, p, mem, &r->section);
+
+		r->memory += r->section.data_len;
+		if (e == 0)
+			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
+		if (e == 0)
+			e = load_next(r);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+/* shared memory comes first in the image: it is mapped here, at the address where all tasks have inherited it */
+static int take_shared_pages(struct restart *r)
+{
+	while (!r->at_end && r->section.type == SECTION_PAGES) {
+		struct object *o = find_object(r, r->section.id);
+		const unsigned char *data = r->section.data;
+
+		if (!o || !o->kind || !o->kind->backing_has_pages)
+			return 0;
+		for (size_t i = 0; i < r->section.n_runs; i++) {
+			const struct page_run *run = &r->section.runs[i];
+			uint64_t len = (uint64_t)run->pages * PAGE, at = o->stash + run->at;
+
+			if (run->kind != RUN_DATA || run->at > r->zone_end || at + len > r->site.stash.at ||
+				at < o->stash)
+				return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
+					"put pages beyond the end of shared memory");
+			memcpy((void *)at, data, len);
+			data += len;
+		}
+		r->memory += r->section.data_len;
+		int e = load_next(r);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+/* ---- process kinds, first stage ---- */
+
+static int restore_parts(struct restart *r, struct patient *p)
+{
+	const struct ref *ref = p->rec->parts.at;
+	struct batch *b = batch_of(r, p);
+
+	r->site.batch = b;
+	r->site.pid = r->site.tid = p->pid;
+	r->site.vpid = r->site.vtid = p->rec->pid;
+	for (size_t i = 0; i < p->rec->parts.n; i++) {
+		struct object *o = find_object(r, ref[i].id);
+		int e = o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
+
+		if (e == 0)
+			e = flush(r, p, b);
+		if (e < 0)
+			return e;
+	}
+	return run_batch(r, p, b);
+}
+
+/* ---- children ---- */
+
+static void add_clone(struct batch *b, const struct patient *child)
+{
+	int32_t pid = child->rec->pid;
+	struct clone_args args = { .exit_signal = (uint64_t)child->rec->exit_signal, .set_tid_size = 1 };
+
+	args.set_tid = batch_in(b, &pid, sizeof(pid)).at;
+	BATCH_MUST(b, "make a child with its pid", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
+}
+
+static int adopt(struct restart *r, struct patient *p, struct patient **order, unsigned int n)
+{
+	struct held *h = &p->threads[0];
+
+	if (h->n_born != n)
+		return fail(r->op, -ECHILD, "find the children just made");
+	for (unsigned int i = 0; i < n; i++) {
+		struct patient *child = order[i];
+
+		if (!child->threads) /* a zombie to be */
+			child->threads = arena_alloc(&r->op->arena, sizeof(*child->threads));
+		child->pid = h->born[i];
+		child->moved = p->moved;
+		child->room =
+			(struct room){ .pid = child->pid, .code = p->room.code, .data = p->room.data, .mem = -EBADF };
+		int e = hold_adopt(&child->threads[0], child->pid, STOP_TIMEOUT_MS);
+		child->n_threads = 1;
+		if (e < 0)
+			return fail(r->op, e, "hold child %d", child->rec->pid);
+	}
+	h->n_born = 0;
+	return 0;
+}
+
+static int clone_some(struct restart *r, struct patient *p, bool early)
+{
+	struct patient **child = p->children.at;
+	struct held *h = &p->threads[0];
+	pid_t born[256];
+	struct patient *order[256];
+	int e = 0;
+
+	for (size_t i = 0; i < p->children.n && e == 0;) {
+		struct batch *b = batch_of(r, p);
+		unsigned int n = 0;
+
+		for (; i < p->children.n && n < 256; i++)
+			if (child[i]->early == early) {
+				add_clone(b, child[i]);
+				order[n++] = child[i];
+			}
+		h->born = born;
+		h->born_room = 256;
+		h->n_born = 0;
+		e = run_batch(r, p, b);
+		if (e == 0)
+			e = adopt(r, p, order, n);
+		h->born = NULL;
+	}
+	return e;
+}
+
+static int become_leader(struct restart *r, struct patient *p)
+{
+	if (p->rec->sid != p->rec->pid)
+		return 0;
+	struct batch *b = batch_of(r, p);
+	BATCH_MUST(b, "begin its session", SYS_setsid, 0);
+	return run_batch(r, p, b);
+}
+
+static int grow(struct restart *r, struct patient *p)
+{
+	if (!p->parent)
+		p->room = (struct room){
+			.pid = p->pid, .code = { r->zone }, .data = { r->zone + ROOM_CODE }, .mem = -EBADF
+		};
+	int e = build_memory(r, p);
+	if (e == 0)
+		e = restore_parts(r, p);
+	if (e == 0)
+		e = take_pages(r, p);
+	if (e == 0)
+		e = clone_some(r, p, true);
+	if (e == 0)
+		e = become_leader(r, p);
+	return e < 0 ? e : clone_some(r, p, false);
+}
+
+int grow_tree(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = take_shared_pages(r);
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = grow(r, p[i]);
+	}
+	if (e == 0 && !r->at_end)
+		e = fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
+			"make sense of the image: page data of no process, or out of order");
+	return e;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which kernel objects there are: each open file and each backing of a mapping once, with the kind it belongs to and
+ * whether that kind can keep it. The same code serves `check` and `checkpoint`.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which descriptors share one open file ---- */
+
+struct entry {
+	struct process *process;
+	struct proc_fd *fd;
+	size_t order;
+};
+
+/*
+ * Descriptors of the same inode with the same position and flags may be the same open file; kcmp(2) tells, and gives an
+ * order besides, so that sorting finds the equal ones.
+ */
+static int by_likeness(const struct entry *x, const struct entry *y)
+{
+#define ORDER(m)                  \
+	if (x->fd->m != y->fd->m) \
+	return x->fd->m < y->fd->m ? -1 : 1
+	ORDER(dev);
+	ORDER(st_ino);
+	ORDER(flags);
+	ORDER(pos);
+#undef ORDER
+	return 0;
+}
+
+static int by_file(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+	int r = by_likeness(x, y);
+
+	if (r)
+		return r;
+	r = proc_kcmp(x->process->pid, y->process->pid, KCMP_FILE, (unsigned long)x->fd->n, (unsigned long)y->fd->n);
+	if (r == 1 || r == 2)
+		return r == 1 ? -1 : 1;
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static bool same_file(const struct entry *x, const struct entry *y)
+{
+	return by_likeness(x, y) == 0 && proc_kcmp(x->process->pid, y->process->pid, KCMP_FILE, (unsigned long)x->fd->n,
+						 (unsigned long)y->fd->n) == 0;
+}
+
+static struct entry *list_descriptors(struct checkpoint *c, size_t *ret_n)
+{
+	struct process **p = c->tree.processes.at;
+	size_t n = c->tree.holders.n, at = 0;
+	struct entry *e = arena_array(&c->op->arena, n + 1, sizeof(*e));
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		struct proc_fd *f = p[i]->fds.at;
+
+		for (size_t k = 0; k < p[i]->fds.n; k++, at++)
+			e[at] = (struct entry){ p[i], &f[k], at };
+	}
+	*ret_n = at;
+	return e;
+}
+
+static int by_first(const void *a, const void *b)
+{
+	const struct open_file *const *x = a, *const *y = b;
+
+	return (*x)->order < (*y)->order ? -1 : (*x)->order > (*y)->order;
+}
+
+/* gives every descriptor its open file (in fd->file), and lists the open files in tree order */
+int collect_open_files(struct checkpoint *c)
+{
+	size_t n;
+	struct entry *e = list_descriptors(c, &n);
+	struct open_file *of = NULL;
+
+	qsort(e, n, sizeof(*e), by_file);
+	for (size_t i = 0; i < n; i++) {
+		if (!i || !same_file(&e[i - 1], &e[i])) {
+			of = arena_alloc(&c->op->arena, sizeof(*of));
+			*(struct open_file **)span_push(&c->op->arena, &c->open_files, sizeof(of)) = of;
+			*of = (struct open_file){ .process = e[i].process, .fd = e[i].fd, .order = e[i].order };
+		}
+		if (e[i].order < of->order) {
+			of->process = e[i].process;
+			of->fd = e[i].fd;
+			of->order = e[i].order;
+		}
+		e[i].fd->open_file = of;
+	}
+	if (c->open_files.n)
+		qsort(c->open_files.at, c->open_files.n, sizeof(of), by_first);
+	return 0;
+}
+
+/* ---- verdicts ---- */
+
+struct verdict {
+	struct checkpoint *c;
+	struct span *objects; /* NULL: nobody wants the list */
+};
+
+static void add_object(struct verdict *v, const char *kind, const char *what, bool can)
+{
+	if (!v->objects)
+		return;
+	struct stasis_object *o = span_push(&v->c->op->arena, v->objects, sizeof(*o));
+	*o = (struct stasis_object){ op_where(v->c->op), kind, what, can };
+}
+
+/* refusals are obstacles, and the walk goes on; anything else is a failure */
+static int judge(struct verdict *v, const struct kind *k, const struct sight *s, const char *what)
+{
+	size_t before = v->c->op->obstacles.n;
+	int r = k->check ? k->check(v->c->op, s) : 0;
+
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	add_object(v, k->name, what, v->c->op->obstacles.n == before);
+	return 0;
+}
+
+static int judge_tasks(struct verdict *v, struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	for (const struct kind *const *k = kinds; *k; k++) {
+		struct sight s = { .tree = &v->c->tree, .process = p, .thread = &t[0] };
+		int r = 0;
+
+		if ((*k)->scope == SCOPE_PROCESS)
+			r = judge(v, *k, &s, "");
+		for (size_t i = 0; (*k)->scope == SCOPE_THREAD && i < p->threads.n && r == 0; i++) {
+			s.thread = &t[i];
+			WHERE(v->c->op, "thread", t[i].tid);
+			if ((*k)->check || i == 0)
+				r = judge(v, *k, &s, "");
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static struct backing *find_backing(struct checkpoint *c, const struct kind *k, const struct sight *s)
+{
+	uint64_t key[2] = { 0, 0 };
+	struct backing **b = c->backings.at;
+
+	k->key(s, key);
+	for (size_t i = 0; i < c->backings.n; i++)
+		if (b[i]->kind == k && b[i]->key[0] == key[0] && b[i]->key[1] == key[1])
+			return b[i];
+	struct backing *fresh = arena_alloc(&c->op->arena, sizeof(*fresh));
+	*fresh = (struct backing){ .kind = k, .key = { key[0], key[1] }, .process = s->process, .vma = s->vma };
+	*(struct backing **)span_push(&c->op->arena, &c->backings, sizeof(fresh)) = fresh;
+	return fresh;
+}
+
+static int judge_memory(struct verdict *v, struct process *p)
+{
+	struct proc_vma *vma = p->vmas.at;
+	struct op *op = v->c->op;
+
+	for (size_t i = 0; i < p->vmas.n; i++) {
+		struct sight s = { .tree = &v->c->tree, .process = p, .vma = &vma[i] };
+		char *place =
+			arena_printf(&op->arena, "%lx-%lx", (unsigned long)vma[i].start, (unsigned long)vma[i].end);
+		struct where __attribute__((cleanup(where_pop), unused)) w = where_push(op, "mapping", -1, place);
+		const struct kind *k = kind_of_vma(&s);
+
+		if (!k) {
+			refuse(op, "vma-unknown", NULL, NULL, "is a mapping of \"%s\" that stasis cannot save",
+				vma[i].name);
+			add_object(v, "?", vma[i].name, false);
+			continue;
+		}
+		int r = judge(v, k, &s, vma[i].name);
+		if (r < 0)
+			return r;
+		vma[i].kind = k;
+		if (k->key) {
+			struct backing *b = find_backing(v->c, k, &s);
+			struct view *view = span_push(&op->arena, &b->views, sizeof(*view));
+
+			*view = (struct view){ p, &vma[i] };
+			vma[i].backing = b;
+		}
+	}
+	return 0;
+}
+
+static int judge_files(struct verdict *v)
+{
+	struct open_file **of = v->c->open_files.at;
+	struct op *op = v->c->op;
+
+	for (size_t i = 0; i < v->c->open_files.n; i++) {
+		struct sight s = { .tree = &v->c->tree, .process = of[i]->process, .fd = of[i]->fd };
+
+		WHERE_TASK(op, of[i]->process->pid, of[i]->process->stat.comm);
+		WHERE(op, "fd", of[i]->fd->n);
+		of[i]->kind = kind_of_fd(&s);
+		if (!of[i]->kind) {
+			refuse(op, "fd-unknown", NULL, NULL, "is %s, which stasis cannot save", of[i]->fd->link);
+			add_object(v, "?", of[i]->fd->link, false);
+			continue;
+		}
+		int r = judge(v, of[i]->kind, &s, of[i]->fd->link);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int describe_tree(struct checkpoint *c, struct span *objects)
+{
+	struct verdict v = { c, objects };
+	struct process **p = c->tree.processes.at;
+	int r = check_tree(c);
+
+	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
+		if (p[i]->zombie)
+			continue;
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		r = judge_tasks(&v, p[i]);
+		if (r == 0)
+			r = judge_memory(&v, p[i]);
+	}
+	return r < 0 ? r : judge_files(&v);
+}

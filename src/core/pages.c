@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Page data: what is where is decided for all address spaces first, then the pages go from the program to the image.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#define PAGE IMAGE_PAGE
+
+/* in struct proc_pages.what of our lists: zero pages must be stored too, as what is not stored reads as the file's */
+#define KEEP_ZEROS (1ull << 63)
+
+static uint32_t vma_flags(const struct proc_vma *v)
+{
+	static const struct {
+		char two[3];
+		uint32_t flag;
+	} names[] = {
+		{ "gd", VMA_GROWSDOWN },
+		{ "nr", VMA_NORESERVE },
+		{ "lo", VMA_LOCKED },
+		{ "dc", VMA_DONTFORK },
+		{ "dd", VMA_DONTDUMP },
+		{ "hg", VMA_HUGEPAGE },
+		{ "nh", VMA_NOHUGEPAGE },
+		{ "sr", VMA_SEQUENTIAL },
+		{ "rr", VMA_RANDOM },
+		{ "mg", VMA_MERGEABLE },
+		{ "wf", VMA_WIPEONFORK },
+	};
+	uint32_t flags = v->shared ? VMA_SHARED : 0;
+	bool may_write = false;
+
+	for (const char *s = v->vmflags; s && s[0] && s[1];) {
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+			if (s[0] == names[i].two[0] && s[1] == names[i].two[1])
+				flags |= names[i].flag;
+		may_write |= s[0] == 'm' && s[1] == 'w';
+		s += 2;
+		while (*s == ' ')
+			s++;
+	}
+	if (v->shared && v->has_flags && !may_write)
+		flags |= VMA_MAYWRITE_OFF;
+	return flags;
+}
+
+static void fill_vma(const struct proc_vma *from, struct vma *to)
+{
+	const struct kind *k = from->kind;
+	const struct backing *b = from->backing;
+
+	*to = (struct vma){ .start = from->start,
+		.end = from->end,
+		.pgoff = from->pgoff,
+		.prot = from->prot,
+		.flags = vma_flags(from),
+		.tag = k->tag,
+		.backing = b ? b->id : 0 };
+	if (!b)
+		to->pgoff = 0;
+}
+
+static int scan(struct checkpoint *c, struct mm_plan *plan)
+{
+	struct process *p = plan->process;
+	struct proc_vma *v = p->vmas.at;
+	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (pagemap < 0)
+		return fail(c->op, -errno, "open its pagemap");
+	for (size_t i = 0; i < p->vmas.n; i++) {
+		const struct kind *k = v[i].kind;
+
+		fill_vma(&v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
+		if (!k->has_pages || v[i].shared)
+			continue;
+		size_t before = plan->own.n;
+		int r = proc_scan_pages(&c->op->arena, pagemap, v[i].start, v[i].end, false, &plan->own);
+		if (r < 0)
+			return fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v[i].start,
+				(unsigned long)v[i].end);
+		for (size_t n = before; n < plan->own.n; n++)
+			((struct proc_pages *)plan->own.at)[n].what = v[i].backing ? KEEP_ZEROS : 0;
+	}
+	return 0;
+}
+
+/* ---- pages that fork shared ---- */
+
+static int same_page(pid_t a, pid_t b, uint64_t at, int map_a, int map_b)
+{
+	uint64_t x = 0, y = 0;
+	unsigned char pa[PAGE], pb[PAGE];
+
+	/* page frame numbers are only shown to those with CAP_SYS_ADMIN: 0 to others (ab676b7d6fbf, in v4.0) */
+	if (pread(map_a, &x, 8, (off_t)(at / PAGE * 8)) == 8 && pread(map_b, &y, 8, (off_t)(at / PAGE * 8)) == 8 &&
+		(x & ((1ull << 55) - 1)) && (y & ((1ull << 55) - 1)) && (x >> 62 & 2) && (y >> 62 & 2))
+		return (x & ((1ull << 55) - 1)) == (y & ((1ull << 55) - 1));
+	int r = remote_read(a, (struct taddr){ at }, pa, PAGE);
+	if (r == 0)
+		r = remote_read(b, (struct taddr){ at }, pb, PAGE);
+	return r < 0 ? 0 : memcmp(pa, pb, PAGE) == 0;
+}
+
+struct cut {
+	struct checkpoint *c;
+	struct mm_plan *child, *parent;
+	int map_child, map_parent;
+	size_t at; /* in parent->own: both lists are walked upwards */
+	struct span own; /* what is left to the child */
+};
+
+static void keep_own(struct cut *k, uint64_t start, uint64_t end, uint64_t what)
+{
+	struct proc_pages *last = k->own.n ? (struct proc_pages *)k->own.at + k->own.n - 1 : NULL;
+
+	if (start == end)
+		return;
+	if (last && last->end == start && last->what == what) {
+		last->end = end;
+		return;
+	}
+	struct proc_pages *run = span_push(&k->c->op->arena, &k->own, sizeof(*run));
+	*run = (struct proc_pages){ start, end, what };
+}
+
+static void inherit(struct cut *k, uint64_t at)
+{
+	struct span *s = &k->child->rec.inherit;
+	struct range *last = s->n ? (struct range *)s->at + s->n - 1 : NULL;
+
+	if (last && last->at + last->pages * PAGE == at) {
+		last->pages++;
+		return;
+	}
+	last = span_push(&k->c->op->arena, s, sizeof(*last));
+	*last = (struct range){ at, 1 };
+}
+
+static bool parent_has(struct cut *k, uint64_t at)
+{
+	const struct proc_pages *run = k->parent->all.at;
+
+	while (k->at < k->parent->all.n && run[k->at].end <= at)
+		k->at++;
+	return k->at < k->parent->all.n && run[k->at].start <= at;
+}
+
+static void cut_run(struct cut *k, const struct proc_pages *run, uint64_t start, uint64_t end)
+{
+	uint64_t begin = start;
+
+	for (uint64_t at = start; at < end; at += PAGE) {
+		if (!parent_has(k, at) ||
+			!same_page(k->child->process->pid, k->parent->process->pid, at, k->map_child, k->map_parent))
+			continue;
+		keep_own(k, begin, at, run->what);
+		inherit(k, at);
+		begin = at + PAGE;
+	}
+	keep_own(k, begin, end, run->what);
+}
+
+static const struct vma *vma_at(const struct mm_plan *plan, size_t *from, uint64_t at)
+{
+	const struct vma *v = plan->rec.vmas.at;
+
+	while (*from < plan->rec.vmas.n && v[*from].end <= at)
+		(*from)++;
+	return *from < plan->rec.vmas.n && v[*from].start <= at ? &v[*from] : NULL;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* take out of the child's pages those that are its parent's */
+static int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent)
+{
+	struct cut k = { .c = c, .child = child, .parent = parent };
+	_cleanup_close_ int map_child = openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int map_parent = openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	const struct proc_pages *run = child->own.at;
+	size_t mine = 0, theirs = 0;
+
+	if (map_child < 0 || map_parent < 0)
+		return fail(c->op, -errno, "open its pagemap");
+	k.map_child = map_child;
+	k.map_parent = map_parent;
+	for (size_t i = 0; i < child->own.n; i++)
+		for (uint64_t at = run[i].start, end; at < run[i].end; at = end) {
+			const struct vma *v = vma_at(child, &mine, at);
+			const struct vma *w = vma_at(parent, &theirs, at);
+
+			end = v ? min_u64(run[i].end, v->end) : run[i].end;
+			if (v && w && vma_alike(v, w)) {
+				end = min_u64(end, w->end);
+				cut_run(&k, &run[i], at, end);
+			} else {
+				/* on to the next mapping of the parent, if one begins before the run ends */
+				const struct vma *next = theirs < parent->rec.vmas.n
+								 ? (const struct vma *)parent->rec.vmas.at + theirs
+								 : NULL;
+
+				if (next && next->start > at)
+					end = min_u64(end, next->start);
+				else if (w)
+					end = min_u64(end, w->end);
+				keep_own(&k, at, end, run[i].what);
+			}
+		}
+	child->own = k.own;
+	return 0;
+}
+
+int plan_memory(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		if (p[i]->zombie)
+			continue;
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		struct mm_plan *plan = arena_alloc(&c->op->arena, sizeof(*plan));
+		plan->process = p[i];
+		p[i]->mm = c->next_id++;
+		*(struct mm_plan **)span_push(&c->op->arena, &c->mms, sizeof(plan)) = plan;
+		p[i]->plan = plan;
+		int r = scan(c, plan);
+		plan->all = plan->own;
+		if (r == 0 && p[i]->parent && p[i]->parent->plan)
+			r = share_with_parent(c, plan, p[i]->parent->plan);
+		if (r == 0)
+			r = watch_tell(c->op, &c->watch, "looking for pages", i, 0);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- writing ---- */
+
+struct chunk {
+	struct checkpoint *c;
+	struct image_writer *w;
+	uint64_t id;
+	unsigned char *room;
+	struct page_run runs[512];
+	size_t n_runs, pages;
+};
+
+static bool is_zero(const unsigned char *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
+}
+
+static int flush(struct chunk *k)
+{
+	if (!k->n_runs)
+		return 0;
+	int r = image_pages_put(k->w, k->id, k->runs, k->n_runs);
+	k->c->memory += k->pages * PAGE;
+	k->n_runs = k->pages = 0;
+	k->room = NULL;
+	return r < 0 ? fail(k->c->op, r, "write memory to the image") : 0;
+}
+
+/* from outside; where the mapping forbids reading, through /proc/PID/mem, which does not mind */
+static int fetch(const struct process *p, uint64_t at, void *to, size_t len)
+{
+	int r = remote_read(p->pid, (struct taddr){ at }, to, len);
+
+	if (r != -EFAULT)
+		return r;
+	ssize_t n = pread_all(p->mem, to, len, (off_t)at);
+	return n < 0 ? (int)n : (size_t)n == len ? 0 : -EFAULT;
+}
+
+/* append @n pages that lie in the room behind those that are there; @at: their name in the image */
+static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
+{
+	unsigned char *from = k->room + k->pages * PAGE;
+
+	for (size_t i = 0; i < n; i++, at += PAGE, from += PAGE) {
+		if (!keep_zeros && is_zero(from))
+			continue;
+		unsigned char *to = k->room + k->pages * PAGE;
+		if (to != from)
+			memcpy(to, from, PAGE);
+		struct page_run *last = k->n_runs ? &k->runs[k->n_runs - 1] : NULL;
+		if (last && last->at + (uint64_t)last->pages * PAGE == at)
+			last->pages++;
+		else
+			k->runs[k->n_runs++] = (struct page_run){ at, 1, RUN_DATA };
+		k->pages++;
+	}
+}
+
+/* @at in the process; @shift: what to add for its name in the image */
+static int save_run(
+	struct chunk *k, const struct process *p, uint64_t at, uint64_t end, uint64_t shift, bool keep_zeros)
+{
+	while (at < end) {
+		int err = 0;
+
+		if (!k->room && !(k->room = image_pages_room(k->w, &err)))
+			return fail(k->c->op, err, "make room for memory in the image");
+		size_t n = (size_t)min_u64((end - at) / PAGE, IMAGE_CHUNK_PAGES - k->pages);
+		if (n > ARRAY_SIZE(k->runs) - k->n_runs)
+			n = ARRAY_SIZE(k->runs) - k->n_runs;
+		int r = n ? fetch(p, at, k->room + k->pages * PAGE, n * PAGE) : 0;
+		if (r < 0)
+			return fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at);
+		append(k, at + shift, n, keep_zeros);
+		at += n * PAGE;
+		if (k->pages == IMAGE_CHUNK_PAGES || k->n_runs == ARRAY_SIZE(k->runs) || n == 0)
+			r = flush(k);
+		if (r == 0)
+			r = watch_tell(k->c->op, &k->c->watch, "reading memory", k->c->memory, k->c->planned);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm_plan *plan)
+{
+	struct chunk k = { .c = c, .w = w, .id = plan->process->mm };
+	const struct proc_pages *run = plan->own.at;
+
+	for (size_t i = 0; i < plan->own.n; i++) {
+		int r = save_run(&k, plan->process, run[i].start, run[i].end, 0, run[i].what & KEEP_ZEROS);
+
+		if (r < 0)
+			return r;
+	}
+	return flush(&k);
+}
+
+struct piece {
+	uint64_t off, end; /* in the object */
+	const struct view *view;
+};
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* pages of shared memory that any of its views has seen; where some of it is swapped out, no view tells, and all is read */
+static int scan_views(struct checkpoint *c, const struct backing *b, struct span *pieces)
+{
+	const struct view *v = b->views.at;
+
+	for (size_t i = 0; i < b->views.n; i++) {
+		const struct proc_vma *m = v[i].vma;
+		struct span pages = { 0 };
+		_cleanup_close_ int pagemap = openat(v[i].process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+		int r = pagemap < 0 ? -errno : proc_scan_pages(&c->op->arena, pagemap, m->start, m->end, true, &pages);
+
+		if (r < 0)
+			return fail(c->op, r, "find the pages of shared memory");
+		if (m->swap) {
+			pages = (struct span){ 0 };
+			struct proc_pages *all = span_push(&c->op->arena, &pages, sizeof(*all));
+			*all = (struct proc_pages){ m->start, m->end, 0 };
+		}
+		const struct proc_pages *run = pages.at;
+		for (size_t k = 0; k < pages.n; k++) {
+			struct piece *p = span_push(&c->op->arena, pieces, sizeof(*p));
+			*p = (struct piece){ run[k].start - m->start + m->pgoff, run[k].end - m->start + m->pgoff,
+				&v[i] };
+		}
+	}
+	qsort(pieces->at, pieces->n, sizeof(struct piece), by_offset);
+	return 0;
+}
+
+static int save_backing(struct checkpoint *c, struct image_writer *w, const struct backing *b)
+{
+	struct chunk k = { .c = c, .w = w, .id = b->id };
+	struct span pieces = { 0 };
+	int r = b->kind->backing_has_pages ? scan_views(c, b, &pieces) : 0;
+	const struct piece *p = pieces.at;
+	uint64_t done = 0;
+
+	for (size_t i = 0; i < pieces.n && r == 0; i++) {
+		uint64_t from = p[i].off > done ? p[i].off : done;
+
+		if (from >= p[i].end)
+			continue;
+		done = p[i].end;
+		uint64_t shift = p[i].view->vma->pgoff - p[i].view->vma->start;
+		r = save_run(&k, p[i].view->process, from - shift, p[i].end - shift, shift, false);
+	}
+	return r < 0 ? r : flush(&k);
+}
+
+int save_pages(struct checkpoint *c, struct image_writer *w)
+{
+	struct backing **b = c->backings.at;
+	struct mm_plan **m = c->mms.at;
+
+	for (size_t i = 0; i < c->mms.n; i++) {
+		const struct proc_pages *run = m[i]->own.at;
+
+		for (size_t k = 0; k < m[i]->own.n; k++)
+			c->planned += run[k].end - run[k].start;
+	}
+	for (size_t i = 0; i < c->backings.n; i++) {
+		WHERE_TASK(c->op, b[i]->process->pid, b[i]->process->stat.comm);
+		int r = save_backing(c, w, b[i]);
+
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < c->mms.n; i++) {
+		WHERE_TASK(c->op, m[i]->process->pid, m[i]->process->stat.comm);
+		int r = save_mm(c, w, m[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

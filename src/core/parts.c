@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the task kinds say of processes and threads: one batch a thread for what only the thread itself can ask the
+ * kernel, everything else from outside.
+ */
+#include "core/core.h"
+
+#include <sys/syscall.h>
+
+static void add_part(struct checkpoint *c, struct span *parts, const struct kind *k)
+{
+	struct part *part = span_push(&c->op->arena, parts, sizeof(*part));
+
+	*part = (struct part){ .kind = k, .rec = arena_alloc(&c->op->arena, k->size), .id = c->next_id++ };
+}
+
+static int ask(struct checkpoint *c, struct span *parts, const struct sight *s)
+{
+	struct part *part = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++) {
+		int r = part[i].kind->ask ? part[i].kind->ask(c->op, s, part[i].rec) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
+{
+	struct part *part = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++) {
+		int r = part[i].kind->save ? part[i].kind->save(c->op, s, part[i].rec) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int save_thread(struct checkpoint *c, struct process *p, struct thread *t, bool leader)
+{
+	struct batch b;
+	struct sight s = { .tree = &c->tree, .process = p, .thread = t, .batch = &b };
+
+	WHERE(c->op, "thread", t->tid);
+	for (const struct kind *const *k = kinds; *k; k++)
+		if ((*k)->scope == SCOPE_THREAD)
+			add_part(c, &t->parts, *k);
+		else if ((*k)->scope == SCOPE_PROCESS && leader)
+			add_part(c, &p->parts, *k);
+	batch_init(&b, &c->op->arena, &p->room, &t->held);
+	int r = leader ? ask(c, &p->parts, &s) : 0;
+	if (r == 0)
+		r = ask(c, &t->parts, &s);
+	if (r == 0 && leader && p->cave.left.at)
+		BATCH_CALL(&b, "unmap what an earlier stasis left behind", SYS_munmap, p->cave.left.at,
+			p->cave.left_end.at - p->cave.left.at);
+	if (r < 0)
+		return r;
+	r = batch_run(&b);
+	if (r < 0)
+		return fail(c->op, r, "%s", batch_what(&b));
+	s.batch = NULL;
+	r = leader ? save(c, &p->parts, &s) : 0;
+	return r < 0 ? r : save(c, &t->parts, &s);
+}
+
+int save_parts(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		struct thread *t = p[i]->threads.at;
+
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		for (size_t k = 0; k < p[i]->threads.n; k++) {
+			int r = save_thread(c, p[i], &t[k], k == 0);
+
+			if (r < 0)
+				return r;
+		}
+		if (p[i]->zombie)
+			continue;
+		int r = room_fill(&p[i]->room, &t[0].held);
+		if (r < 0)
+			return fail(c->op, r, "take the stub out of the process again");
+		r = watch_tell(c->op, &c->watch, "asking", i, 0);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

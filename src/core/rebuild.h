@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * A program being restarted.
+ */
+#include "core/core.h"
+#include "core/nest.h"
+
+/** struct object - one record of the image */
+struct object {
+	uint64_t id;
+	uint32_t tag;
+	const struct kind *kind; /* NULL: one of core's */
+	void *rec;
+	int fd; /* what the kind made of it, here; -EBADF */
+	uint64_t stash; /* shared memory: where it is mapped for all to inherit */
+	bool restored;
+};
+
+/** struct moved - a mapping that every process has, and where it is now */
+struct moved {
+	struct object *object;
+	uint64_t at, len;
+};
+
+/** struct patient - a process being made */
+struct patient {
+	const struct task_record *rec;
+	struct patient *parent;
+	struct span children; /* of struct patient * */
+	bool early; /* cloned before its parent calls setsid */
+	int32_t birth_sid; /* the session it must be born into */
+	struct mm_record *mm;
+	const struct fdtable_record *fdtable;
+	pid_t pid; /* as we count; 0 while it does not exist */
+	struct held *threads; /* the leader first */
+	size_t n_threads; /* that exist */
+	struct room room;
+	struct batch batch;
+	struct span moved; /* of struct moved */
+	struct taddr syscall; /* a system call instruction in its vdso */
+	struct arch_regs *regs; /* of each thread: what it goes on with */
+	uint64_t *sigmasks;
+};
+
+struct restart {
+	struct op *op;
+	struct watch watch;
+	struct image_reader *image;
+	struct section section; /* the next that is not yet used */
+	bool at_end;
+	const struct head *head;
+	struct span objects; /* of struct object, sorted by id */
+	struct span patients; /* of struct patient *: parents first */
+	struct site site;
+	struct span slots;
+	uint64_t zone,
+		zone_end; /* addresses that nothing in the image and nothing here uses: room, spare place, stash */
+	uint64_t spare; /* in the zone, for mappings under way */
+	size_t syscall_offset;
+	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
+	int dev_null;
+	bool own_pidns;
+	struct nest nest; /* own_pidns: the namespaces */
+	uint64_t memory; /* bytes of page data put back */
+};
+
+#define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
+#define ROOM_SPARE (1ull << 20)
+
+/* load.c */
+int load_objects(struct restart *r);
+int load_next(struct restart *r);
+struct object *find_object(struct restart *r, uint64_t id);
+/* tree order and checks: family.c */
+int gather_family(struct restart *r);
+/* zone.c */
+int choose_zone(struct restart *r);
+int restore_backings(struct restart *r);
+/* seed.c */
+int choose_namespace(struct restart *r, bool own_pidns);
+int plant_seeds(struct restart *r);
+/* grow.c */
+int grow_tree(struct restart *r);
+/* furnish.c */
+int furnish(struct restart *r);
+/* depart.c */
+int settle_all(struct restart *r);
+int depart(struct restart *r);
+/* restart.c */
+int run_batch(struct restart *r, struct patient *p, struct batch *b);
+
+#define WHERE_PATIENT(r, p) WHERE_TASK((r)->op, (p)->rec->pid, (p)->rec->comm)

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A restart: load, order, plant, grow, furnish, settle, let go. Until the last step everything made can be taken back:
+ * the tasks are traced with PTRACE_O_EXITKILL, and files are not changed before the rest has succeeded.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static int rebuild(struct restart *r, const struct stasis_restart_options *o)
+{
+	int e = load_objects(r);
+
+	if (e == 0)
+		e = gather_family(r);
+	if (e == 0)
+		e = choose_namespace(r, o->own_pidns);
+	if (e == 0)
+		e = choose_zone(r);
+	if (e == 0)
+		e = restore_backings(r);
+	if (e == 0)
+		e = plant_seeds(r);
+	if (e == 0)
+		e = grow_tree(r);
+	if (e == 0)
+		e = furnish(r);
+	if (e == 0)
+		e = settle_all(r);
+	if (e == 0 && r->own_pidns) {
+		e = nest_release(&r->nest, o->detach);
+		if (e < 0)
+			fail(r->op, e, "hand the program over to its init");
+	}
+	return e < 0 ? e : depart(r);
+}
+
+/* as if nothing had been tried; the tasks of a nest end with its init, and are waited for first */
+static void take_back(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	if (r->nest.init > 0)
+		kill(r->nest.init, SIGKILL);
+	for (size_t i = 0; i < r->patients.n; i++)
+		if (p[i]->pid > 0)
+			kill(p[i]->pid, SIGKILL);
+	for (size_t i = r->patients.n; i-- > 0;)
+		for (size_t n = p[i]->n_threads; n-- > 0;)
+			while (!p[i]->threads[n].gone && waitpid(p[i]->threads[n].tid, NULL, __WALL) < 0 &&
+				errno == EINTR)
+				;
+	nest_raze(&r->nest);
+}
+
+static void tidy(struct restart *r)
+{
+	struct object *o = r->objects.at;
+	struct slot *s = r->slots.at;
+
+	for (size_t i = 0; i < r->objects.n; i++)
+		if (o[i].fd >= 0)
+			fd_close(o[i].fd);
+	for (size_t i = 0; i < r->slots.n; i++)
+		if (s[i].value >= 0)
+			fd_close(s[i].value);
+	for (size_t i = 0; i < 2; i++)
+		if (r->channel[i] >= 0)
+			fd_close(r->channel[i]);
+	if (r->zone)
+		munmap((void *)r->zone, r->zone_end - r->zone);
+}
+
+static int take_options(struct restart *r, const struct stasis_restart_options *o)
+{
+	struct file_rule *rules = arena_array(&r->op->arena, o->n_files + 1, sizeof(*rules));
+
+	for (size_t i = 0; i < o->n_files; i++)
+		rules[i] = (struct file_rule){ o->files[i].path, o->files[i].policy == STASIS_FILE_TRUNCATE };
+	r->site.rules = rules;
+	r->site.n_rules = o->n_files;
+	for (int i = 0; i < 3; i++)
+		r->site.stdio[i] = fcntl(i, F_GETFD) < 0 ? -EBADF : i;
+	r->site.slots = &r->slots;
+	r->watch = (struct watch){ o->cancel, o->progress, o->progress_data, now_ns() };
+	int e = image_open(&r->image, o->fd, o->cancel);
+	if (e == -EBADMSG || e == -ENODATA || e == -EPROTONOSUPPORT)
+		return fail_as(r->op, OUTCOME_IMAGE, "image", "use another image of the program, if there is one",
+			"read the image: %s", image_problem(r->image));
+	return e < 0 ? fail(r->op, e, "read the image: %s", image_problem(r->image)) : 0;
+}
+
+static void tell(struct restart *r, struct stasis_job *job, struct stasis_report *report)
+{
+	struct patient **p = r->patients.at;
+
+	if (r->head) {
+		report->processes = r->head->processes;
+		report->threads = r->head->threads;
+		if (r->head->name)
+			strncpy(report->name, r->head->name, sizeof(report->name) - 1);
+	}
+	report->memory = r->memory;
+	report->own_pidns = r->own_pidns;
+	if (r->op->err) {
+		r->op->state = "no process of it remains; the image is as it was";
+		r->op->notes.n = 0; /* what would have been done was not */
+		return;
+	}
+	report->pid = p[0]->pid;
+	*job = (struct stasis_job){ p[0]->pid, r->own_pidns ? r->nest.init : p[0]->pid, r->own_pidns };
+	if (r->own_pidns && !r->head->own_pidns)
+		note(r->op, "the program has a pid namespace of its own: %s",
+			nest_needs_user_ns() ? "this user may not choose pids otherwise"
+					     : "its pids are taken, or it was asked for");
+}
+
+int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *job, struct stasis_report *report)
+{
+	struct op op;
+	uint64_t began = now_ns();
+
+	op_init(&op, "restart");
+	struct restart r = { .op = &op, .channel = { -EBADF, -EBADF }, .nest = { .socket = -EBADF } };
+	int e = take_options(&r, o);
+	if (e == 0)
+		e = rebuild(&r, o);
+	if (e < 0)
+		take_back(&r);
+	tidy(&r);
+	tell(&r, job, report);
+	image_close(r.image);
+	report->wall_ns = now_ns() - began;
+	return report_from(&op, report);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The first tasks: copies of ourselves under the right pids, held before they do anything.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+
+#define SEED_OPTIONS	(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
+#define STOP_TIMEOUT_MS 10000
+#define FIRST_CHANNEL	64
+
+static bool is_taken(pid_t pid)
+{
+	return kill(pid, 0) == 0 || errno != ESRCH || kill(-pid, 0) == 0 || errno != ESRCH;
+}
+
+static bool all_free(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		const struct thread_record *t = p[i]->rec->threads.at;
+
+		if (is_taken(p[i]->rec->pid))
+			return false;
+		for (size_t k = 1; k < p[i]->rec->threads.n; k++)
+			if (is_taken(t[k].tid))
+				return false;
+	}
+	return true;
+}
+
+/* a program that was just killed takes a moment to go, and who waits for its end another */
+static bool pids_are_free(struct restart *r)
+{
+	const struct timespec nap = { 0, 5000000 };
+	bool is_free = all_free(r);
+
+	for (int turn = 0; !is_free && turn < 40; turn++) {
+		nanosleep(&nap, NULL);
+		is_free = all_free(r);
+	}
+	return is_free;
+}
+
+/* top-level processes beside the first were handed to the init of their namespace: they need one again */
+static bool has_orphans(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 1; i < r->patients.n; i++)
+		if (!p[i]->parent)
+			return true;
+	return false;
+}
+
+int choose_namespace(struct restart *r, bool own_pidns)
+{
+	struct patient **p = r->patients.at;
+
+	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r);
+	if (r->own_pidns && p[0]->rec->pid == 1)
+		return fail_as(r->op, OUTCOME_CANNOT, "init", NULL,
+			"restart a program that was the init of its pid namespace: stasis puts an init of its own "
+			"there");
+	return 0;
+}
+
+/* descriptors travel to the tasks through a socket that all inherit at one number, above all their own */
+static int open_channel(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	uint32_t highest = FIRST_CHANNEL;
+	struct rlimit lim;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		const struct fd_record *f = p[i]->fdtable ? p[i]->fdtable->fds.at : NULL;
+		size_t n = p[i]->fdtable ? p[i]->fdtable->fds.n : 0;
+
+		if (n && f[n - 1].n > highest)
+			highest = f[n - 1].n;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+	if (lim.rlim_cur <= highest + 2)
+		return fail_as(r->op, OUTCOME_CANNOT, "nofile", "raise the hard limit on open files (ulimit -Hn)",
+			"give the program descriptor %u: the limit here is %lu", highest, (unsigned long)lim.rlim_max);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, r->channel) < 0)
+		return fail(r->op, -errno, "make a socket");
+	_cleanup_close_ int low = r->channel[1];
+	r->channel[1] = fcntl(low, F_DUPFD_CLOEXEC, highest + 1);
+	if (r->channel[1] < 0)
+		return fail(r->op, -errno, "make a socket");
+	r->site.free_fd = r->channel[1] + 1;
+	return 0;
+}
+
+static int hold_seed(struct restart *r, struct patient *p, pid_t pid)
+{
+	if (pid < 0)
+		return fail(r->op, pid, "make a process with pid %d", p->rec->pid);
+	p->pid = pid;
+	int e = hold_seize(&p->threads[0], pid, SEED_OPTIONS);
+	if (e == 0)
+		e = hold_wait(&p->threads[0], STOP_TIMEOUT_MS);
+	if (e < 0)
+		return fail(r->op, e, "stop the process just made");
+	p->n_threads = 1;
+	return 0;
+}
+
+/* kill(2) misses a pid that is on its way out a little earlier than clone3(2) can have it */
+static pid_t plant_now(pid_t pid)
+{
+	const struct timespec nap = { 0, 2000000 };
+	pid_t got = plant_here(pid);
+
+	for (int turn = 0; got == -EEXIST && turn < 100; turn++) {
+		nanosleep(&nap, NULL);
+		got = plant_here(pid);
+	}
+	return got;
+}
+
+int plant_seeds(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = open_channel(r);
+
+	if (e == 0 && r->own_pidns)
+		e = nest_build(r->op, &r->nest, NULL);
+	r->site.user_ns = r->nest.user_ns;
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->parent)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = hold_seed(r, p[i], r->own_pidns ? nest_plant(&r->nest, p[i]->rec->pid) : plant_now(p[i]->rec->pid));
+	}
+	return e;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The zone: a piece of address space that no process of the image uses, and we do not either. The stub's room and the
+ * shared memory lie in it; all tasks inherit it from us at the same address, and give it up last.
+ */
+#include "core/rebuild.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+
+#define MARGIN (1ull << 30) /* stacks grow, and mmap_min_addr is near 0 */
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+struct used {
+	uint64_t start, end;
+};
+
+static void add_used(struct restart *r, struct span *s, uint64_t start, uint64_t end)
+{
+	struct used *u = span_push(&r->op->arena, s, sizeof(*u));
+
+	*u = (struct used){ start, end };
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct used *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* shared memory knows its size only as a record of its kind: the mappings tell how much is reached */
+static uint64_t stash_size(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		const struct vma *v = p[i]->mm ? p[i]->mm->vmas.at : NULL;
+
+		for (size_t k = 0; v && k < p[i]->mm->vmas.n; k++) {
+			struct object *o = v[k].backing ? find_object(r, v[k].backing) : NULL;
+			uint64_t end = v[k].pgoff + (v[k].end - v[k].start);
+
+			if (o && o->kind->backing_has_pages && end > o->stash) {
+				total += end - o->stash;
+				o->stash = end; /* for now: the largest end seen */
+			}
+		}
+	}
+	return total;
+}
+
+static int look_here(struct restart *r, struct span *ret)
+{
+	_cleanup_close_ int self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int e = self < 0 ? -errno : proc_read_maps(&r->op->arena, self, false, ret);
+
+	return e < 0 ? fail(r->op, e, "read the memory map of stasis itself") : 0;
+}
+
+static uint64_t widest_gap(struct span *used, uint64_t need)
+{
+	const struct used *u = used->at;
+	uint64_t at = 0, best = 0, width = 0;
+
+	qsort(used->at, used->n, sizeof(*u), by_start);
+	for (size_t i = 0; i <= used->n; i++) {
+		uint64_t next = i < used->n && u[i].start < TASK_END ? u[i].start : TASK_END;
+
+		if (next > at && next - at > width) {
+			width = next - at;
+			best = at + width / 2;
+		}
+		if (i < used->n && u[i].end > at)
+			at = u[i].end;
+	}
+	return width / 2 > need + MARGIN ? best & ~((2ull << 20) - 1) : 0;
+}
+
+/* where the mappings that every process has lie in us: seeds inherit them there */
+static int find_moved(struct restart *r, const struct span *maps)
+{
+	const struct proc_vma *v = maps->at;
+	struct object *o = r->objects.at;
+	struct patient **p = r->patients.at;
+	struct span moved = { 0 };
+
+	for (size_t i = 0; i < maps->n; i++) {
+		struct sight s = { .vma = &v[i] };
+		const struct kind *k = v[i].end <= TASK_END ? kind_of_vma(&s) : NULL;
+
+		if (!k || !k->moves)
+			continue;
+		struct moved *m = span_push(&r->op->arena, &moved, sizeof(*m));
+		*m = (struct moved){ NULL, v[i].start, v[i].end - v[i].start };
+		for (size_t n = 0; n < r->objects.n; n++)
+			if (o[n].kind == k && k->match(o[n].rec, &v[i]))
+				m->object = &o[n];
+		if (v[i].prot & PROC_EXEC) {
+			ssize_t at = arch_find_syscall((const unsigned char *)v[i].start, v[i].end - v[i].start);
+
+			if (at >= 0 && m->object)
+				r->syscall_offset = (size_t)at;
+		}
+	}
+	for (size_t i = 0; i < r->patients.n; i++)
+		p[i]->moved = moved;
+	return 0;
+}
+
+int choose_zone(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	struct span used = { 0 }, maps = { 0 };
+	uint64_t stash = stash_size(r), need = ROOM_SIZE + ROOM_SPARE + stash;
+	int e = look_here(r, &maps);
+
+	if (e < 0)
+		return e;
+	const struct proc_vma *own = maps.at;
+	for (size_t i = 0; i < maps.n; i++)
+		add_used(r, &used, own[i].start, own[i].end);
+	for (size_t i = 0; i < r->patients.n; i++) {
+		const struct vma *v = p[i]->mm ? p[i]->mm->vmas.at : NULL;
+
+		for (size_t k = 0; v && k < p[i]->mm->vmas.n; k++)
+			add_used(r, &used, v[k].start, v[k].end);
+	}
+	r->zone = stash > TASK_END ? 0 : widest_gap(&used, need);
+	if (!r->zone)
+		return fail_as(r->op, OUTCOME_CANNOT, "address-space", NULL,
+			"find %lu bytes of address space that the program leaves free", (unsigned long)need);
+	r->zone_end = r->zone + need;
+	r->spare = r->zone + ROOM_SIZE;
+	r->site.stash.at = r->spare + ROOM_SPARE;
+	r->site.stash_end.at = r->zone_end;
+
+	unsigned char *code = mmap((void *)r->zone, ROOM_SIZE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+	if (code == MAP_FAILED)
+		return fail(r->op, -errno, "make a room for the stub");
+	memcpy(code, stub_begin, (size_t)(stub_end - stub_begin));
+	if (mprotect(code, ROOM_CODE, PROT_READ | PROT_EXEC) < 0)
+		return fail(r->op, -errno, "make the stub executable");
+	return find_moved(r, &maps);
+}
+
+int restore_backings(struct restart *r)
+{
+	struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++) {
+		if (!o[i].kind || o[i].kind->scope != SCOPE_MEM)
+			continue;
+		o[i].stash = r->site.stash.at;
+		int e = o[i].kind->restore(r->op, o[i].rec, &r->site);
+		if (e < 0)
+			return e;
+		if (!o[i].kind->backing_has_pages && !o[i].kind->moves)
+			o[i].fd = e;
+		o[i].restored = true;
+	}
+	return 0;
+}

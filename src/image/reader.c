@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading an image, which is hostile until shown otherwise.
+ *
+ * Nothing is believed before its hash was compared, and no hash makes it believed: lengths are bounded before they are
+ * used, and buffers grow only as bytes arrive. All but page data is copied before it is looked at, so that a file that
+ * changes meanwhile cannot change what was checked.
+ *
+ * Page data of a regular file is mapped, for the caller to copy straight from the page cache. The size of the file is
+ * compared before each section. What remains: a file that is cut, or whose disk fails, between that comparison and the
+ * last use of the data ends this process with SIGBUS. To a program that is being restarted that is the end before it
+ * was complete, as with any other death of stasis; the image itself is never written to.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "base/io.h"
+#include "image/format.h"
+
+#define READ_FIRST ((size_t)64 << 10) /* the first step of a growing buffer */
+
+/* memory that grows */
+struct buffer {
+	char *at;
+	size_t room;
+};
+
+struct image_reader {
+	int fd;
+	bool is_file;
+	const volatile sig_atomic_t *cancel;
+	int result; /* of the last image_next: 1 while there is more */
+	uint64_t pos; /* bytes read */
+	uint64_t size; /* of a file */
+	uint64_t index; /* a file: where the end says that the index is */
+	const char *map; /* of the whole file, or NULL */
+	struct image_header head;
+	XXH3_state_t *meta; /* of all that is not page data */
+	struct buffer payload, data;
+	struct index_entry *seen;
+	size_t n_seen, seen_room;
+	char problem[256];
+};
+
+__attribute__((format(printf, 3, 4))) static int refuse(struct image_reader *r, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->problem, sizeof(r->problem), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+static int no_memory(struct image_reader *r)
+{
+	return refuse(r, -ENOMEM, "there is no memory to read the image at byte %" PRIu64, r->pos);
+}
+
+static int unknown_type(struct image_reader *r, uint64_t at, uint32_t type)
+{
+	return refuse(r, -EPROTONOSUPPORT,
+		"the section at byte %" PRIu64 " is of a type (%" PRIu32 ") that this stasis does not know", at, type);
+}
+
+/* Exactly len bytes at the present position; what says whose they are. */
+static int get(struct image_reader *r, void *buf, size_t len, const char *what)
+{
+	ssize_t n = r->is_file ? pread_all(r->fd, buf, len, (off_t)r->pos) : read_stream(r->fd, buf, len, r->cancel);
+
+	if (n < 0)
+		return refuse(r, (int)n, "the image cannot be read at byte %" PRIu64 " (%s)", r->pos, what);
+	if ((size_t)n < len)
+		return refuse(r, -ENODATA, "the image is cut: it ends at byte %" PRIu64 ", within %s",
+			r->pos + (uint64_t)n, what);
+	r->pos += len;
+	return 0;
+}
+
+static int get_meta(struct image_reader *r, void *buf, size_t len, const char *what)
+{
+	int err = get(r, buf, len, what);
+
+	if (err == 0)
+		XXH3_64bits_update(r->meta, buf, len);
+	return err;
+}
+
+/* The same into memory that grows with what arrives, so that a length alone takes none. */
+static int get_grown(struct image_reader *r, struct buffer *b, uint64_t len, const char *what)
+{
+	for (uint64_t done = 0, step; done < len; done += step) {
+		step = done < READ_FIRST ? READ_FIRST : done;
+		if (step > len - done)
+			step = len - done;
+		if (b->room < done + step) {
+			char *more = realloc(b->at, done + step);
+			if (!more)
+				return no_memory(r);
+			*b = (struct buffer){ more, done + step };
+		}
+		int err = get(r, b->at + done, step, what);
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- the header ---- */
+
+static int check_header(struct image_reader *r)
+{
+	const struct image_header *h = &r->head;
+	static const uint8_t zero[sizeof(h->pad)];
+
+	if (memcmp(h->magic, IMAGE_MAGIC, sizeof(h->magic)) != 0)
+		return refuse(r, -EBADMSG, "this is no image of stasis: it does not begin as one");
+	if (block_hash(h) != h->hash)
+		return refuse(r, -EBADMSG, "the header at byte 0 does not match its checksum");
+	if (h->version > IMAGE_VERSION)
+		return refuse(r, -EPROTONOSUPPORT,
+			"the image has format version %" PRIu32 ", and this stasis reads versions up to %d", h->version,
+			IMAGE_VERSION);
+	if (h->version == 0)
+		return refuse(r, -EBADMSG, "the header at byte 0 has the format version 0");
+	if (h->flags || memcmp(h->pad, zero, sizeof(zero)) != 0)
+		return refuse(r, -EPROTONOSUPPORT, "the header at byte 0 uses flags (%#" PRIx32 ") of a newer stasis",
+			h->flags);
+	return 0;
+}
+
+static int read_header(struct image_reader *r)
+{
+	ssize_t n = r->is_file ? pread_all(r->fd, &r->head, sizeof(r->head), 0)
+			       : read_stream(r->fd, &r->head, sizeof(r->head), r->cancel);
+	size_t got = n < 0 ? 0 : (size_t)n, magic = sizeof(r->head.magic);
+
+	if (n < 0)
+		return refuse(r, (int)n, "the image cannot be read at byte 0 (the header)");
+	if (got == 0)
+		return refuse(r, -ENODATA, "the image is empty");
+	if (memcmp(r->head.magic, IMAGE_MAGIC, got < magic ? got : magic) == 0 && got < sizeof(r->head))
+		return refuse(r, -ENODATA, "the image is cut: it ends at byte %zu, within the header", got);
+	r->pos = got;
+	XXH3_64bits_update(r->meta, &r->head, got);
+	return check_header(r);
+}
+
+/* ---- the end and the index ---- */
+
+/* What the end alone shows; where it is, at, is the place behind the index. */
+static int check_end(struct image_reader *r, const struct image_end *end, uint64_t at)
+{
+	if (memcmp(end->magic, IMAGE_END_MAGIC, sizeof(end->magic)) != 0)
+		return refuse(r, r->is_file ? -ENODATA : -EBADMSG,
+			"the last 64 bytes at byte %" PRIu64
+			" are not the end of an image: it was cut, or bytes were added",
+			at);
+	if (block_hash(end) != end->hash)
+		return refuse(r, -EBADMSG, "the end at byte %" PRIu64 " does not match its checksum", at);
+	if (memcmp(end->image_id, r->head.image_id, sizeof(end->image_id)) != 0)
+		return refuse(r, -EBADMSG, "the end at byte %" PRIu64 " belongs to another image", at);
+	if (end->size != at + sizeof(*end))
+		return refuse(r, -EBADMSG,
+			"the image has %" PRIu64 " bytes, and the end at byte %" PRIu64 " says %" PRIu64,
+			at + (uint64_t)sizeof(*end), at, end->size);
+	if (end->index < sizeof(r->head) || end->index % IMAGE_ALIGN ||
+		end->index > at - sizeof(struct section_header) || end->sections > at / sizeof(struct index_entry) ||
+		end->index + sizeof(struct section_header) + end->sections * sizeof(struct index_entry) != at)
+		return refuse(
+			r, -EBADMSG, "the end at byte %" PRIu64 " gives a place for the index where it cannot be", at);
+	return 0;
+}
+
+/* at: of the header h; sections: how many there are */
+static int check_index_header(struct image_reader *r, const struct section_header *h, uint64_t at, uint64_t sections)
+{
+	if (block_hash(h) != h->hash || h->type != SECTION_INDEX)
+		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " does not match its checksum", at);
+	if (h->tag || h->id || h->data || h->data_hash || h->reserved ||
+		h->len / sizeof(struct index_entry) != sections || h->len % sizeof(struct index_entry))
+		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " is malformed or of the wrong size", at);
+	return 0;
+}
+
+/* Do the entries name sections that can be? free_at: behind the header of the section before; at: of the index. */
+static int check_entries(struct image_reader *r, const struct index_entry *e, size_t n, uint64_t *free_at, uint64_t at)
+{
+	for (; n; e++, n--) {
+		bool is_first = *free_at == sizeof(struct image_header);
+
+		if (e->at % IMAGE_ALIGN || e->at < *free_at || (is_first && e->at != *free_at) ||
+			e->at > at - sizeof(struct section_header))
+			return refuse(r, -EBADMSG,
+				"the index at byte %" PRIu64 " puts a section at byte %" PRIu64 ", where it cannot be",
+				at, e->at);
+		if (e->type != SECTION_OBJECT && e->type != SECTION_PAGES)
+			return unknown_type(r, e->at, e->type);
+		*free_at = e->at + sizeof(struct section_header);
+	}
+	return 0;
+}
+
+static int scan_index(struct image_reader *r, const struct section_header *h, uint64_t at, XXH3_state_t *state)
+{
+	struct index_entry some[128];
+	uint64_t free_at = sizeof(struct image_header);
+
+	XXH3_64bits_reset(state);
+	for (uint64_t left = h->len, step; left; left -= step) {
+		step = left < sizeof(some) ? left : sizeof(some);
+		int err = get(r, some, step, "the index");
+		if (err < 0)
+			return err;
+		XXH3_64bits_update(state, some, step);
+		err = check_entries(r, some, step / sizeof(*some), &free_at, at);
+		if (err < 0)
+			return err;
+	}
+	if (XXH3_64bits_digest(state) != h->payload_hash)
+		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " does not match its checksum", at);
+	return 0;
+}
+
+/* A file: the end and the index before anything else. Leaves the position behind the header. */
+static int verify_file(struct image_reader *r)
+{
+	struct section_header h;
+	struct image_end end;
+	uint64_t least = sizeof(r->head) + sizeof(h) + sizeof(end);
+
+	if (r->size < least)
+		return refuse(r, -ENODATA, "the image is cut: it ends at byte %" PRIu64 ", without its end", r->size);
+	r->pos = r->size - sizeof(end);
+	int err = get(r, &end, sizeof(end), "its end");
+	if (err < 0)
+		return err;
+	err = check_end(r, &end, r->size - sizeof(end));
+	if (err < 0)
+		return err;
+
+	r->pos = r->index = end.index;
+	err = get(r, &h, sizeof(h), "the index");
+	if (err < 0)
+		return err;
+	err = check_index_header(r, &h, r->index, end.sections);
+	if (err < 0)
+		return err;
+	XXH3_state_t *state = XXH3_createState();
+	if (!state)
+		return no_memory(r);
+	err = scan_index(r, &h, r->index, state);
+	XXH3_freeState(state);
+	r->pos = sizeof(r->head);
+	return err;
+}
+
+static int finish(struct image_reader *r, const struct section_header *h, uint64_t at)
+{
+	struct image_end end;
+	struct index_entry some[128];
+	int err = check_index_header(r, h, at, r->n_seen);
+
+	if (err < 0)
+		return err;
+	if (XXH3_64bits(r->seen, h->len) != h->payload_hash)
+		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " does not agree with the sections", at);
+	for (size_t done = 0, step; done < h->len; done += step) {
+		step = h->len - done < sizeof(some) ? h->len - done : sizeof(some);
+		err = get_meta(r, some, step, "the index");
+		if (err < 0)
+			return err;
+		if (memcmp(some, (const char *)r->seen + done, step) != 0)
+			return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " does not match its checksum", at);
+	}
+
+	uint64_t end_at = r->pos;
+	err = get(r, &end, sizeof(end), "its end");
+	if (err < 0)
+		return err;
+	err = check_end(r, &end, end_at);
+	if (err < 0)
+		return err;
+	if (end.index != at || end.meta_hash != XXH3_64bits_digest(r->meta))
+		return refuse(
+			r, -EBADMSG, "the end at byte %" PRIu64 " does not agree with the image before it", end_at);
+
+	char more;
+	ssize_t n = r->is_file ? pread_all(r->fd, &more, 1, (off_t)r->pos) : read_stream(r->fd, &more, 1, r->cancel);
+	if (n < 0)
+		return refuse(r, (int)n, "the image cannot be read at byte %" PRIu64, r->pos);
+	if (n > 0)
+		return refuse(r, -EBADMSG, "bytes follow the end of the image at byte %" PRIu64, r->pos);
+	return 0;
+}
+
+/* ---- sections ---- */
+
+static int check_section(struct image_reader *r, const struct section_header *h, uint64_t at)
+{
+	uint64_t most = h->type == SECTION_PAGES ? IMAGE_CHUNK_RUNS * sizeof(struct page_run) : IMAGE_OBJECT_MAX;
+	uint64_t room = r->index - r->pos;
+
+	if (h->reserved || (!h->data && h->data_hash))
+		return refuse(r, -EPROTONOSUPPORT,
+			"the section at byte %" PRIu64 " uses fields of its header that this stasis does not know", at);
+	if (h->len > most)
+		return refuse(r, -EBADMSG,
+			"the section at byte %" PRIu64 " claims %" PRIu64 " bytes, more than a section may have", at,
+			h->len);
+	if (h->type == SECTION_OBJECT ? h->data != 0 : (h->tag || !h->len || h->len % sizeof(struct page_run)))
+		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " has a header that contradicts itself", at);
+	if (h->data > IMAGE_CHUNK_PAGES * IMAGE_PAGE || h->data % IMAGE_PAGE)
+		return refuse(r, -EBADMSG,
+			"the section at byte %" PRIu64 " claims %" PRIu64 " bytes of page data, which cannot be", at,
+			h->data);
+	if (r->is_file &&
+		(r->pos > r->index || room < h->len || room - h->len < section_padding(h, r->pos + h->len) + h->data))
+		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " reaches into the index", at);
+	return 0;
+}
+
+static int get_padding(struct image_reader *r, const struct section_header *h, uint64_t at)
+{
+	char pad[IMAGE_PAGE];
+	size_t len = section_padding(h, r->pos);
+	int err = get_meta(r, pad, len, "a section");
+
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < len; i++) {
+		if (pad[i])
+			return refuse(r, -EBADMSG,
+				"byte %" PRIu64 ", between the parts of the section at byte %" PRIu64 ", is not zero",
+				r->pos - len + i, at);
+	}
+	return 0;
+}
+
+static int get_data(struct image_reader *r, const struct section_header *h, const void **ret)
+{
+	struct stat st;
+
+	if (!r->map) {
+		int err = get_grown(r, &r->data, h->data, "page data");
+		*ret = r->data.at;
+		return err;
+	}
+	if (fstat(r->fd, &st) < 0)
+		return refuse(r, -errno, "the image cannot be read at byte %" PRIu64, r->pos);
+	if ((uint64_t)st.st_size < r->size)
+		return refuse(
+			r, -ENODATA, "the image was cut to %" PRIu64 " bytes while it was read", (uint64_t)st.st_size);
+	*ret = r->map + r->pos;
+	r->pos += h->data;
+	return 0;
+}
+
+/* The payload is here: the runs in it, and the page data behind it. */
+static int get_pages(struct image_reader *r, const struct section_header *h, struct section *s)
+{
+	uint64_t pages;
+
+	s->runs = (const struct page_run *)r->payload.at;
+	s->n_runs = h->len / sizeof(*s->runs);
+	int err = runs_check(s->runs, s->n_runs, &pages);
+	if (err == -EPROTONOSUPPORT)
+		return refuse(r, err,
+			"the section at byte %" PRIu64 " has runs of a kind that this stasis does not know", s->at);
+	if (err < 0 || pages * IMAGE_PAGE != h->data)
+		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " has malformed runs of pages", s->at);
+	if (!h->data)
+		return 0;
+	err = get_data(r, h, &s->data);
+	if (err < 0)
+		return err;
+	s->data_len = h->data;
+	if (XXH3_64bits(s->data, s->data_len) != h->data_hash)
+		return refuse(r, -EBADMSG,
+			"the page data of the section at byte %" PRIu64 " does not match its checksum", s->at);
+	return 0;
+}
+
+static int remember(struct image_reader *r, const struct section_header *h, uint64_t at)
+{
+	if (r->n_seen == r->seen_room) {
+		size_t room = r->seen_room ? r->seen_room * 2 : 64;
+		struct index_entry *more = reallocarray(r->seen, room, sizeof(*more));
+		if (!more)
+			return no_memory(r);
+		r->seen = more;
+		r->seen_room = room;
+	}
+	r->seen[r->n_seen++] = section_entry(h, at);
+	return 0;
+}
+
+static int get_section(struct image_reader *r, const struct section_header *h, struct section *s)
+{
+	int err = check_section(r, h, s->at);
+	if (err < 0)
+		return err;
+	err = get_grown(r, &r->payload, h->len, "a section");
+	if (err < 0)
+		return err;
+	XXH3_64bits_update(r->meta, r->payload.at, h->len);
+	if (XXH3_64bits(r->payload.at, h->len) != h->payload_hash)
+		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " does not match its checksum", s->at);
+	err = get_padding(r, h, s->at);
+	if (err < 0)
+		return err;
+	err = remember(r, h, s->at);
+	if (err < 0)
+		return err;
+	if (h->type == SECTION_PAGES)
+		return get_pages(r, h, s);
+	s->payload = h->len ? r->payload.at : "";
+	s->len = h->len;
+	return 0;
+}
+
+static int next(struct image_reader *r, struct section *s)
+{
+	struct section_header h;
+	uint64_t at = r->pos;
+	int err = get_meta(r, &h, sizeof(h), "the header of a section");
+
+	if (err < 0)
+		return err;
+	if (block_hash(&h) != h.hash)
+		return refuse(
+			r, -EBADMSG, "the header of the section at byte %" PRIu64 " does not match its checksum", at);
+	if (r->is_file && (at == r->index) != (h.type == SECTION_INDEX))
+		return refuse(
+			r, -EBADMSG, "the section at byte %" PRIu64 " is not where the end says that the index is", at);
+	if (h.type == SECTION_INDEX)
+		return finish(r, &h, at);
+	if (h.type != SECTION_OBJECT && h.type != SECTION_PAGES)
+		return unknown_type(r, at, h.type);
+	*s = (struct section){ .type = h.type, .tag = h.tag, .id = h.id, .at = at };
+	err = get_section(r, &h, s);
+	return err < 0 ? err : 1;
+}
+
+int image_next(struct image_reader *r, struct section *ret)
+{
+	struct section s;
+
+	if (r->result == 1)
+		r->result = next(r, &s);
+	if (r->result == 1)
+		*ret = s;
+	return r->result;
+}
+
+/* ---- the door ---- */
+
+static int begin(struct image_reader *r)
+{
+	struct stat st;
+
+	r->meta = XXH3_createState();
+	if (!r->meta)
+		return no_memory(r);
+	XXH3_64bits_reset(r->meta);
+	if (fstat(r->fd, &st) < 0)
+		return refuse(r, -errno, "the image cannot be looked at");
+	r->is_file = S_ISREG(st.st_mode);
+	r->size = (uint64_t)st.st_size;
+	int err = read_header(r);
+	if (err < 0 || !r->is_file)
+		return err;
+	err = verify_file(r);
+	if (err < 0)
+		return err;
+	/* where it cannot be mapped, page data is read into memory as from a stream */
+	void *map = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
+	r->map = map == MAP_FAILED ? NULL : map;
+	return 0;
+}
+
+int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *cancel)
+{
+	struct image_reader *r = calloc(1, sizeof(*r));
+
+	*ret = r;
+	if (!r)
+		return -ENOMEM;
+	r->fd = fd;
+	r->cancel = cancel;
+	int err = begin(r);
+	r->result = err < 0 ? err : 1;
+	return err;
+}
+
+const char *image_problem(const struct image_reader *r)
+{
+	return r ? r->problem : "there is no memory to read the image";
+}
+
+const struct image_header *image_head(const struct image_reader *r)
+{
+	return &r->head;
+}
+
+void image_close(struct image_reader *r)
+{
+	if (!r)
+		return;
+	if (r->map)
+		munmap((void *)r->map, r->size);
+	XXH3_freeState(r->meta);
+	free(r->payload.at);
+	free(r->data.at);
+	free(r->seen);
+	free(r);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * directories - open(2) with O_DIRECTORY, getdents(2)
+ *
+ * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos (the cookie of the next entry), flags, lock
+ * Lost:  notifications asked for with fcntl(2) F_NOTIFY; a deleted directory is refused
+ * Needs: openat2(2)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "kinds/openfile.h"
+
+enum {
+	FLAGS = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_NOATIME | O_PATH,
+};
+
+struct directory {
+	const char *path;
+	uint32_t flags;
+	uint64_t pos;
+	int64_t mtime_sec, mtime_nsec;
+	uint64_t dev, ino;
+	uint32_t flock;
+	struct span ofd_locks; /* of struct ofd_lock */
+};
+
+static const struct field fields[] = {
+	FIELD_S(1, struct directory, path, "file.f_path"),
+	FIELD_B(2, struct directory, flags, "file.f_flags", openfile_flags),
+	FIELD_U(3, struct directory, pos, "file.f_pos"),
+	FIELD_I(4, struct directory, mtime_sec, "inode.i_mtime_sec"),
+	FIELD_I(5, struct directory, mtime_nsec, "inode.i_mtime_nsec"),
+	FIELD_U(6, struct directory, dev, "super_block.s_dev"),
+	FIELD_U(7, struct directory, ino, "inode.i_ino"),
+	FIELD_U(8, struct directory, flock, "file_lock_context.flc_flock"),
+	FIELD_A(9, struct directory, ofd_locks, "file_lock_context.flc_posix", ofd_lock_fields, struct ofd_lock),
+	FIELDS_END,
+};
+
+static bool directory_probe(const struct sight *s)
+{
+	return s->fd->has_stat && S_ISDIR(s->fd->mode);
+}
+
+static int directory_check(struct op *op, const struct sight *s)
+{
+	int locks = openfile_check_locks(op, s, false);
+	int r = openfile_check_flags(op, s, FLAGS);
+	_cleanup_close_ int fd = openfile_check_path(op, s);
+
+	if (fd < 0)
+		return fd;
+	return r < 0 ? r : locks;
+}
+
+static int directory_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct directory *d = rec;
+
+	d->path = s->fd->link;
+	d->flags = s->fd->flags;
+	d->pos = s->fd->pos;
+	d->mtime_sec = s->fd->mtime_sec;
+	d->mtime_nsec = s->fd->mtime_nsec;
+	d->dev = s->fd->dev;
+	d->ino = s->fd->st_ino;
+	openfile_save_locks(op, s, &d->flock, &d->ofd_locks);
+	return 0;
+}
+
+static int restore_pos(struct op *op, const struct directory *d, int fd)
+{
+	struct stat st;
+
+	if (lseek(fd, (off_t)d->pos, SEEK_SET) < 0)
+		return fail(op, -errno, "move to position %" PRIu64 " of directory \"%s\"", d->pos, d->path);
+	if (fstat(fd, &st) < 0)
+		return fail(op, -errno, "examine directory \"%s\"", d->path);
+	if (d->pos && (st.st_mtim.tv_sec != d->mtime_sec || st.st_mtim.tv_nsec != d->mtime_nsec))
+		note(op,
+			"directory \"%s\" has changed since the checkpoint: the listing under way may miss or repeat "
+			"names",
+			d->path);
+	return 0;
+}
+
+static int directory_restore(struct op *op, void *rec, struct site *site)
+{
+	const struct directory *d = rec;
+
+	if (!d->path || d->path[0] != '/' || d->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE))
+		return fail(op, -EBADMSG, "open a directory from the image");
+	/* what is no directory is not even opened */
+	_cleanup_close_ int at = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = at < 0 ? at : open(d->path, (int)d->flags | O_CLOEXEC);
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory again and restart",
+			"open directory \"%s\": it is not there", d->path);
+	if (fd < 0)
+		return fail(op, -errno, "open directory \"%s\"", d->path);
+	if (d->flags & O_PATH)
+		return TAKE_FD(fd);
+	int r = restore_pos(op, d, fd);
+	if (r == 0)
+		r = openfile_lock(op, fd, d->flock, &d->ofd_locks, d->path);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static void directory_describe(const void *rec, FILE *out)
+{
+	const struct directory *d = rec;
+
+	print_quoted(out, d->path ? d->path : "");
+	fprintf(out, "%s%s", d->pos ? ", being listed" : "", d->flock || d->ofd_locks.n ? ", locked" : "");
+}
+
+const struct kind kind_fd_directory = {
+	.name = "directory",
+	.tag = 0x61,
+	.scope = SCOPE_FD,
+	.size = sizeof(struct directory),
+	.fields = fields,
+	.probe = directory_probe,
+	.check = directory_check,
+	.save = directory_save,
+	.restore = directory_restore,
+	.describe = directory_describe,
+};

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * regular files - open(2)
+ *
+ * The content stays where it is: a checkpoint keeps how the program had the file open. A file that the program writes
+ * may have changed when it is restarted. One that it only appends to is cut back to its recorded size, provided that
+ * what comes before is the same; the cut is made last, when the restart can no longer fail. Any other change is the
+ * user's to decide.
+ *
+ * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
+ * Lost:  advice (posix_fadvise(2)), write-life hints and F_SETSIG; a deleted file is refused
+ * Needs: openat2(2)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "kinds/openfile.h"
+
+#define TAIL_MAX (64u << 10)
+
+enum {
+	FLAGS = O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOFOLLOW | O_NOATIME | O_PATH,
+};
+
+struct regular {
+	const char *path;
+	uint32_t flags;
+	uint64_t pos;
+	uint32_t mode;
+	uint64_t size;
+	int64_t mtime_sec, mtime_nsec;
+	uint64_t dev, ino;
+	uint32_t flock;
+	struct span ofd_locks; /* of struct ofd_lock */
+	bool live; /* the kernel makes up the content: it is not compared */
+	bool hashed;
+	uint64_t tail; /* XXH3 of the last block: the TAIL_MAX bytes, or fewer, before size */
+	uint32_t lent; /* n + 1: it was the stream n of whoever started the program, as with `stasis run CMD >FILE` */
+};
+
+static const struct field fields[] = {
+	FIELD_S(1, struct regular, path, "file.f_path"),
+	FIELD_B(2, struct regular, flags, "file.f_flags", openfile_flags),
+	FIELD_U(3, struct regular, pos, "file.f_pos"),
+	FIELD_U(4, struct regular, mode, "inode.i_mode"),
+	FIELD_U(5, struct regular, size, "inode.i_size"),
+	FIELD_I(6, struct regular, mtime_sec, "inode.i_mtime_sec"),
+	FIELD_I(7, struct regular, mtime_nsec, "inode.i_mtime_nsec"),
+	FIELD_U(8, struct regular, dev, "super_block.s_dev"),
+	FIELD_U(9, struct regular, ino, "inode.i_ino"),
+	FIELD_U(10, struct regular, flock, "file_lock_context.flc_flock"),
+	FIELD_A(11, struct regular, ofd_locks, "file_lock_context.flc_posix", ofd_lock_fields, struct ofd_lock),
+	FIELD_U(12, struct regular, live, ""),
+	FIELD_U(13, struct regular, hashed, ""),
+	FIELD_U(14, struct regular, tail, ""),
+	FIELD_U(15, struct regular, lent, ""),
+	FIELDS_END,
+};
+
+/* ---- saving ---- */
+
+static bool regular_probe(const struct sight *s)
+{
+	if (!s->fd->has_stat || !S_ISREG(s->fd->mode) || s->fd->link[0] != '/')
+		return false;
+	/* memory with a name that no path has */
+	return s->fd->nlink || (strncmp(s->fd->link, "/memfd:", 7) != 0 && strncmp(s->fd->link, "/secretmem", 10) != 0);
+}
+
+static int regular_check(struct op *op, const struct sight *s)
+{
+	int locks = openfile_check_locks(op, s, false);
+	int r = openfile_check_flags(op, s, FLAGS);
+	_cleanup_close_ int fd = openfile_check_path(op, s);
+
+	if (fd >= 0 && openfile_can_write(s->fd->flags) && openfile_is_live(fd))
+		r = refuse(op, "file-live", "writing to it acts on the kernel", "close it before the checkpoint",
+			"can write to \"%s\"", s->fd->link);
+	if (fd < 0)
+		return fd;
+	return r < 0 ? r : locks;
+}
+
+/* The hash of the last block before @size of the file at @fd; -errno when it cannot be read. */
+static int tail_hash(struct op *op, int fd, uint64_t size, uint64_t *ret)
+{
+	size_t len = size < TAIL_MAX ? (size_t)size : TAIL_MAX;
+	void *block = arena_alloc(&op->arena, len + 1);
+	int flags = O_RDONLY | O_NONBLOCK; /* someone's lease makes it fail, not wait */
+
+	_cleanup_close_ int in = openfile_reopen(fd, flags | O_NOATIME);
+	if (in == -EPERM)
+		in = openfile_reopen(fd, flags);
+	if (in < 0)
+		return in;
+	ssize_t n = pread_all(in, block, len, (off_t)(size - len));
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < len)
+		return -ENODATA;
+	*ret = XXH3_64bits(block, len);
+	return 0;
+}
+
+static int save_tail(struct op *op, const struct sight *s, struct regular *r)
+{
+	struct stat st;
+
+	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
+	if (fd < 0)
+		return fail(op, fd, "find \"%s\"", r->path);
+	if (fstat(fd, &st) < 0)
+		return fail(op, -errno, "examine \"%s\"", r->path);
+	r->size = (uint64_t)st.st_size;
+	r->mtime_sec = st.st_mtim.tv_sec;
+	r->mtime_nsec = st.st_mtim.tv_nsec;
+	r->live = openfile_is_live(fd);
+	if (!r->live && openfile_can_write(r->flags))
+		r->hashed = tail_hash(op, fd, r->size, &r->tail) == 0;
+	return 0;
+}
+
+/* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
+static uint32_t find_lender(const struct sight *s)
+{
+	for (uint32_t n = 0; s->tree->init && n < 3; n++)
+		if (proc_kcmp(s->tree->init, s->process->pid, KCMP_FILE, n, (unsigned long)s->fd->n) == 0)
+			return n + 1;
+	return 0;
+}
+
+static int regular_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct regular *r = rec;
+
+	r->path = s->fd->link;
+	r->flags = s->fd->flags;
+	r->pos = s->fd->pos;
+	r->mode = s->fd->mode;
+	r->dev = s->fd->dev;
+	r->ino = s->fd->st_ino;
+	r->lent = find_lender(s);
+	openfile_save_locks(op, s, &r->flock, &r->ofd_locks);
+	return save_tail(op, s, r);
+}
+
+/* ---- the file may have changed ---- */
+
+static bool is_append_only(const struct regular *r)
+{
+	return r->flags & O_APPEND || r->pos == r->size;
+}
+
+static bool is_same_before(struct op *op, const struct regular *r, int fd)
+{
+	uint64_t tail;
+
+	return r->hashed && tail_hash(op, fd, r->size, &tail) == 0 && tail == r->tail;
+}
+
+static int changed(struct op *op, const struct regular *r, uint64_t size)
+{
+	const char *path = shown(&op->arena, r->path), *how = "was written to";
+
+	if (size != r->size)
+		how = size > r->size ? "has grown" : "has shrunk";
+	const char *try = arena_printf(&op->arena, "--file %s=keep takes it as it is now", path);
+	if (size > r->size)
+		try = arena_printf(
+			&op->arena, "%s; --file %s=truncate cuts it back to %" PRIu64 " bytes", try, path, r->size);
+	return fail_as(op, OUTCOME_CANNOT, "file-changed", try,
+		"go on with \"%s\", which the program writes and which %s since the checkpoint (%" PRIu64
+		" bytes then, %" PRIu64 " now)",
+		r->path, how, r->size, size);
+}
+
+static void note_reader(struct op *op, const struct regular *r, uint64_t size)
+{
+	if (size < r->pos)
+		note(op, "\"%s\" has shrunk since the checkpoint, to before where the program reads it", r->path);
+	else
+		note(op, "\"%s\" has changed since the checkpoint; the program reads it as it is now", r->path);
+}
+
+/* The user's word on this file, NULL when there is none. */
+static const struct file_rule *find_rule(const struct regular *r, const struct site *site)
+{
+	for (size_t i = 0; i < site->n_rules; i++)
+		if (strcmp(site->rules[i].path, r->path) == 0)
+			return &site->rules[i];
+	return NULL;
+}
+
+/* Remember to cut the file back to its recorded size, in settle(). */
+static int plan_cut(struct op *op, const struct regular *r, struct site *site, int fd, uint64_t size)
+{
+	int cut = openfile_can_write(r->flags) ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : openfile_reopen(fd, O_WRONLY);
+
+	if (openfile_can_write(r->flags) && cut < 0)
+		cut = -errno;
+	if (cut < 0)
+		return fail(op, cut, "open \"%s\" to cut it back", r->path);
+	*site_slot(op, site, fields, (uintptr_t)r) = cut;
+	note(op, "\"%s\" has grown since the checkpoint: it is cut back from %" PRIu64 " to %" PRIu64 " bytes", r->path,
+		size, r->size);
+	return 0;
+}
+
+static int compare(struct op *op, const struct regular *r, struct site *site, int fd, const struct stat *st)
+{
+	const struct file_rule *rule = find_rule(r, site);
+	uint64_t size = (uint64_t)st->st_size;
+	bool same_time = st->st_mtim.tv_sec == r->mtime_sec && st->st_mtim.tv_nsec == r->mtime_nsec;
+
+	if (r->live || r->flags & O_PATH || (rule && !rule->truncate) || (size == r->size && same_time))
+		return 0;
+	if (rule && size == r->size)
+		return 0;
+	if (rule && size > r->size)
+		return plan_cut(op, r, site, fd, size);
+	if (!openfile_can_write(r->flags)) {
+		note_reader(op, r, size);
+		return 0;
+	}
+	if (size < r->size || !is_append_only(r) || !is_same_before(op, r, fd))
+		return changed(op, r, size);
+	if (size > r->size)
+		return plan_cut(op, r, site, fd, size);
+	note(op, "\"%s\" was touched since the checkpoint; its size and its last block are the same", r->path);
+	return 0;
+}
+
+/* ---- restarting ---- */
+
+static int open_path(struct op *op, const struct regular *r, struct stat *ret_st)
+{
+	struct stat st;
+
+	/* what is no regular file is not even opened: a device might act on it, a FIFO might wait */
+	_cleanup_close_ int at = open(r->path, O_PATH | O_CLOEXEC);
+	if (at < 0 && errno == ENOENT)
+		return fail_as(op, OUTCOME_CANNOT, "file-missing",
+			"put the file back under this path and restart again", "open \"%s\": it is not there", r->path);
+	if (at < 0 || fstat(at, &st) < 0)
+		return fail(op, -errno, "open \"%s\"", r->path);
+	if (!S_ISREG(st.st_mode))
+		return fail_as(op, OUTCOME_CANNOT, "file-missing",
+			"put the file back under this path and restart again",
+			"open \"%s\": it is not a regular file any more", r->path);
+	_cleanup_close_ int fd =
+		open(r->path, (int)r->flags | O_CLOEXEC | O_NOCTTY | (r->flags & O_PATH ? 0 : O_NONBLOCK));
+	if (fd < 0)
+		return fail(op, -errno, "open \"%s\"", r->path);
+	if (fstat(fd, ret_st) < 0 || ret_st->st_dev != st.st_dev || ret_st->st_ino != st.st_ino)
+		return fail(op, -ESTALE, "open \"%s\"", r->path);
+	return TAKE_FD(fd);
+}
+
+static bool regular_is_stream(const void *rec)
+{
+	return ((const struct regular *)rec)->lent != 0;
+}
+
+/*
+ * The caller's stream takes its place, whatever it leads to. When it leads to the same file, the program goes on where it
+ * was in it, and what it wrote after the checkpoint goes, as it is going to write that again.
+ */
+static int borrow(struct op *op, const struct regular *r, struct site *site, int stream)
+{
+	_cleanup_close_ int fd = fcntl(stream, F_DUPFD_CLOEXEC, 3);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(op, -errno, "take over the caller's stream %d", stream);
+	if (!S_ISREG(st.st_mode) || st.st_dev != r->dev || st.st_ino != r->ino)
+		return TAKE_FD(fd);
+	uint64_t size = (uint64_t)st.st_size;
+	if (size > r->size && openfile_can_write(r->flags) && is_same_before(op, r, fd)) {
+		int err = plan_cut(op, r, site, fd, size);
+
+		if (err < 0)
+			return err;
+	}
+	if (size >= r->pos && lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
+		return fail(op, -errno, "move to offset %" PRIu64 " of \"%s\"", r->pos, r->path);
+	return TAKE_FD(fd);
+}
+
+static int regular_restore(struct op *op, void *rec, struct site *site)
+{
+	const struct regular *r = rec;
+	struct stat st;
+
+	if (!r->path || r->path[0] != '/' || r->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE))
+		return fail(op, -EBADMSG, "open a regular file from the image");
+	if (r->lent && r->lent <= 3 && site->stdio[r->lent - 1] >= 0)
+		return borrow(op, r, site, site->stdio[r->lent - 1]);
+	_cleanup_close_ int fd = open_path(op, r, &st);
+	if (fd < 0)
+		return fd;
+	int err = compare(op, r, site, fd, &st);
+	if (err < 0)
+		return err;
+	if (r->flags & O_PATH)
+		return TAKE_FD(fd);
+	if (lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
+		return fail(op, -errno, "move to offset %" PRIu64 " of \"%s\"", r->pos, r->path);
+	err = openfile_set_status(fd, r->flags);
+	if (err < 0)
+		return fail(op, err, "set the status flags of \"%s\"", r->path);
+	err = openfile_lock(op, fd, r->flock, &r->ofd_locks, r->path);
+	return err < 0 ? err : TAKE_FD(fd);
+}
+
+static int regular_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct regular *r = rec;
+	int *slot = site_slot(op, site, fields, (uintptr_t)r);
+	_cleanup_close_ int fd = TAKE_FD(*slot);
+	struct stat st;
+
+	if (fd < 0)
+		return 0;
+	/* another open file of the program may have led to the same cut */
+	if (fstat(fd, &st) < 0 || (st.st_size > (off_t)r->size && ftruncate(fd, (off_t)r->size) < 0))
+		return fail(op, -errno, "cut \"%s\" back to %" PRIu64 " bytes", r->path, r->size);
+	return 0;
+}
+
+static void regular_describe(const void *rec, FILE *out)
+{
+	const struct regular *r = rec;
+	char size[32];
+
+	print_quoted(out, r->path ? r->path : "");
+	fprintf(out, " at %" PRIu64 " of %s%s%s%s", r->pos, human_size(r->size, size, sizeof(size)),
+		openfile_can_write(r->flags) ? ", writing" : "", r->flags & O_APPEND ? ", appending" : "",
+		r->flock || r->ofd_locks.n ? ", locked" : "");
+}
+
+const struct kind kind_fd_regular = {
+	.name = "regular",
+	.tag = 0x60,
+	.scope = SCOPE_FD,
+	.size = sizeof(struct regular),
+	.fields = fields,
+	.probe = regular_probe,
+	.check = regular_check,
+	.save = regular_save,
+	.restore = regular_restore,
+	.is_stream = regular_is_stream,
+	.settle = regular_settle,
+	.describe = regular_describe,
+};

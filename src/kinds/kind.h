@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The collection: one file per kind of kernel object, one table.
+ *
+ * core walks processes, threads, mappings and descriptors, asks the kinds about each, and orders the work; it knows no
+ * kind by name. A kind knows one kernel object and nothing of the walk.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/op.h"
+#include "image/field.h"
+#include "proc/proc.h"
+#include "remote/remote.h"
+
+/* ---- what saving sees ---- */
+
+/** struct thread - a thread of a program being saved */
+struct thread {
+	pid_t tid; /* as we count */
+	pid_t vtid; /* as its innermost pid namespace counts */
+	int dir; /* /proc/PID/task/TID */
+	struct proc_stat stat;
+	struct proc_status status;
+	struct held held;
+	struct span parts; /* of struct part */
+};
+
+/** struct process - a process of a program being saved */
+struct process {
+	pid_t pid, vpid;
+	pid_t vppid, vpgid, vsid; /* as its namespace counts; vppid 0 when the parent is not in the tree */
+	int dir; /* /proc/PID */
+	int pidfd;
+	bool zombie;
+	struct proc_stat stat; /* of the leader; comm for messages */
+	struct proc_status status;
+	struct span threads; /* of struct thread; the leader first; empty for a zombie */
+	struct span vmas; /* of struct proc_vma */
+	struct span fds; /* of struct proc_fd */
+	struct process *parent; /* in the tree, or NULL */
+	struct room room;
+	struct cave cave;
+	int mem; /* /proc/PID/mem */
+	struct span parts; /* of struct part */
+	uint64_t id, mm, fdtable; /* objects in the image */
+	void *plan; /* core's */
+};
+
+/** struct part - the record of one kind about a process or thread */
+struct part {
+	const struct kind *kind;
+	void *rec;
+	uint64_t id; /* of the object in the image */
+};
+
+/** struct holder - one descriptor of the tree, in the index by (dev, ino) */
+struct holder {
+	uint64_t dev, ino;
+	const struct process *process;
+	const struct proc_fd *fd;
+};
+
+/** struct tree - the program being saved */
+struct tree {
+	struct span processes; /* of struct process *: parents before children */
+	struct span holders; /* of struct holder, sorted by dev, ino */
+	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
+	bool frozen; /* all threads are held; else `check` looks at a running program */
+};
+
+/** tree_holders() - the descriptors in the tree that lead to (dev, ino); *@ret_n of them, NULL when there is none */
+const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_t ino, size_t *ret_n);
+
+/** struct sight - what a kind is asked about; the members that fit its scope are set */
+struct sight {
+	const struct tree *tree;
+	const struct process *process;
+	const struct thread *thread; /* thread kinds; process kinds: the leader */
+	const struct proc_vma *vma; /* mem kinds */
+	const struct proc_fd *fd; /* fd kinds */
+	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
+	struct batch *batch; /* task kinds, in ask(): calls by this very thread */
+};
+
+/** sight_take_fd() - a descriptor here of the very open file at s->fd (pidfd_getfd(2)): never change what is shared through it */
+int sight_take_fd(const struct sight *s);
+
+/* ---- what restarting has ---- */
+
+/** struct file_rule - what the user says of one file: keep it as it is now, or truncate it to its recorded size */
+struct file_rule {
+	const char *path;
+	bool truncate;
+};
+
+/** struct slot - an int that records of one operation share under a key, e.g. a pipe under its number */
+struct slot {
+	const void *owner;
+	uint64_t key;
+	int value; /* -EBADF at first */
+};
+
+/** struct site - where a record is put back */
+struct site {
+	struct batch *batch; /* task kinds: calls by this very thread */
+	pid_t pid; /* task kinds: the process, as we count */
+	pid_t tid; /* task kinds: the thread, as we count */
+	pid_t vpid, vtid; /* as it counts */
+	struct held *held; /* task kinds, in settle(): the stopped thread */
+	struct arch_regs *regs; /* thread kinds, in settle(): the registers it will go on with */
+	uint64_t *sigmask; /* thread kinds, in settle(): the mask it will go on with */
+	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */
+	int free_fd; /* task kinds, in restore(): a descriptor number that is free in the task */
+	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
+	const struct file_rule *rules;
+	size_t n_rules;
+	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
+	struct span *slots; /* of struct slot */
+	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
+	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
+};
+
+/** site_slot() - the shared int of (@owner, @key); made on first use. Valid until the next call. */
+int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key);
+
+/** struct vma - one mapping in the image: the part that all mem kinds share */
+struct vma {
+	uint64_t start, end, pgoff;
+	uint32_t prot; /* PROT_* */
+	uint32_t flags; /* enum vma_flags */
+	uint32_t tag; /* the mem kind */
+	uint64_t backing; /* its object: file, shared memory; 0 where it needs none */
+};
+
+enum vma_flags {
+	VMA_SHARED = 1u << 0,
+	VMA_GROWSDOWN = 1u << 1,
+	VMA_NORESERVE = 1u << 2,
+	VMA_LOCKED = 1u << 3,
+	VMA_DONTFORK = 1u << 4,
+	VMA_DONTDUMP = 1u << 5,
+	VMA_HUGEPAGE = 1u << 6,
+	VMA_NOHUGEPAGE = 1u << 7,
+	VMA_SEQUENTIAL = 1u << 8,
+	VMA_RANDOM = 1u << 9,
+	VMA_MERGEABLE = 1u << 10,
+	VMA_WIPEONFORK = 1u << 11,
+	VMA_MAYWRITE_OFF = 1u << 12, /* a shared file mapping that was opened for reading only */
+};
+
+enum scope {
+	SCOPE_PROCESS, /* kinds/task: one record a process */
+	SCOPE_THREAD, /* kinds/task: one record a thread */
+	SCOPE_MEM, /* kinds/mem: mappings; the record is of what backs them */
+	SCOPE_FD, /* kinds/fd: one record an open file (an open file may have many descriptors) */
+};
+
+/**
+ * struct kind - one kind of kernel object that a process can hold
+ *
+ * To teach stasis a new kind `foo` of file descriptor:
+ *   1. write src/kinds/fd/foo.c; it ends in `const struct kind kind_fd_foo`;
+ *   2. write test/kinds/fd/foo.c, its witness;
+ *   3. add `KIND(tag, fd, foo)` to src/kinds/kinds.def.
+ * Nothing else changes: the build stops until all three exist. The head comment of the file says what it is (man page),
+ * `Seen:` where the kernel shows it, `Lost:` what cannot be kept, `Needs:` kernel features, by probe.
+ *
+ * All callbacks but those of its scope's line are optional. Records live in the operation's arena, zeroed. A callback
+ * that returns < 0 has called fail() or refuse(). The order of kinds.def means nothing.
+ */
+struct kind {
+	const char *name; /* the kernel's own word for it */
+	uint16_t tag; /* in images: never reused */
+	enum scope scope;
+	size_t size; /* of its record; 0: mem kinds without a backing object */
+	const struct field *fields; /* the record on disk and on screen */
+	bool has_pages; /* mem kinds: private mappings of it may hold pages of their own */
+	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
+	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
+
+	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */
+	bool (*probe)(const struct sight *s);
+	/** key - what makes two sights the same backing object: mem kinds with a record */
+	void (*key)(const struct sight *s, uint64_t key[2]);
+	/** check - could it be saved and put back? refuse() says every reason. Must not need a stopped program. */
+	int (*check)(struct op *op, const struct sight *s);
+	/** ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record */
+	int (*ask)(struct op *op, const struct sight *s, void *rec);
+	/** save - fill the record; the program is stopped and must not notice */
+	int (*save)(struct op *op, const struct sight *s, void *rec);
+
+	/**
+	 * restore - make it again, alone
+	 * task kinds: add calls to site->batch (the task has its memory, nothing else yet).
+	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0.
+	 */
+	int (*restore)(struct op *op, void *rec, struct site *site);
+	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
+	bool (*is_stream)(const void *rec);
+	/** match - mem kinds that move: is the mapping @v the one of this record? */
+	bool (*match)(const void *rec, const struct proc_vma *v);
+	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
+	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
+	/** link - task kinds: add calls; all tasks and descriptors exist now.  */
+	int (*link)(struct op *op, void *rec, struct site *site);
+	/** settle - last touch before the program runs: arm timers, drop rights, set registers */
+	int (*settle)(struct op *op, void *rec, struct site *site);
+
+	/** describe - say it better than its fields do: one line without newline */
+	void (*describe)(const void *rec, FILE *out);
+};
+
+/** kinds - the table; ends with NULL */
+extern const struct kind *const kinds[];
+
+/** kind_by_tag() - NULL when no kind has this tag */
+const struct kind *kind_by_tag(uint32_t tag);
+
+/** kind_of_vma(), kind_of_fd() - whose probe says yes; NULL when nobody's does */
+const struct kind *kind_of_vma(const struct sight *s);
+const struct kind *kind_of_fd(const struct sight *s);

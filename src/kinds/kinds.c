@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kinds/kind.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define KIND(tag, folder, name) extern const struct kind kind_##folder##_##name;
+#include "kinds/kinds.def"
+#undef KIND
+
+const struct kind *const kinds[] = {
+#define KIND(tag, folder, name) &kind_##folder##_##name,
+#include "kinds/kinds.def"
+#undef KIND
+	NULL,
+};
+
+const struct kind *kind_by_tag(uint32_t tag)
+{
+	switch (tag) { /* two equal tags do not compile */
+#define KIND(tag, folder, name) \
+	case tag:               \
+		return &kind_##folder##_##name;
+#include "kinds/kinds.def"
+#undef KIND
+	default:
+		return NULL;
+	}
+}
+
+static const struct kind *kind_of(enum scope scope, const struct sight *s)
+{
+	for (const struct kind *const *k = kinds; *k; k++)
+		if ((*k)->scope == scope && (*k)->probe(s))
+			return *k;
+	return NULL;
+}
+
+const struct kind *kind_of_vma(const struct sight *s)
+{
+	return kind_of(SCOPE_MEM, s);
+}
+
+const struct kind *kind_of_fd(const struct sight *s)
+{
+	return kind_of(SCOPE_FD, s);
+}
+
+const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_t ino, size_t *ret_n)
+{
+	const struct holder *h = tree->holders.at;
+	size_t lo = 0, hi = tree->holders.n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (h[mid].dev < dev || (h[mid].dev == dev && h[mid].ino < ino))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	size_t n = 0;
+	while (lo + n < tree->holders.n && h[lo + n].dev == dev && h[lo + n].ino == ino)
+		n++;
+	*ret_n = n;
+	return n ? h + lo : NULL;
+}
+
+int sight_take_fd(const struct sight *s)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, s->process->pidfd, s->fd->n, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key)
+{
+	struct slot *slots = site->slots->at;
+
+	for (size_t i = 0; i < site->slots->n; i++)
+		if (slots[i].owner == owner && slots[i].key == key)
+			return &slots[i].value;
+	struct slot *slot = span_push(&op->arena, site->slots, sizeof(*slot));
+	*slot = (struct slot){ owner, key, -EBADF };
+	return &slot->value;
+}

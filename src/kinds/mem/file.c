@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Mapped regular files: executables, libraries, data. Of a private mapping only the pages that differ from the file are in
+ * the image; the rest comes from the file again, which therefore must be the same.
+ *
+ * Seen:  /proc/PID/smaps
+ * Lost:  nothing; changes that others made to a file mapped shared are theirs
+ * Needs: the file at the destination: the same size and time, or the same build id
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "kinds/openfile.h"
+#include "kinds/vma.h"
+
+#define BUILD_ID_MAX 64
+
+struct file {
+	const char *path;
+	uint64_t size;
+	int64_t mtime_sec;
+	uint64_t mtime_nsec;
+	struct span build_id; /* bytes; empty where there is none */
+	uint8_t writable; /* mapped shared with the right to write: opened for both */
+	uint8_t exact; /* mapped privately: must be the same */
+};
+
+static const struct field file_fields[] = {
+	FIELD_S(1, struct file, path, "file.f_path"),
+	FIELD_U(2, struct file, size, "inode.i_size"),
+	FIELD_I(3, struct file, mtime_sec, "inode.i_mtime"),
+	FIELD_U(4, struct file, mtime_nsec, "inode.i_mtime"),
+	FIELD_BLOB(5, struct file, build_id, ""),
+	FIELD_U(6, struct file, writable, "file.f_mode"),
+	FIELD_U(7, struct file, exact, ""),
+	FIELDS_END,
+};
+
+static bool file_probe(const struct sight *s)
+{
+	const struct proc_vma *v = s->vma;
+
+	return v->ino && v->name[0] == '/' && !(v->deleted && !strcmp(v->name, "/dev/zero"));
+}
+
+static bool may_write(const struct proc_vma *v)
+{
+	return v->shared && (!v->has_flags || strstr(v->vmflags, "mw"));
+}
+
+static void file_key(const struct sight *s, uint64_t key[2])
+{
+	key[0] = (uint64_t)s->vma->major << 32 | s->vma->minor | (uint64_t)may_write(s->vma) << 63 |
+		 (uint64_t)s->vma->shared << 62;
+	key[1] = s->vma->ino;
+}
+
+static int open_at(int root, const struct proc_vma *v, struct stat *st)
+{
+	_cleanup_close_ int fd = openat(root, root == AT_FDCWD ? v->name : v->name + 1, O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, st) < 0)
+		return -errno;
+	return st->st_ino == v->ino ? TAKE_FD(fd) : -ESTALE;
+}
+
+/*
+ * maps shows the path as it is for the reader; where the process has another root or other mounts it may be meant there.
+ * The device is that of the superblock, which is not always the one that stat(2) shows (btrfs, overlayfs).
+ */
+static int open_mapped(const struct sight *s, struct stat *st)
+{
+	int fd = open_at(AT_FDCWD, s->vma, st);
+
+	if (fd >= 0)
+		return fd;
+	_cleanup_close_ int root = openat(s->process->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int inside = root < 0 ? -errno : open_at(root, s->vma, st);
+	return inside >= 0 ? inside : fd;
+}
+
+static int file_check(struct op *op, const struct sight *s)
+{
+	struct stat st;
+	int r = vma_check_flags(op, s);
+
+	if (s->vma->deleted || !strncmp(s->vma->name, "/memfd:", 7) || !strncmp(s->vma->name, "/SYSV", 5))
+		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
+			"maps \"%s\", which has been deleted", s->vma->name);
+	_cleanup_close_ int fd = open_mapped(s, &st);
+	if (fd == -ESTALE || fd == -ENOENT)
+		return refuse(op, "file-replaced", NULL, NULL, "maps \"%s\", but that path leads elsewhere now",
+			s->vma->name);
+	if (fd < 0)
+		return refuse(op, "file-unreachable", strerror(-fd), NULL, "maps \"%s\", which cannot be reached",
+			s->vma->name);
+	if (!S_ISREG(st.st_mode))
+		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\"", s->vma->name);
+	return r;
+}
+
+/* the GNU build id in the notes among the first page of an ELF file; empty when it has none */
+static struct span read_build_id(struct arena *a, int fd)
+{
+	unsigned char head[4096];
+	Elf64_Ehdr eh;
+	ssize_t n = pread_all(fd, head, sizeof(head), 0);
+
+	memcpy(&eh, head, sizeof(eh));
+	if (n < (ssize_t)sizeof(head) || memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_phentsize != sizeof(Elf64_Phdr))
+		return (struct span){ 0 };
+	for (size_t i = 0; i < eh.e_phnum; i++) {
+		Elf64_Phdr ph;
+		uint64_t at = eh.e_phoff + i * sizeof(ph);
+
+		if (eh.e_phoff > sizeof(head) || at + sizeof(ph) > sizeof(head))
+			break;
+		memcpy(&ph, head + at, sizeof(ph));
+		if (ph.p_type != PT_NOTE || ph.p_offset > sizeof(head) || ph.p_filesz > sizeof(head) - ph.p_offset)
+			continue;
+		for (uint64_t off = ph.p_offset, end = off + ph.p_filesz; off + sizeof(Elf64_Nhdr) <= end;) {
+			Elf64_Nhdr nh;
+
+			memcpy(&nh, head + off, sizeof(nh));
+			uint64_t name = off + sizeof(nh), desc = name + ((uint64_t)nh.n_namesz + 3) / 4 * 4;
+			uint64_t next = desc + ((uint64_t)nh.n_descsz + 3) / 4 * 4;
+			if (next > end)
+				break;
+			if (nh.n_type == NT_GNU_BUILD_ID && nh.n_namesz == 4 && !memcmp(head + name, "GNU", 4) &&
+				nh.n_descsz <= BUILD_ID_MAX)
+				return (struct span){ arena_dup(a, head + desc, nh.n_descsz), nh.n_descsz };
+			off = next;
+		}
+	}
+	return (struct span){ 0 };
+}
+
+static int file_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct file *f = rec;
+	struct stat st;
+	_cleanup_close_ int fd = open_mapped(s, &st);
+
+	if (fd < 0)
+		return fail(op, fd, "reach the mapped file \"%s\"", s->vma->name);
+	f->path = s->vma->name;
+	f->size = (uint64_t)st.st_size;
+	f->mtime_sec = st.st_mtim.tv_sec;
+	f->mtime_nsec = (uint64_t)st.st_mtim.tv_nsec;
+	f->writable = may_write(s->vma);
+	f->exact = !s->vma->shared;
+	_cleanup_close_ int readable = openfile_reopen(fd, O_RDONLY | O_CLOEXEC);
+	if (readable >= 0)
+		f->build_id = read_build_id(&op->arena, readable);
+	return 0;
+}
+
+static bool same_build(struct op *op, const struct file *f, int fd)
+{
+	struct span now = read_build_id(&op->arena, fd);
+
+	return now.n && now.n == f->build_id.n && !memcmp(now.at, f->build_id.at, now.n);
+}
+
+static int file_restore(struct op *op, void *rec, struct site *site)
+{
+	const struct file *f = rec;
+	struct stat st;
+
+	if (!f->path || f->path[0] != '/')
+		return fail_as(op, OUTCOME_IMAGE, "image-path", NULL, "map a file without a path");
+	_cleanup_close_ int fd = open(f->path, (f->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return fail(op, -errno, "open \"%s\", which the program has mapped", f->path);
+	if (fstat(fd, &st) < 0)
+		return fail(op, -errno, "look at \"%s\"", f->path);
+	if (!S_ISREG(st.st_mode))
+		return fail_as(op, OUTCOME_CANNOT, "file-changed", NULL, "map \"%s\": it is no regular file any more",
+			f->path);
+	bool same = (uint64_t)st.st_size == f->size && st.st_mtim.tv_sec == f->mtime_sec &&
+		    (uint64_t)st.st_mtim.tv_nsec == f->mtime_nsec;
+	if (f->exact && !same && !same_build(op, f, fd))
+		return fail_as(op, OUTCOME_CANNOT, "file-changed",
+			"put the file back as it was (the package of that time)",
+			"map \"%s\": the file has changed since the checkpoint, and the program's memory depends on it",
+			f->path);
+	return TAKE_FD(fd);
+}
+
+static int file_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
+{
+	BATCH_MUST(b, "map a file", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v), (uint64_t)fd,
+		v->pgoff);
+	vma_advise(v, b);
+	return 0;
+}
+
+const struct kind kind_mem_file = {
+	.name = "mapped file",
+	.tag = 0x41,
+	.scope = SCOPE_MEM,
+	.size = sizeof(struct file),
+	.fields = file_fields,
+	.has_pages = true,
+	.probe = file_probe,
+	.key = file_key,
+	.check = file_check,
+	.save = file_save,
+	.restore = file_restore,
+	.map = file_map,
+};

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kinds/openfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+/* ---- flags ---- */
+
+const struct flag openfile_flags[] = {
+	{ O_WRONLY, "WRONLY" },
+	{ O_RDWR, "RDWR" },
+	{ O_APPEND, "APPEND" },
+	{ O_NONBLOCK, "NONBLOCK" },
+	{ O_SYNC, "SYNC" },
+	{ O_DSYNC, "DSYNC" },
+	{ O_DIRECT, "DIRECT" },
+	{ OPENFILE_LARGE, "LARGEFILE" },
+	{ O_DIRECTORY, "DIRECTORY" },
+	{ O_NOFOLLOW, "NOFOLLOW" },
+	{ O_NOATIME, "NOATIME" },
+	{ O_PATH, "PATH" },
+	{ 0 },
+};
+
+bool openfile_can_read(uint32_t flags)
+{
+	return !(flags & O_PATH) && (flags & O_ACCMODE) != O_WRONLY && (flags & O_ACCMODE) != O_ACCMODE;
+}
+
+bool openfile_can_write(uint32_t flags)
+{
+	return !(flags & O_PATH) && ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR);
+}
+
+int openfile_check_flags(struct op *op, const struct sight *s, uint32_t allowed)
+{
+	uint32_t flags = s->fd->flags, odd = flags & ~(allowed | O_ACCMODE | OPENFILE_LARGE);
+
+	if ((flags & O_ACCMODE) == O_ACCMODE)
+		return refuse(op, "fd-flags", "its access mode 3 lets only ioctl(2) through", NULL,
+			"is open for neither reading nor writing");
+	if (odd & O_ASYNC)
+		return refuse(op, "fd-async", NULL, "clear O_ASYNC of it", "sends a signal when it is ready (O_ASYNC)");
+	if (odd & O_PATH)
+		return refuse(op, "fd-path", NULL, "close it", "is an O_PATH descriptor of an object of this kind");
+	if (odd)
+		return refuse(op, "fd-flags", "this version has not considered them", NULL,
+			"has the status flags %#o (octal)", odd);
+	return 0;
+}
+
+int openfile_set_status(int fd, uint32_t flags)
+{
+	int now = fcntl(fd, F_GETFL);
+
+	if (now < 0)
+		return -errno;
+	int changes = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+	int want = (now & ~changes) | ((int)flags & changes);
+	if (((unsigned int)now & (unsigned int)changes) == ((unsigned int)want & (unsigned int)changes))
+		return 0;
+	return fcntl(fd, F_SETFL, want) < 0 ? -errno : 0;
+}
+
+/* ---- paths ---- */
+
+/*
+ * The links of /proc give paths as this process sees them. So what lies below the root of @p is looked up there, which
+ * is right in other mount namespaces too, and the rest from our own root. Such a path holds no symbolic link.
+ */
+static int open_at_root(const struct process *p, const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	char root[PATH_MAX];
+
+	ssize_t n = readlinkat(p->dir, "root", root, sizeof(root) - 1);
+	if (n < 0)
+		return -errno;
+	if (n == 1)
+		n = 0;
+	bool below = strncmp(path, root, (size_t)n) == 0 && (path[n] == '/' || !path[n]);
+	_cleanup_close_ int at = below ? openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)
+				       : open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0)
+		return -errno;
+	path += below ? n : 0;
+	path += strspn(path, "/");
+	int fd = (int)syscall(SYS_openat2, at, *path ? path : ".", &how, sizeof(how));
+	return fd < 0 ? -errno : fd;
+}
+
+int openfile_find(const struct process *p, const char *path, uint64_t dev, uint64_t ino)
+{
+	struct stat st;
+
+	if (path[0] != '/')
+		return -ENOENT;
+	_cleanup_close_ int fd = open_at_root(p, path);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_dev != dev || st.st_ino != ino)
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+static bool says_deleted(const char *path)
+{
+	static const char tail[] = " (deleted)";
+	size_t n = strlen(path);
+
+	return n > sizeof(tail) - 1 && strcmp(path + n - (sizeof(tail) - 1), tail) == 0;
+}
+
+/* "/proc/812/...": a file that shows a process, perhaps one of the program itself */
+static bool shows_process(const char *path)
+{
+	return strncmp(path, "/proc/", 6) == 0 && path[6] >= '0' && path[6] <= '9';
+}
+
+int openfile_check_path(struct op *op, const struct sight *s)
+{
+	const struct proc_fd *f = s->fd;
+
+	if (!f->has_stat || !f->link[0])
+		return refuse(op, "file-unreachable", "its path or its attributes cannot be read", NULL,
+			"leads to a file that cannot be examined");
+	_cleanup_close_ int fd = openfile_find(s->process, f->link, f->dev, f->st_ino);
+	if (fd >= 0 && shows_process(f->link) && openfile_is_live(fd))
+		return refuse(
+			op, "file-proc", NULL, "close it before the checkpoint", "shows a process: \"%s\"", f->link);
+	if (fd >= 0)
+		return TAKE_FD(fd);
+	if ((fd == -ENOENT || fd == -ESTALE) && (f->nlink == 0 || says_deleted(f->link)))
+		return refuse(op, "file-deleted", "nothing leads to the file any more",
+			"wait until the program has closed it, or give the file its name again", "leads to \"%s\"",
+			f->link);
+	const char *why = fd == -ESTALE ? "the path leads to another file now: something was moved or mounted there"
+					: arena_printf(&op->arena, "the path leads to no file: %s", strerror(-fd));
+	return refuse(op, "file-unreachable", why, "make the file reachable under its path again", "leads to \"%s\"",
+		f->link);
+}
+
+bool openfile_is_live(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return false;
+	switch ((unsigned long)fs.f_type) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case BPF_FS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case 0x62656570: /* configfs */
+		return true;
+	default:
+		return false;
+	}
+}
+
+int openfile_reopen(int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int again = open(path, flags | O_CLOEXEC | O_NOCTTY);
+	return again < 0 ? -errno : again;
+}
+
+/* ---- locks ---- */
+
+const struct flag lock_types[] = {
+	{ 0, "RDLCK" },
+	{ F_WRLCK, "WRLCK" },
+	{ 0 },
+};
+
+const struct field ofd_lock_fields[] = {
+	FIELD_B(1, struct ofd_lock, type, "file_lock.c.flc_type", lock_types),
+	FIELD_U(2, struct ofd_lock, start, "file_lock.fl_start"),
+	FIELD_U(3, struct ofd_lock, end, "file_lock.fl_end"),
+	FIELDS_END,
+};
+
+uint32_t openfile_lock_type(const struct proc_lock *l)
+{
+	return strcmp(l->mode, "WRITE") == 0 ? F_WRLCK : F_RDLCK;
+}
+
+static bool is_flock(const struct proc_lock *l)
+{
+	return strcmp(l->type, "FLOCK") == 0;
+}
+
+static bool is_ofd(const struct proc_lock *l)
+{
+	return strcmp(l->type, "OFDLCK") == 0;
+}
+
+static bool is_known_lock(const struct proc_lock *l)
+{
+	if (!is_flock(l) && !is_ofd(l) && strcmp(l->type, "POSIX") != 0)
+		return false;
+	return strcmp(l->kind, "ADVISORY") == 0 && (strcmp(l->mode, "READ") == 0 || strcmp(l->mode, "WRITE") == 0);
+}
+
+int openfile_check_locks(struct op *op, const struct sight *s, bool none)
+{
+	const struct proc_lock *l = s->fd->locks.at;
+	int r = 0;
+
+	for (size_t i = 0; i < s->fd->locks.n; i++) {
+		if (strcmp(l[i].type, "LEASE") == 0 || strcmp(l[i].type, "DELEG") == 0)
+			r = refuse(op, "file-lease", NULL, "end the lease", "holds a lease on \"%s\"", s->fd->link);
+		else if (!is_known_lock(&l[i]))
+			r = refuse(op, "fd-lock", "this version has not considered it", NULL, "holds a lock: %s %s %s",
+				l[i].type, l[i].kind, l[i].mode);
+		else if (none && (is_flock(&l[i]) || is_ofd(&l[i])))
+			r = refuse(op, "fd-lock", "only regular files and directories keep theirs", "unlock it",
+				"holds a lock on \"%s\"", s->fd->link);
+	}
+	return r;
+}
+
+void openfile_save_locks(struct op *op, const struct sight *s, uint32_t *ret_flock, struct span *ret_ofd)
+{
+	const struct proc_lock *l = s->fd->locks.at;
+
+	*ret_flock = 0;
+	*ret_ofd = (struct span){ 0 };
+	for (size_t i = 0; i < s->fd->locks.n; i++) {
+		if (is_flock(&l[i]))
+			*ret_flock = openfile_lock_type(&l[i]) == F_WRLCK ? LOCK_EX : LOCK_SH;
+		if (!is_ofd(&l[i]))
+			continue;
+		struct ofd_lock *ofd = span_push(&op->arena, ret_ofd, sizeof(*ofd));
+		*ofd = (struct ofd_lock){ openfile_lock_type(&l[i]), l[i].start, l[i].end };
+	}
+}
+
+int openfile_range(uint32_t type, uint64_t start, uint64_t end, struct flock *ret)
+{
+	if ((type != F_RDLCK && type != F_WRLCK) || start > INT64_MAX || start > end)
+		return -EBADMSG;
+	if (end != UINT64_MAX && (end > INT64_MAX || end - start >= INT64_MAX))
+		return -EBADMSG;
+	*ret = (struct flock){
+		.l_type = (short)type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)start,
+		.l_len = end == UINT64_MAX ? 0 : (off_t)(end - start + 1),
+	};
+	return 0;
+}
+
+static int cannot_lock(struct op *op, int err, const char *path)
+{
+	if (err == -EAGAIN || err == -EACCES)
+		return fail_as(op, OUTCOME_CANNOT, "file-locked",
+			"end the program that holds the lock; lslocks(8) names it",
+			"lock \"%s\" again: another process holds a lock on it", path);
+	return fail(op, err, "lock \"%s\" again", path);
+}
+
+int openfile_lock(struct op *op, int fd, uint32_t lock, const struct span *ofd, const char *path)
+{
+	const struct ofd_lock *l = ofd->at;
+	struct flock range;
+
+	if (lock != 0 && lock != LOCK_SH && lock != LOCK_EX)
+		return fail(op, -EBADMSG, "lock \"%s\" in the way %u", path, lock);
+	if (lock && flock(fd, (int)lock | LOCK_NB) < 0)
+		return cannot_lock(op, -errno, path);
+	for (size_t i = 0; i < ofd->n; i++) {
+		int r = openfile_range(l[i].type, l[i].start, l[i].end, &range);
+		if (r == 0 && fcntl(fd, F_OFD_SETLK, &range) < 0)
+			r = -errno;
+		if (r < 0)
+			return cannot_lock(op, r, path);
+	}
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What kinds of open files share: status flags, the path that leads to the file, locks, and who else holds it.
+ */
+#include <fcntl.h>
+
+#include "kinds/kind.h"
+
+/* asm-generic/fcntl.h; glibc says 0 where every file is large */
+#define OPENFILE_LARGE 0100000u
+
+/** openfile_flags - the O_* that a record may hold; the kernel forgets O_CREAT, O_EXCL, O_NOCTTY and O_TRUNC itself */
+extern const struct flag openfile_flags[];
+
+/** lock_types - F_RDLCK and F_WRLCK */
+extern const struct flag lock_types[];
+
+/** openfile_can_read(), openfile_can_write() - by the access mode; neither for O_PATH */
+bool openfile_can_read(uint32_t flags);
+bool openfile_can_write(uint32_t flags);
+
+/** openfile_check_flags() - refuse flags of s->fd beyond access mode, O_LARGEFILE and @allowed; 0 or the refusal */
+int openfile_check_flags(struct op *op, const struct sight *s, uint32_t allowed);
+
+/** openfile_set_status() - the status flags that fcntl(2) can set, as in @flags; 0 or -errno */
+int openfile_set_status(int fd, uint32_t flags);
+
+/**
+ * openfile_find() - an O_PATH descriptor of what @path, a link of /proc, leads to for process @p
+ * -ENOENT when it leads nowhere, -ESTALE when it leads to another object than (@dev, @ino), or -errno.
+ */
+int openfile_find(const struct process *p, const char *path, uint64_t dev, uint64_t ino);
+
+/** openfile_check_path() - as openfile_find() for s->fd, but refuses when the path does not lead to the open file */
+int openfile_check_path(struct op *op, const struct sight *s);
+
+/** openfile_is_live() - does the file system of @fd make up what is read at the time of reading, as proc(5) does? */
+bool openfile_is_live(int fd);
+
+/** openfile_reopen() - a new open file of what descriptor @fd (O_PATH too) leads to; -errno */
+int openfile_reopen(int fd, int flags);
+
+/** struct ofd_lock - an open file description lock of fcntl(2) */
+struct ofd_lock {
+	uint32_t type; /* F_RDLCK or F_WRLCK */
+	uint64_t start, end; /* bytes, both included; UINT64_MAX: the end of the file wherever it is */
+};
+
+extern const struct field ofd_lock_fields[];
+
+/** openfile_check_locks() - refuse leases and what is unknown; with @none, locks of the open file too */
+int openfile_check_locks(struct op *op, const struct sight *s, bool none);
+
+/** openfile_save_locks() - the locks of the open file: LOCK_SH, LOCK_EX of flock(2) or 0, and struct ofd_lock */
+void openfile_save_locks(struct op *op, const struct sight *s, uint32_t *ret_flock, struct span *ret_ofd);
+
+/** openfile_lock() - take them again on the new open file @fd; @path is for the story */
+int openfile_lock(struct op *op, int fd, uint32_t flock, const struct span *ofd, const char *path);
+
+/** openfile_lock_type() - F_RDLCK or F_WRLCK of a lock that /proc shows */
+uint32_t openfile_lock_type(const struct proc_lock *l);
+
+/** openfile_range() - a record lock as fcntl(2) wants it; -EBADMSG for one that no kernel has */
+int openfile_range(uint32_t type, uint64_t start, uint64_t end, struct flock *ret);
+
+/** openfile_stdio() - a mask of 0, 1 and 2: where the root process has the object of s->fd, else where others have it */
+unsigned int openfile_stdio(const struct sight *s);
+
+/** tree_has_pid() - is the process @pid one of the tree? */
+bool tree_has_pid(const struct tree *tree, pid_t pid);
+
+/** openfile_take() - as sight_take_fd(), and of a process too whose pidfd is not open yet, as when it is only checked */
+int openfile_take(const struct sight *s);
+
+/** enum pipe_ends - which ends of a pipe are open */
+enum pipe_ends {
+	PIPE_END_READ = 1u << 0,
+	PIPE_END_WRITE = 1u << 1,
+	PIPE_ENDS = PIPE_END_READ | PIPE_END_WRITE,
+};
+
+/** openfile_pipe_ends() - which ends of the pipe or FIFO at s->fd the tree holds; enum pipe_ends */
+unsigned int openfile_pipe_ends(const struct sight *s);
+
+/** openfile_pipe_is_broken() - has nobody at all the other end of the one at s->fd? */
+bool openfile_pipe_is_broken(const struct sight *s);
+
+/** openfile_pipe_is_outside() - is it a standard stream of the tree whose other end is open outside of it? */
+bool openfile_pipe_is_outside(const struct sight *s);

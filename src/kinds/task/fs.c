@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * working directory, root directory, umask - chdir(2), chroot(2), umask(2)
+ *
+ * Seen:  /proc/PID/cwd, /proc/PID/root, status: Umask; kcmp(2) with KCMP_FS for what shares them
+ * Lost:  nothing: sharing between processes (clone(2) with CLONE_FS) is refused when it is with the parent, and so are
+ *        threads that have their own
+ * Needs: openat2(2)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "kinds/openfile.h"
+
+struct fs {
+	const char *cwd, *root;
+	uint32_t umask;
+};
+
+static const struct field fields[] = {
+	FIELD_S(1, struct fs, cwd, "fs_struct.pwd"),
+	FIELD_S(2, struct fs, root, "fs_struct.root"),
+	FIELD_U(3, struct fs, umask, "fs_struct.umask"),
+	FIELDS_END,
+};
+
+static int check_cwd(struct op *op, const struct process *p)
+{
+	struct stat st;
+	char *cwd;
+
+	if (read_link(&op->arena, p->dir, "cwd", &cwd) < 0 || fstatat(p->dir, "cwd", &st, 0) < 0)
+		return refuse(op, "cwd-unreachable", NULL, NULL, "has a working directory that cannot be examined");
+	_cleanup_close_ int fd = openfile_find(p, cwd, st.st_dev, st.st_ino);
+	if (fd >= 0)
+		return 0;
+	if (fd == -ENOENT)
+		return refuse(op, "cwd-deleted", NULL, "make it go to another directory",
+			"has a working directory that is deleted: \"%s\"", cwd);
+	return refuse(op, "cwd-unreachable", strerror(-fd), NULL,
+		"has a working directory that no path leads to: \"%s\"", cwd);
+}
+
+static int check_root(struct op *op, const struct process *p)
+{
+	struct stat st, there;
+	char *root;
+
+	if (read_link(&op->arena, p->dir, "root", &root) < 0 || fstatat(p->dir, "root", &st, 0) < 0)
+		return refuse(op, "root-unreachable", NULL, NULL, "has a root directory that cannot be examined");
+	if (strcmp(root, "/") == 0)
+		return 0;
+	if (stat(root, &there) < 0 || there.st_dev != st.st_dev || there.st_ino != st.st_ino)
+		return refuse(
+			op, "root-unreachable", NULL, NULL, "has a root directory that no path leads to: \"%s\"", root);
+	return 0;
+}
+
+static int check_sharing(struct op *op, const struct process *p)
+{
+	const struct thread *t = p->threads.at;
+
+	if (p->parent && !p->parent->zombie && proc_kcmp(p->pid, p->parent->pid, KCMP_FS, 0, 0) == 0)
+		return refuse(op, "fs-shared", "it was made by clone(2) with CLONE_FS", NULL,
+			"shares its working directory with its parent");
+	for (size_t i = 1; i < p->threads.n; i++)
+		if (proc_kcmp(p->pid, t[i].tid, KCMP_FS, 0, 0) > 0)
+			return refuse(op, "fs-unshared", NULL, NULL,
+				"has a thread %d with a working directory of its own", (int)t[i].tid);
+	return 0;
+}
+
+static int fs_check(struct op *op, const struct sight *s)
+{
+	int cwd = check_cwd(op, s->process), root = check_root(op, s->process);
+	int sharing = check_sharing(op, s->process);
+
+	return cwd < 0 ? cwd : root < 0 ? root : sharing;
+}
+
+static int fs_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct fs *f = rec;
+	char *cwd, *root;
+
+	int r = read_link(&op->arena, s->process->dir, "cwd", &cwd);
+	if (r == 0)
+		r = read_link(&op->arena, s->process->dir, "root", &root);
+	if (r < 0)
+		return fail(op, r, "read its working and root directory");
+	f->cwd = cwd;
+	f->root = root;
+	f->umask = s->process->status.umask;
+	return 0;
+}
+
+/* Both paths are as seen from outside of the root, so the working directory comes first; chroot(2) does not move it. */
+static int fs_link(struct op *op, void *rec, struct site *site)
+{
+	const struct fs *f = rec;
+	struct batch *b = site->batch;
+
+	if (!f->cwd || !f->root || f->cwd[0] != '/' || f->root[0] != '/' || f->umask & ~0777u)
+		return fail(op, -EBADMSG, "set a working directory from the image");
+	const char *what = arena_printf(&op->arena, "go to its working directory \"%s\"", shown(&op->arena, f->cwd));
+	BATCH_MUST(b, what, SYS_chdir, batch_in(b, f->cwd, strlen(f->cwd) + 1).at);
+	if (strcmp(f->root, "/") != 0) {
+		what = arena_printf(&op->arena, "take \"%s\" as its root directory", shown(&op->arena, f->root));
+		BATCH_MUST(b, what, SYS_chroot, batch_in(b, f->root, strlen(f->root) + 1).at);
+	}
+	BATCH_MUST(b, "set its umask", SYS_umask, f->umask);
+	return 0;
+}
+
+static void fs_describe(const void *rec, FILE *out)
+{
+	const struct fs *f = rec;
+
+	fputs("in ", out);
+	print_quoted(out, f->cwd ? f->cwd : "");
+	if (f->root && strcmp(f->root, "/") != 0) {
+		fputs(", root ", out);
+		print_quoted(out, f->root);
+	}
+	fprintf(out, ", umask %03o", f->umask);
+}
+
+const struct kind kind_task_fs = {
+	.name = "fs",
+	.tag = 0x2b,
+	.scope = SCOPE_PROCESS,
+	.size = sizeof(struct fs),
+	.fields = fields,
+	.check = fs_check,
+	.save = fs_save,
+	.link = fs_link,
+	.describe = fs_describe,
+};

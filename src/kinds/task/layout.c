@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The layout that the kernel keeps of an address space: code, data, heap, stack, arguments, environment, auxiliary vector
+ * and the executable: what /proc/PID/{exe,cmdline,environ,auxv} and brk(2) go by.
+ *
+ * Seen:  /proc/PID/stat, /proc/PID/auxv, /proc/PID/exe; brk(2) by the process itself
+ * Lost:  nothing
+ * Needs: prctl(2) PR_SET_MM_MAP, CAP_CHECKPOINT_RESTORE in its user namespace for the executable
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "kinds/kind.h"
+
+#define AUXV_MAX 4096
+
+struct layout {
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
+	uint64_t arg_start, arg_end, env_start, env_end;
+	struct span auxv; /* bytes */
+	const char *exe;
+	struct stub_call *ask_brk; /* while saving */
+};
+
+static const struct field layout_fields[] = {
+	FIELD_U(1, struct layout, start_code, "mm_struct.start_code"),
+	FIELD_U(2, struct layout, end_code, "mm_struct.end_code"),
+	FIELD_U(3, struct layout, start_data, "mm_struct.start_data"),
+	FIELD_U(4, struct layout, end_data, "mm_struct.end_data"),
+	FIELD_U(5, struct layout, start_brk, "mm_struct.start_brk"),
+	FIELD_U(6, struct layout, brk, "mm_struct.brk"),
+	FIELD_U(7, struct layout, start_stack, "mm_struct.start_stack"),
+	FIELD_U(8, struct layout, arg_start, "mm_struct.arg_start"),
+	FIELD_U(9, struct layout, arg_end, "mm_struct.arg_end"),
+	FIELD_U(10, struct layout, env_start, "mm_struct.env_start"),
+	FIELD_U(11, struct layout, env_end, "mm_struct.env_end"),
+	FIELD_BLOB(12, struct layout, auxv, "mm_struct.saved_auxv"),
+	FIELD_S(13, struct layout, exe, "mm_struct.exe_file"),
+	FIELDS_END,
+};
+
+static int layout_check(struct op *op, const struct sight *s)
+{
+	static const char gone[] = " (deleted)";
+	char *exe;
+	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
+
+	if (r < 0)
+		return refuse(op, "exe", strerror(-r), NULL, "has an executable that cannot be seen");
+	size_t n = strlen(exe);
+	if (n > strlen(gone) && !strcmp(exe + n - strlen(gone), gone))
+		return refuse(op, "file-deleted",
+			"it was removed or replaced by another version since the program began",
+			"start the program anew, then save it", "runs \"%s\", which is gone", exe);
+	return 0;
+}
+
+static int layout_ask(struct op *op, const struct sight *s, void *rec)
+{
+	((struct layout *)rec)->ask_brk = BATCH_CALL(s->batch, "ask for the end of the heap", SYS_brk, 0);
+	return 0;
+}
+
+static int layout_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct layout *l = rec;
+	const struct proc_stat *st = &s->process->stat;
+	char *exe, *auxv;
+	size_t len;
+
+	*l = (struct layout){ .start_code = st->start_code,
+		.end_code = st->end_code,
+		.start_data = st->start_data,
+		.end_data = st->end_data,
+		.start_brk = st->start_brk,
+		.brk = (uint64_t)l->ask_brk->ret,
+		.start_stack = st->start_stack,
+		.arg_start = st->arg_start,
+		.arg_end = st->arg_end,
+		.env_start = st->env_start,
+		.env_end = st->env_end };
+	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
+	if (r == 0)
+		r = read_text(&op->arena, s->process->dir, "auxv", AUXV_MAX, &auxv, &len);
+	if (r < 0)
+		return fail(op, r, "read its executable and auxiliary vector");
+	l->exe = exe;
+	l->auxv = (struct span){ auxv, len };
+	return 0;
+}
+
+/* a child that was cloned by a parent with the same executable has it already */
+static bool has_exe(const struct site *site, const char *path)
+{
+	char link[64];
+	struct stat now, want;
+
+	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
+	return stat(link, &now) == 0 && stat(path, &want) == 0 && now.st_dev == want.st_dev &&
+	       now.st_ino == want.st_ino;
+}
+
+static int layout_restore(struct op *op, void *rec, struct site *site)
+{
+	const struct layout *l = rec;
+	struct batch *b = site->batch;
+	struct prctl_mm_map map = {
+		.start_code = l->start_code,
+		.end_code = l->end_code,
+		.start_data = l->start_data,
+		.end_data = l->end_data,
+		.start_brk = l->start_brk,
+		.brk = l->brk,
+		.start_stack = l->start_stack,
+		.arg_start = l->arg_start,
+		.arg_end = l->arg_end,
+		.env_start = l->env_start,
+		.env_end = l->env_end,
+		.auxv_size = (uint32_t)l->auxv.n,
+		.exe_fd = (uint32_t)-1,
+	};
+
+	if (!l->exe || l->exe[0] != '/' || l->auxv.n > AUXV_MAX)
+		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "lay out the address space");
+	map.auxv = (void *)batch_in(b, l->auxv.at, l->auxv.n).at;
+	if (!has_exe(site, l->exe)) {
+		struct taddr path = batch_in(b, l->exe, strlen(l->exe) + 1);
+
+		BATCH_MUST(b, "open its executable", SYS_openat, (uint64_t)AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC);
+		struct taddr opened = batch_result(b);
+		BATCH_MUST(b, "number the executable", SYS_dup3, opened.at, (uint64_t)site->free_fd, O_CLOEXEC);
+		batch_last(b)->indirect = 1u << 0;
+		BATCH_MUST(b, "close the executable", SYS_close, opened.at);
+		batch_last(b)->indirect = 1u << 0;
+		map.exe_fd = (uint32_t)site->free_fd;
+	}
+	struct taddr at = batch_in(b, &map, sizeof(map));
+	BATCH_MUST(b, "lay out the address space", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at.at, sizeof(map));
+	if (map.exe_fd != (uint32_t)-1)
+		BATCH_MUST(b, "close the executable", SYS_close, map.exe_fd);
+	return 0;
+}
+
+const struct kind kind_task_layout = {
+	.name = "memory layout",
+	.tag = 0x2d,
+	.scope = SCOPE_PROCESS,
+	.size = sizeof(struct layout),
+	.fields = layout_fields,
+	.check = layout_check,
+	.ask = layout_ask,
+	.save = layout_save,
+	.restore = layout_restore,
+};

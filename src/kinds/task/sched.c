@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * sched - when and where a thread runs: sched(7), sched_setattr(2), sched_setaffinity(2), ioprio_set(2)
+ *
+ * Seen: sched_getattr(), getpriority(), sched_getaffinity(), ioprio_get(); prctl(PR_GET_TIMERSLACK) by the thread itself.
+ * Lost: CPUs that are not here, priorities that the caller may not give (both named). The default timer slack, to which
+ *	PR_SET_TIMERSLACK can go back, and the priority of the session (autogroup) are those of the caller.
+ * Needs: nothing.
+ */
+#include "kinds/kind.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CPU_BYTES    1024 /* 8192 CPUs */
+#define IOPRIO_TASK  1 /* IOPRIO_WHO_PROCESS */
+#define UTIL_CLAMP   0x60 /* SCHED_FLAG_UTIL_CLAMP */
+#define ATTR_VERSION 56 /* SCHED_ATTR_SIZE_VER1 */
+
+/* struct attr - struct sched_attr, whose header does not go with libc's sched.h */
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max;
+};
+
+struct sched {
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period; /* runtime of other policies than DEADLINE: the slice; 0: the default one */
+	uint32_t util_min, util_max;
+	uint64_t timer_slack; /* ns; 0: what the policy gives */
+	uint32_t ioprio;
+	struct span cpus; /* a bit each, the lowest first; empty: all that there are */
+	const struct stub_call *slack;
+};
+
+_Static_assert(sizeof(struct attr) == ATTR_VERSION, "the kernel's layout");
+
+static const struct flag sched_flags[] = {
+	{ 0x01, "RESET_ON_FORK" },
+	{ 0x02, "RECLAIM" },
+	{ 0x04, "DL_OVERRUN" },
+	{ 0, NULL },
+};
+
+static const struct field fields[] = {
+	FIELD_U(1, struct sched, policy, "task_struct.policy"),
+	FIELD_B(2, struct sched, flags, "task_struct.sched_reset_on_fork", sched_flags),
+	FIELD_I(3, struct sched, nice, "task_struct.static_prio"),
+	FIELD_U(4, struct sched, priority, "task_struct.rt_priority"),
+	FIELD_U(5, struct sched, runtime, "sched_dl_entity.dl_runtime"),
+	FIELD_U(6, struct sched, deadline, "sched_dl_entity.dl_deadline"),
+	FIELD_U(7, struct sched, period, "sched_dl_entity.dl_period"),
+	FIELD_U(8, struct sched, util_min, "task_struct.uclamp_req"),
+	FIELD_U(9, struct sched, util_max, "task_struct.uclamp_req"),
+	FIELD_U(10, struct sched, timer_slack, "task_struct.timer_slack_ns"),
+	FIELD_U(11, struct sched, ioprio, "io_context.ioprio"),
+	FIELD_BLOB(12, struct sched, cpus, "task_struct.cpus_mask"),
+	FIELDS_END,
+};
+
+static int read_attr(pid_t tid, struct attr *a)
+{
+	*a = (struct attr){ 0 };
+	return syscall(SYS_sched_getattr, tid, a, sizeof(*a), 0) < 0 ? -errno : 0;
+}
+
+static size_t count_cpus(const unsigned char *mask, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += (size_t)__builtin_popcount(mask[i]);
+	return n;
+}
+
+/* the CPUs that thread @tid may use, into CPU_BYTES zeroed ones; how many of the bytes count */
+static ssize_t read_cpus(pid_t tid, unsigned char *mask)
+{
+	long n = syscall(SYS_sched_getaffinity, tid, CPU_BYTES, mask);
+
+	if (n < 0)
+		return -errno;
+	while (n > 0 && !mask[n - 1])
+		n--;
+	return n;
+}
+
+/* A slice that is as long as our own is the default one of this machine. */
+static int save_attr(struct op *op, const struct sight *s, struct sched *sched)
+{
+	struct attr a, own;
+	int r = read_attr(s->thread->tid, &a);
+
+	if (r == 0)
+		r = read_attr(0, &own);
+	if (r < 0)
+		return fail(op, r, "read the scheduling attributes of a thread");
+	sched->policy = a.policy;
+	sched->flags = a.flags & ~(uint64_t)UTIL_CLAMP;
+	if (sched->flags & ~(uint64_t)7)
+		return fail_as(op, OUTCOME_CANNOT, "sched-flags", NULL,
+			"keep the scheduling flags %#" PRIx64 " of a thread: they are not known", sched->flags);
+	sched->priority = a.priority;
+	sched->runtime = a.policy != SCHED_DEADLINE && a.runtime == own.runtime ? 0 : a.runtime;
+	sched->deadline = a.deadline;
+	sched->period = a.period;
+	sched->util_min = a.util_min;
+	sched->util_max = a.util_max;
+	return 0;
+}
+
+static int sched_ask(struct op *op, const struct sight *s, void *rec)
+{
+	struct sched *sched = rec;
+
+	sched->slack = BATCH_CALL(s->batch, "read the timer slack", SYS_prctl, PR_GET_TIMERSLACK);
+	return 0;
+}
+
+static int sched_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct sched *sched = rec;
+	unsigned char mask[CPU_BYTES] = { 0 };
+	pid_t tid = s->thread->tid;
+
+	int r = save_attr(op, s, sched);
+	if (r < 0)
+		return r;
+	errno = 0;
+	sched->nice = getpriority(PRIO_PROCESS, (id_t)tid);
+	if (errno)
+		return fail(op, -errno, "read the nice value of a thread");
+	ssize_t n = read_cpus(tid, mask);
+	if (n < 0)
+		return fail(op, (int)n, "read the CPUs that a thread may use");
+	if (count_cpus(mask, (size_t)n) != (size_t)sysconf(_SC_NPROCESSORS_ONLN))
+		sched->cpus = (struct span){ .at = arena_dup(&op->arena, mask, (size_t)n), .n = (size_t)n };
+	long ioprio = syscall(SYS_ioprio_get, IOPRIO_TASK, tid);
+	if (ioprio < 0 && errno != ENOSYS)
+		return fail(op, -errno, "read the I/O priority of a thread");
+	sched->ioprio = ioprio < 0 ? 0 : (uint32_t)ioprio;
+	sched->timer_slack = sched->slack->ret > 0 ? (uint64_t)sched->slack->ret : 0;
+	return 0;
+}
+
+/* whether the kernel's refusal is about rights or means, which a note tells */
+static bool is_refusal(int err)
+{
+	return err == EPERM || err == EACCES || err == EBUSY || err == EOPNOTSUPP;
+}
+
+static int settle_nice(struct op *op, pid_t tid, const struct sched *s)
+{
+	errno = 0;
+	int now = getpriority(PRIO_PROCESS, (id_t)tid);
+
+	if (errno || now == s->nice || setpriority(PRIO_PROCESS, (id_t)tid, s->nice) == 0)
+		return 0;
+	if (!is_refusal(errno))
+		return fail(op, -errno, "set the nice value %" PRId32, s->nice);
+	note(op, "its nice value is %d, was %" PRId32 ": the right to set it is missing", now, s->nice);
+	return 0;
+}
+
+static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
+{
+	struct attr now;
+	int r = read_attr(tid, &now);
+
+	if (r < 0)
+		return fail(op, r, "read the scheduling attributes of a thread");
+	struct attr set = { .size = ATTR_VERSION, .policy = s->policy, .flags = s->flags, .nice = now.nice };
+	set.priority = s->priority;
+	set.runtime = s->runtime ? s->runtime : now.runtime;
+	set.deadline = s->deadline;
+	set.period = s->period;
+	set.util_min = s->util_min;
+	set.util_max = s->util_max;
+	now.size = set.size;
+	now.flags &= ~(uint64_t)UTIL_CLAMP;
+	bool clamps = set.util_min != now.util_min || set.util_max != now.util_max;
+	if (memcmp(&now, &set, sizeof(now)) == 0)
+		return 0;
+	set.runtime = s->runtime; /* 0 keeps the default slice */
+	if (clamps)
+		set.flags |= UTIL_CLAMP;
+	if (syscall(SYS_sched_setattr, tid, &set, 0) == 0)
+		return 0;
+	if (!is_refusal(errno))
+		return fail(op, -errno, "set scheduling policy %" PRIu32, s->policy);
+	note(op, "its scheduling policy %" PRIu32 " with priority %" PRIu32 " could not be set: %s", s->policy,
+		s->priority, strerror(errno));
+	return 0;
+}
+
+static int settle_cpus(struct op *op, pid_t tid, const struct span *cpus)
+{
+	unsigned char now[CPU_BYTES] = { 0 }, set[CPU_BYTES] = { 0 };
+
+	if (cpus->n > sizeof(set))
+		return fail(op, -EBADMSG, "bind a thread to CPUs above %d", CPU_BYTES * 8);
+	if (!cpus->n)
+		return 0;
+	memcpy(set, cpus->at, cpus->n);
+	if (read_cpus(tid, now) >= 0 && memcmp(now, set, sizeof(set)) == 0)
+		return 0;
+	if (syscall(SYS_sched_setaffinity, tid, sizeof(set), set) < 0) {
+		note(op, "it is not bound to %zu CPUs as it was: %s", count_cpus(set, sizeof(set)),
+			errno == EINVAL ? "none of them is here" : strerror(errno));
+		return 0;
+	}
+	memset(now, 0, sizeof(now));
+	if (read_cpus(tid, now) >= 0 && memcmp(now, set, sizeof(set)) != 0)
+		note(op, "it is bound to %zu CPUs, were %zu: the others are not here", count_cpus(now, sizeof(now)),
+			count_cpus(set, sizeof(set)));
+	return 0;
+}
+
+static int settle_ioprio(struct op *op, pid_t tid, uint32_t ioprio)
+{
+	long now = syscall(SYS_ioprio_get, IOPRIO_TASK, tid);
+
+	if (now == (long)ioprio || syscall(SYS_ioprio_set, IOPRIO_TASK, tid, ioprio) == 0)
+		return 0;
+	if (!is_refusal(errno) && errno != ENOSYS)
+		return fail(op, -errno, "set the I/O priority %#" PRIx32, ioprio);
+	note(op, "its I/O priority %#" PRIx32 " could not be set: %s", ioprio, strerror(errno));
+	return 0;
+}
+
+static int sched_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct sched *s = rec;
+
+	int r = settle_cpus(op, site->tid, &s->cpus); /* before DEADLINE, which allows no change */
+	if (r == 0)
+		r = settle_nice(op, site->tid, s);
+	if (r == 0)
+		r = settle_attr(op, site->tid, s);
+	if (r == 0)
+		r = settle_ioprio(op, site->tid, s->ioprio);
+	if (r == 0 && s->timer_slack)
+		BATCH_CALL(site->batch, "set the timer slack", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
+	return r;
+}
+
+const struct kind kind_task_sched = {
+	.name = "sched",
+	.tag = 0x2a,
+	.scope = SCOPE_THREAD,
+	.size = sizeof(struct sched),
+	.fields = fields,
+	.ask = sched_ask,
+	.save = sched_save,
+	.settle = sched_settle,
+};

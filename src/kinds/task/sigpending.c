@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * sigpending - signals that have been sent but not delivered, with what they carry: sigpending(2), sigqueue(3)
+ *
+ * Those of the process as a whole lie in the record of its leader.
+ *
+ * Seen: PTRACE_PEEKSIGINFO; /proc/PID/status (SigPnd, ShdPnd).
+ * Lost: a SIGSTOP that is on its way (named). A pending SIGTRAP is refused: restarted tasks report to us by it.
+ * Needs: PTRACE_PEEKSIGINFO (Linux 3.10).
+ */
+#include "kinds/kind.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+#define QUEUE_MAX 512 /* so that they fit into a batch */
+
+struct pending {
+	unsigned char info[128]; /* siginfo_t */
+};
+
+struct sigpending {
+	struct span private; /* of struct pending, in order of arrival */
+	struct span shared;
+};
+
+_Static_assert(sizeof(siginfo_t) == sizeof(struct pending), "a siginfo_t is stored as it is");
+
+static const struct field pending_fields[] = {
+	FIELD_RAW(1, struct pending, info, "sigqueue.info"),
+	FIELDS_END,
+};
+
+static const struct field fields[] = {
+	FIELD_A(1, struct sigpending, private, "task_struct.pending", pending_fields, struct pending),
+	FIELD_A(2, struct sigpending, shared, "signal_struct.shared_pending", pending_fields, struct pending),
+	FIELDS_END,
+};
+
+static uint64_t bit(int signo)
+{
+	return 1ull << (signo - 1);
+}
+
+static siginfo_t info_of(const struct pending *p)
+{
+	siginfo_t info;
+
+	memcpy(&info, p->info, sizeof(info));
+	return info;
+}
+
+static int sigpending_check(struct op *op, const struct sight *s)
+{
+	if (!((s->thread->status.sigpnd | s->thread->status.shdpnd) & bit(SIGTRAP)))
+		return 0;
+	return refuse(
+		op, "sigtrap-pending", "restarted tasks report to stasis by SIGTRAP", NULL, "has a SIGTRAP pending");
+}
+
+static int keep(struct op *op, struct span *to, const siginfo_t *info)
+{
+	if (info->si_signo == SIGSTOP) {
+		note(op, "a SIGSTOP that was on its way is not kept");
+		return 0;
+	}
+	if (info->si_signo == SIGTRAP)
+		return fail_as(op, OUTCOME_CANNOT, "sigtrap-pending", "try again", "keep a pending SIGTRAP");
+	if (to->n == QUEUE_MAX)
+		return fail_as(op, OUTCOME_CANNOT, "signal-queue", "try again later",
+			"keep more than %d pending signals", QUEUE_MAX);
+	memcpy(((struct pending *)span_push(&op->arena, to, sizeof(struct pending)))->info, info, sizeof(*info));
+	return 0;
+}
+
+/* @set: what /proc says is pending; signals that the kernel had no memory to queue are only there */
+static int peek(struct op *op, pid_t tid, unsigned int flags, uint64_t set, struct span *to)
+{
+	siginfo_t info[16];
+	struct __ptrace_peeksiginfo_args args = { .flags = flags, .nr = ARRAY_SIZE(info) };
+	int r = 0;
+
+	for (long n = args.nr; n == args.nr; args.off += (uint64_t)n) {
+		n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+		if (n < 0)
+			return fail(op, -errno, "read its pending signals");
+		for (long i = 0; i < n && r == 0; i++) {
+			set &= ~bit(info[i].si_signo);
+			r = keep(op, to, &info[i]);
+		}
+		if (r < 0)
+			return r;
+	}
+	for (int signo = 1; signo <= 64 && r == 0; signo++)
+		if (signo != SIGKILL && set & bit(signo))
+			r = keep(op, to, &(siginfo_t){ .si_signo = signo });
+	return r;
+}
+
+static int sigpending_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct sigpending *p = rec;
+	const struct proc_status *status = &s->thread->status;
+
+	int r = peek(op, s->thread->tid, 0, status->sigpnd, &p->private);
+	if (r == 0 && s->thread->tid == s->process->pid)
+		r = peek(op, s->thread->tid, PTRACE_PEEKSIGINFO_SHARED, status->shdpnd, &p->shared);
+	return r;
+}
+
+/* By the thread itself: nobody else may send a signal that claims to come from the kernel. */
+static int resend(struct op *op, const struct site *site, const struct span *signals, bool shared)
+{
+	const struct pending *p = signals->at;
+
+	if (signals->n > QUEUE_MAX)
+		return fail(op, -EBADMSG, "queue %zu pending signals", signals->n);
+	for (size_t i = 0; i < signals->n; i++, p++) {
+		const siginfo_t info = info_of(p);
+		int signo = info.si_signo;
+
+		if (signo < 1 || signo > 64 || signo == SIGKILL || signo == SIGSTOP || signo == SIGTRAP)
+			return fail(op, -EBADMSG, "queue signal %d", signo);
+		struct taddr in = batch_in(site->batch, &info, sizeof(info));
+		if (shared)
+			BATCH_MUST(site->batch, "queue a signal", SYS_rt_sigqueueinfo, (uint64_t)site->vpid,
+				(uint64_t)signo, in.at);
+		else
+			BATCH_MUST(site->batch, "queue a signal", SYS_rt_tgsigqueueinfo, (uint64_t)site->vpid,
+				(uint64_t)site->vtid, (uint64_t)signo, in.at);
+	}
+	return 0;
+}
+
+static int sigpending_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct sigpending *p = rec;
+
+	if (p->shared.n && site->vtid != site->vpid)
+		return fail(op, -EBADMSG, "queue signals of the process by another thread than its leader");
+	int r = resend(op, site, &p->private, false);
+	return r < 0 ? r : resend(op, site, &p->shared, true);
+}
+
+static void describe_queue(const struct span *signals, const char *whose, FILE *out)
+{
+	const struct pending *p = signals->at;
+
+	for (size_t i = 0; i < signals->n; i++, p++)
+		fprintf(out, "%s%s", i ? "," : whose, signal_name(info_of(p).si_signo));
+}
+
+static void sigpending_describe(const void *rec, FILE *out)
+{
+	const struct sigpending *p = rec;
+
+	describe_queue(&p->private, " private=", out);
+	describe_queue(&p->shared, " shared=", out);
+}
+
+const struct kind kind_task_sigpending = {
+	.name = "sigpending",
+	.tag = 0x22,
+	.scope = SCOPE_THREAD,
+	.size = sizeof(struct sigpending),
+	.fields = fields,
+	.check = sigpending_check,
+	.save = sigpending_save,
+	.settle = sigpending_settle,
+	.describe = sigpending_describe,
+};

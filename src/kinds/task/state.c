@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * state - what else makes a process what it is: personality(2), oom_score_adj; and what nothing here can keep
+ *
+ * Refused: seccomp(2) filters, POSIX timers, a tracer, namespaces(7) of its own, memory or descriptors shared between
+ * processes (vfork(2), CLONE_VM), threads that share neither.
+ *
+ * Seen: personality() by the process itself; /proc/PID: status, oom_score_adj, timers, ns; kcmp(2).
+ * Lost: a personality that a thread does not share with its leader. oom_score_adj, where the right to lower it is
+ *	missing (named).
+ * Needs: CONFIG_KCMP.
+ */
+#include "kinds/kind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kcmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+
+struct state {
+	uint32_t personality;
+	int32_t oom_score_adj;
+	const struct stub_call *asked;
+};
+
+static const struct field fields[] = {
+	FIELD_U(1, struct state, personality, "task_struct.personality"),
+	FIELD_I(2, struct state, oom_score_adj, "signal_struct.oom_score_adj"),
+	FIELDS_END,
+};
+
+static int worse(int a, int b)
+{
+	return a < 0 ? a : b;
+}
+
+/* ---- tracer, seccomp, timers ---- */
+
+static const char *comm_of(struct op *op, pid_t pid)
+{
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, pid);
+	struct proc_stat stat;
+
+	if (dir < 0 || proc_read_stat(dir, &stat) < 0)
+		return "another process";
+	return arena_printf(&op->arena, "%s (pid %d)", quoted(&op->arena, stat.comm), pid);
+}
+
+static int check_threads(struct op *op, const struct sight *s)
+{
+	const struct thread *t = s->process->threads.at;
+	pid_t tracer = 0;
+	bool filtered = false;
+	int r = 0;
+
+	for (size_t i = 0; i < s->process->threads.n; i++, t++) {
+		if (t->status.tracer)
+			tracer = t->status.tracer;
+		filtered |= t->status.seccomp != 0;
+	}
+	if (tracer && !s->tree->frozen)
+		r = refuse(op, "traced", "only one tracer can hold a process", "end the debugger or strace first",
+			"is traced by %s", comm_of(op, tracer));
+	if (filtered)
+		r = refuse(op, "seccomp", "seccomp filters are not kept yet", NULL, "has a seccomp filter");
+	return r;
+}
+
+static int check_timers(struct op *op, const struct sight *s)
+{
+	char *text;
+	int n = 0, r = read_text(&op->arena, s->process->dir, "timers", 1 << 20, &text, NULL);
+
+	if (r == -ENOENT) /* no CONFIG_CHECKPOINT_RESTORE, which tid_address refuses */
+		return 0;
+	if (r < 0)
+		return fail(op, r, "read its timers");
+	for (const char *p = text; (p = strstr(p, "notify: ")); p++)
+		n++;
+	if (!n)
+		return 0;
+	return refuse(op, "posix-timer", "timers of timer_create(2) are not kept yet", NULL, "has %d POSIX timers", n);
+}
+
+/* ---- namespaces ---- */
+
+/* @dir: a process or thread. A name of its own for what its children get (x_for_children) is looked at as x. */
+static int compare_ns(struct op *op, int dir, const char *name, int root, const char *whose)
+{
+	uint64_t a = 0, b = 0;
+	const char *under = strchr(name, '_');
+	const char *base = under ? arena_strndup(&op->arena, name, (size_t)(under - name)) : name;
+	int r = proc_read_ns(dir, name, &a), q = proc_read_ns(root, base, &b);
+
+	if (r == -ENOENT && q == -ENOENT) /* this kernel has no such namespaces */
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return fail(op, r, "read its %s namespace", name);
+	if (q == 0 && r == 0 && a == b)
+		return 0;
+	return refuse(
+		op, "namespace", "namespaces are not kept yet", NULL, "has another %s namespace than %s", base, whose);
+}
+
+static int check_namespaces(struct op *op, const struct sight *s)
+{
+	static const char *const of_process[] = {
+		"user",
+		"mnt",
+		"net",
+		"ipc",
+		"uts",
+		"cgroup",
+		"time",
+		"time_for_children",
+		"pid",
+		"pid_for_children",
+	};
+	static const char *const of_thread[] = { "net", "ipc", "uts", "mnt", "cgroup" };
+	const struct process *p = s->process, *root = *(struct process **)s->tree->processes.at;
+	const struct thread *t = p->threads.at;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(of_process); i++)
+		if (p != root || strchr(of_process[i], '_'))
+			r = worse(r, compare_ns(op, p->dir, of_process[i], root->dir, "the root of the program"));
+	for (size_t n = 1; n < p->threads.n; n++)
+		for (size_t i = 0; i < ARRAY_SIZE(of_thread); i++)
+			r = worse(r, compare_ns(op, t[n].dir, of_thread[i], p->dir, "its leader"));
+	return r;
+}
+
+/* what the restarted program gets from where it is restarted */
+static int note_namespaces(struct op *op, const struct sight *s)
+{
+	static const char *const names[] = { "net", "ipc", "uts", "cgroup" };
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uint64_t ours, theirs;
+
+	if (self < 0 || s->process != *(struct process **)s->tree->processes.at)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (proc_read_ns(self, names[i], &ours) == 0 && proc_read_ns(s->process->dir, names[i], &theirs) == 0 &&
+			ours != theirs)
+			note(op, "it is in another %s namespace than stasis: a restart gives it the one of the caller",
+				names[i]);
+	return 0;
+}
+
+/* ---- what is shared ---- */
+
+/* struct shareable - in the kernel's structs: an object that tasks share when they were cloned so */
+struct shareable {
+	int type;
+	const char *what, *slug;
+};
+
+static const struct shareable shareable[] = {
+	{ KCMP_VM, "memory", "shared-vm" },
+	{ KCMP_FILES, "descriptor table", "shared-files" },
+	{ KCMP_FS, "working directory", "shared-fs" },
+	{ KCMP_SIGHAND, "signal actions", "shared-sighand" },
+};
+
+static int check_shared(struct op *op, const struct sight *s, pid_t with)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(shareable); i++)
+		if (proc_kcmp(with, s->process->pid, shareable[i].type, 0, 0) == 0)
+			r = refuse(op, shareable[i].slug, "processes that share it cannot be told apart yet",
+				"wait for the exec that follows a vfork", "shares its %s with pid %d",
+				shareable[i].what, with);
+	return r;
+}
+
+static int check_unshared(struct op *op, const struct sight *s, const struct thread *t)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(shareable); i++) {
+		int same = proc_kcmp(s->process->pid, t->tid, shareable[i].type, 0, 0);
+
+		if (same < 0 && same != -ESRCH)
+			return fail(op, same, "compare its threads by kcmp(2)");
+		if (same > 0)
+			return refuse(op, "thread-unshare", "unshare(2) in a thread is not kept yet", NULL,
+				"has a thread %d with a %s of its own", t->tid, shareable[i].what);
+	}
+	return 0;
+}
+
+/* with its parent and with the one before it: the parent may have cloned both with CLONE_VM | CLONE_PARENT */
+static int check_sharing(struct op *op, const struct sight *s)
+{
+	struct process *const *all = s->tree->processes.at;
+	const struct process *p = s->process, *before = NULL;
+	const struct thread *t = p->threads.at;
+	pid_t parent = p->parent ? p->parent->pid : p->status.ppid;
+	int r = 0;
+
+	for (size_t i = 0; i < s->tree->processes.n && all[i] != p; i++)
+		if (!all[i]->zombie)
+			before = all[i];
+	if (parent > 0 && !(p->parent && p->parent->zombie))
+		r = check_shared(op, s, parent);
+	if (before && before->pid != parent)
+		r = worse(r, check_shared(op, s, before->pid));
+	for (size_t i = 1; i < p->threads.n && r == 0; i++)
+		r = check_unshared(op, s, &t[i]);
+	return r;
+}
+
+/* ---- the kind ---- */
+
+static int state_check(struct op *op, const struct sight *s)
+{
+	if (s->process->zombie)
+		return 0;
+	int r = check_threads(op, s);
+	r = worse(r, check_timers(op, s));
+	r = worse(r, check_namespaces(op, s));
+	r = worse(r, note_namespaces(op, s));
+	return worse(r, check_sharing(op, s));
+}
+
+static int state_ask(struct op *op, const struct sight *s, void *rec)
+{
+	struct state *state = rec;
+
+	struct stub_call *call = BATCH_CALL(s->batch, "read the personality", SYS_personality, 0xffffffff);
+
+	call->flags |= STUB_MUST;
+	state->asked = call;
+	return 0;
+}
+
+static int read_oom_score_adj(struct arena *a, int dir, int32_t *ret)
+{
+	char *text, *end;
+	int r = read_text(a, dir, "oom_score_adj", 64, &text, NULL);
+
+	if (r < 0)
+		return r;
+	long value = strtol(text, &end, 10);
+	if (end == text || value < -1000 || value > 1000)
+		return -EBADMSG;
+	*ret = (int32_t)value;
+	return 0;
+}
+
+static int state_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct state *state = rec;
+	int r = read_oom_score_adj(&op->arena, s->process->dir, &state->oom_score_adj);
+
+	state->personality = (uint32_t)state->asked->ret;
+	return r < 0 ? fail(op, r, "read its oom_score_adj") : 0;
+}
+
+static int state_restore(struct op *op, void *rec, struct site *site)
+{
+	const struct state *state = rec;
+
+	BATCH_MUST(site->batch, "set the personality", SYS_personality, state->personality);
+	return 0;
+}
+
+static int state_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct state *state = rec;
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, site->pid);
+	int32_t now;
+
+	int r = dir < 0 ? dir : read_oom_score_adj(&op->arena, dir, &now);
+	if (r < 0)
+		return fail(op, r, "read its oom_score_adj");
+	if (now == state->oom_score_adj)
+		return 0;
+	r = write_text(dir, "oom_score_adj", arena_printf(&op->arena, "%" PRId32, state->oom_score_adj));
+	if (r == -EACCES || r == -EPERM)
+		note(op, "its oom_score_adj is %" PRId32 ", was %" PRId32 ": the right to set it is missing", now,
+			state->oom_score_adj);
+	else if (r < 0)
+		return fail(op, r, "set its oom_score_adj to %" PRId32, state->oom_score_adj);
+	return 0;
+}
+
+const struct kind kind_task_state = {
+	.name = "state",
+	.tag = 0x2f,
+	.scope = SCOPE_PROCESS,
+	.size = sizeof(struct state),
+	.fields = fields,
+	.check = state_check,
+	.ask = state_ask,
+	.save = state_save,
+	.restore = state_restore,
+	.settle = state_settle,
+};

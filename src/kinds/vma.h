@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What the kinds of mappings share: the flags of a mapping.
+ */
+#include "kinds/kind.h"
+
+/** vma_check_flags() - refuse VmFlags that this version does not know how to put back */
+int vma_check_flags(struct op *op, const struct sight *s);
+
+/** vma_mmap_flags() - MAP_* for @v at its exact address, where nothing is mapped */
+uint64_t vma_mmap_flags(const struct vma *v);
+
+/** vma_advise() - add the calls for what mmap(2) cannot say: advice, locking */
+void vma_advise(const struct vma *v, struct batch *b);

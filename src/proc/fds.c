@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Descriptors: /proc/PID/fd/N, which leads to the open file, and fdinfo/N, what the kernel says about it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "proc/parse.h"
+
+enum {
+	SEEN_POS = 1u << 0,
+	SEEN_FLAGS = 1u << 1,
+	SEEN_MNT_ID = 1u << 2,
+	SEEN_INO = 1u << 3,
+};
+
+/* "08:01:1234" or, for a lock that has lost its file, "<none>:0" */
+static int scan_lock_file(const char **p, struct proc_lock *lock)
+{
+	static const char none[] = "<none>:0";
+	uint64_t major, minor;
+
+	if (strncmp(*p, none, sizeof(none) - 1) == 0) {
+		*p += sizeof(none) - 1;
+		return 0;
+	}
+	if (scan_u64(p, 16, UINT32_MAX, &major) < 0 || !scan_char(p, ':') || scan_u64(p, 16, UINT32_MAX, &minor) < 0 ||
+		!scan_char(p, ':') || scan_u64(p, 10, UINT64_MAX, &lock->ino) < 0)
+		return -EBADMSG;
+	lock->major = (uint32_t)major;
+	lock->minor = (uint32_t)minor;
+	return 0;
+}
+
+/* "1: POSIX  ADVISORY  WRITE 812 08:01:1234 0 EOF" */
+static int parse_lock(const char *p, struct proc_lock *lock)
+{
+	uint64_t id;
+	int64_t pid;
+
+	if (scan_u64(&p, 10, UINT64_MAX, &id) < 0 || !scan_char(&p, ':') || !scan_blanks(&p) ||
+		scan_word(&p, lock->type, sizeof(lock->type)) < 0 || !scan_blanks(&p) ||
+		scan_word(&p, lock->kind, sizeof(lock->kind)) < 0 || !scan_blanks(&p) ||
+		scan_word(&p, lock->mode, sizeof(lock->mode)) < 0 || !scan_blanks(&p))
+		return -EBADMSG;
+	if (scan_i64(&p, -1, INT_MAX, &pid) < 0 || !scan_blanks(&p) || scan_lock_file(&p, lock) < 0 ||
+		!scan_blanks(&p) || scan_u64(&p, 10, INT64_MAX, &lock->start) < 0 || !scan_blanks(&p))
+		return -EBADMSG;
+	lock->pid = (pid_t)pid;
+	lock->end = UINT64_MAX;
+	if (strcmp(p, "EOF") == 0)
+		return 0;
+	if (scan_u64(&p, 10, INT64_MAX, &lock->end) < 0 || *p || lock->end < lock->start)
+		return -EBADMSG;
+	return 0;
+}
+
+static int add_lock(struct arena *a, const char *p, struct proc_fd *f)
+{
+	struct proc_lock lock = { 0 };
+	int r = parse_lock(p, &lock);
+
+	if (r == 0)
+		*(struct proc_lock *)span_push(a, &f->locks, sizeof(lock)) = lock;
+	return r;
+}
+
+/* the value of the line @s when its key is @key, else NULL */
+static const char *value_of(const char *s, const char *key)
+{
+	size_t n = strlen(key);
+
+	return strncmp(s, key, n) == 0 && strncmp(s + n, ":\t", 2) == 0 ? s + n + 2 : NULL;
+}
+
+/* one of the lines that every descriptor has; returns which, 0 when it is none of them */
+static int parse_common(const char *s, struct proc_fd *f)
+{
+	const char *p;
+	int64_t pos;
+	uint64_t flags;
+
+	if ((p = value_of(s, "pos"))) {
+		if (scan_i64(&p, INT64_MIN, INT64_MAX, &pos) < 0 || *p)
+			return -EBADMSG;
+		f->pos = (uint64_t)pos;
+		return SEEN_POS;
+	}
+	if ((p = value_of(s, "flags"))) {
+		if (scan_u64(&p, 8, UINT32_MAX, &flags) < 0 || *p)
+			return -EBADMSG;
+		f->cloexec = flags & O_CLOEXEC;
+		f->flags = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
+		return SEEN_FLAGS;
+	}
+	if ((p = value_of(s, "mnt_id")))
+		return scan_u64(&p, 10, UINT64_MAX, &f->mnt_id) < 0 || *p ? -EBADMSG : SEEN_MNT_ID;
+	if ((p = value_of(s, "ino")))
+		return scan_u64(&p, 10, UINT64_MAX, &f->ino) < 0 || *p ? -EBADMSG : SEEN_INO;
+	return 0;
+}
+
+/* the common lines and the locks come first: nothing that a driver prints behind them, names too, can pass for one */
+int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret)
+{
+	struct proc_fd f = *ret;
+	struct line line;
+	int seen = 0, r;
+
+	f.locks = f.extra = (struct span){ 0 };
+	while ((r = lines_next(l, &line)) > 0) {
+		const char *lock = f.extra.n ? NULL : value_of(line.s, "lock");
+		int which = lock || f.extra.n ? 0 : parse_common(line.s, &f);
+
+		if (which < 0 || seen & which || (line.cut && !f.extra.n))
+			return -EBADMSG;
+		seen |= which;
+		if (lock && add_lock(a, lock, &f) < 0)
+			return -EBADMSG;
+		if (!lock && !which)
+			*(const char **)span_push(a, &f.extra, sizeof(char *)) = arena_strndup(a, line.s, line.len);
+	}
+	if (r < 0)
+		return r;
+	/* ino came with v5.14 */
+	if ((seen | SEEN_INO) != (SEEN_POS | SEEN_FLAGS | SEEN_MNT_ID | SEEN_INO))
+		return -EBADMSG;
+	*ret = f;
+	return 0;
+}
+
+int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret)
+{
+	struct proc_fd f = { .n = n };
+	char path[32];
+
+	snprintf(path, sizeof(path), "fdinfo/%d", n);
+	_cleanup_(lines_close) struct lines l;
+	int r = lines_open(&l, dir, path);
+	if (r == 0)
+		r = parse_fdinfo(a, &l, &f);
+	if (r == 0)
+		*ret = f;
+	return r;
+}
+
+static void read_object(int dir, const char *path, struct proc_fd *f)
+{
+	struct stat st;
+
+	if (fstatat(dir, path, &st, AT_NO_AUTOMOUNT) < 0)
+		return;
+	f->dev = st.st_dev;
+	f->st_ino = st.st_ino;
+	f->rdev = st.st_rdev;
+	f->size = (uint64_t)st.st_size;
+	f->mode = st.st_mode;
+	f->nlink = (uint32_t)st.st_nlink;
+	f->mtime_sec = st.st_mtim.tv_sec;
+	f->mtime_nsec = st.st_mtim.tv_nsec;
+	f->has_stat = true;
+}
+
+static int read_fd(struct arena *a, int dir, int n, struct proc_fd *ret)
+{
+	char path[32], link[PATH_MAX + 1];
+	int r = proc_read_fdinfo(a, dir, n, ret);
+	if (r < 0)
+		return r;
+
+	snprintf(path, sizeof(path), "fd/%d", n);
+	ssize_t len = readlinkat(dir, path, link, sizeof(link));
+	if (len < 0 && errno != ENAMETOOLONG)
+		return missing(dir, -errno);
+	if (len < 0 || (size_t)len == sizeof(link))
+		len = 0;
+	ret->link = arena_strndup(a, link, (size_t)len);
+	read_object(dir, path, ret);
+	return 0;
+}
+
+/* the kernel does not show an empty table of a zombie to its own user */
+static bool is_zombie(int dir)
+{
+	struct proc_stat st;
+
+	return proc_read_stat(dir, &st) == 0 && (st.state == 'Z' || st.state == 'X');
+}
+
+int proc_read_fds(struct arena *a, int dir, struct span *ret)
+{
+	struct span numbers, fds = { 0 };
+	int r = list_numbers(a, dir, "fd", &numbers);
+	if (r == -EACCES && is_zombie(dir))
+		numbers = (struct span){ 0 };
+	else if (r < 0)
+		return r;
+
+	for (size_t i = 0; i < numbers.n; i++) {
+		struct proc_fd f = { 0 };
+
+		r = read_fd(a, dir, ((int *)numbers.at)[i], &f);
+		if (r == -ENOENT) /* closed since */
+			continue;
+		if (r < 0)
+			return r;
+		*(struct proc_fd *)span_push(a, &fds, sizeof(f)) = f;
+	}
+	*ret = fds;
+	return 0;
+}

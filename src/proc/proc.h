@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The eyes: what the kernel says about a process, as plain structs. Nothing here changes anything.
+ *
+ * All functions read below a directory descriptor that need not be the live /proc, so that recorded trees test them.
+ * What they read is hostile (names with newlines, values out of range): -EBADMSG for text that makes no sense.
+ * A process that has gone gives -ESRCH, a file that a living one lacks -ENOENT. Strings and arrays live in the caller's
+ * arena. What is returned is untouched on failure.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+
+/** proc_open() - the directory of process (or thread) @pid below @procfd (a descriptor of /proc); -ESRCH */
+int proc_open(int procfd, pid_t pid);
+
+/** proc_open_thread() - the directory of thread @tid of the process whose directory is @dir: task/TID; -ESRCH */
+int proc_open_thread(int dir, pid_t tid);
+
+/** struct proc_stat - /proc/PID/stat, proc(5); pids as the /proc mount counts them */
+struct proc_stat {
+	pid_t pid;
+	char comm[64];
+	char state; /* R S D T t Z X I */
+	pid_t ppid, pgrp, session;
+	uint64_t tty_nr;
+	int64_t tpgid;
+	uint64_t flags; /* PF_* */
+	int64_t priority, nice, num_threads;
+	uint64_t starttime;
+	uint64_t start_code, end_code, start_stack;
+	uint64_t start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
+	int64_t exit_signal, exit_code; /* exit_code as wait(2) encodes it */
+	int64_t rt_priority, policy;
+};
+
+int proc_read_stat(int dir, struct proc_stat *ret);
+
+#define PROC_NSPIDS 8
+/** struct proc_status - /proc/PID/status; pid arrays go from the reader's namespace to the innermost */
+struct proc_status {
+	char name[64];
+	uint32_t umask;
+	char state;
+	pid_t tgid, pid, ppid, tracer;
+	uint32_t uid[4], gid[4]; /* real, effective, saved, fs */
+	struct span groups; /* of uint32_t */
+	pid_t nspid[PROC_NSPIDS], nspgid[PROC_NSPIDS], nssid[PROC_NSPIDS], nstgid[PROC_NSPIDS];
+	unsigned int levels; /* how many of them; more than PROC_NSPIDS is -E2BIG */
+	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
+	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
+	uint32_t no_new_privs, seccomp, seccomp_filters;
+	uint32_t threads, fd_size, core_dumping;
+};
+
+int proc_read_status(struct arena *a, int dir, struct proc_status *ret);
+
+enum proc_prot {
+	PROC_READ = 1, /* as PROT_* */
+	PROC_WRITE = 2,
+	PROC_EXEC = 4,
+};
+
+/** struct proc_vma - one mapping, from maps or smaps */
+struct proc_vma {
+	uint64_t start, end, pgoff; /* pgoff in bytes */
+	uint32_t prot;
+	bool shared;
+	uint32_t major, minor;
+	uint64_t ino;
+	const char *name; /* unescaped (\012); "" when anonymous; " (deleted)" cut off into .deleted */
+	bool deleted;
+	bool has_flags; /* smaps only */
+	const char *vmflags; /* "rd wr mr mw me ac" */
+	uint64_t rss, anonymous, swap, pss; /* bytes; smaps only */
+	uint32_t protection_key;
+	const void *kind; /* for the caller's use */
+	void *backing; /* likewise */
+};
+
+/**
+ * proc_read_maps() - all mappings in order of address; @smaps: with flags and counters (slow: walks the pages)
+ *
+ * A zombie has none. "x (deleted)" and "a\012b" can be names that a file really has: where a file of that name is in
+ * sight and is the one that is mapped, it is taken for that, else for deleted and for a newline.
+ */
+int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret /* of struct proc_vma */);
+
+/** struct proc_lock - one "lock:" line of fdinfo: "1: POSIX  ADVISORY  WRITE 812 08:01:1234 0 EOF" */
+struct proc_lock {
+	char type[8]; /* POSIX, FLOCK, OFDLCK, LEASE */
+	char kind[12]; /* ADVISORY, BREAKING, ... */
+	char mode[8]; /* READ, WRITE, RW, NONE, UNLCK */
+	pid_t pid;
+	uint32_t major, minor;
+	uint64_t ino, start, end; /* end UINT64_MAX for EOF */
+};
+
+/** struct proc_fd - one descriptor: /proc/PID/fd/N, stat of what it leads to, and fdinfo/N */
+struct proc_fd {
+	int n;
+	/* "/etc/passwd", "pipe:[123]", "anon_inode:[eventfd]"; " (deleted)" kept; "" when longer than a page */
+	const char *link;
+	uint64_t pos;
+	uint32_t flags; /* O_*, without O_CLOEXEC */
+	bool cloexec;
+	uint64_t mnt_id, ino;
+	struct span locks; /* of struct proc_lock */
+	struct span extra; /* of const char *: the lines of fdinfo behind pos, flags, mnt_id, ino and the locks */
+	uint64_t dev, st_ino, rdev, size; /* of the object, from fstatat() through the link; valid when has_stat */
+	uint32_t mode;
+	uint32_t nlink;
+	int64_t mtime_sec, mtime_nsec;
+	bool has_stat;
+	void *open_file; /* for the caller's use */
+};
+
+/**
+ * proc_read_fds() - all descriptors in order of number; one that is closed meanwhile is left out
+ *
+ * A zombie has none. Nor has a leader that ended before its other threads: ask the directory of a thread then, and so
+ * for maps.
+ */
+int proc_read_fds(struct arena *a, int dir, struct span *ret /* of struct proc_fd */);
+
+/** proc_read_fdinfo() - flags, pos, locks of descriptor @n alone, no link and no stat; -ENOENT when it is not open */
+int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret);
+
+/** proc_read_tids() - the threads of a process in order of number */
+int proc_read_tids(struct arena *a, int dir, struct span *ret /* of pid_t */);
+
+/**
+ * proc_read_children() - the children of all threads of a process (task/TID/children): thread by thread in order of
+ * number, and for each in order of birth. -ENOENT: the kernel has no CONFIG_PROC_CHILDREN; the caller then reads the
+ * stat of all processes. Complete only while the children stand still.
+ */
+int proc_read_children(struct arena *a, int dir, struct span *ret /* of pid_t */);
+
+/** proc_read_all() - every pid below @procfd, in order of number */
+int proc_read_all(struct arena *a, int procfd, struct span *ret /* of pid_t */);
+
+#define PROC_LIMITS 16
+/** struct proc_limit - soft and hard limit; UINT64_MAX for "unlimited" */
+struct proc_limit {
+	uint64_t soft, hard;
+	bool seen;
+};
+
+/**
+ * proc_read_limits() - /proc/PID/limits in the order of RLIMIT_*; a line with an unknown name is -EPROTONOSUPPORT
+ * All of them are seen, or none where the process is just being reaped.
+ */
+int proc_read_limits(struct arena *a, int dir, struct proc_limit ret[PROC_LIMITS]);
+
+/** proc_read_ns() - the inode of namespace @name ("pid", "user", "mnt", "time_for_children") of a process */
+int proc_read_ns(int dir, const char *name, uint64_t *ret_ino);
+
+/**
+ * proc_cgroup() - the path of the process in the v2 hierarchy ("0::/..." of cgroup); -ENOENT when there is none
+ * As printed: seen from the reader's cgroup namespace ("/../x"), with " (deleted)" when the cgroup has been removed.
+ */
+int proc_cgroup(struct arena *a, int dir, const char **ret);
+
+/** proc_cgroup2_mount() - where cgroup v2 is mounted for the reader (from mountinfo below @procfd/self); -ENOENT */
+int proc_cgroup2_mount(struct arena *a, int procfd, const char **ret);
+
+/** enum pages - categories of PAGEMAP_SCAN (linux/fs.h), which older headers lack */
+enum pages {
+	PAGES_PRESENT = 1u << 3,
+	PAGES_SWAPPED = 1u << 4,
+	PAGES_FILE = 1u << 2,
+	PAGES_ZERO = 1u << 5,
+	PAGES_HUGE = 1u << 6,
+	PAGES_GUARD = 1u << 8, /* MADV_GUARD_INSTALL */
+};
+
+/** struct proc_pages - a run of pages of the same categories */
+struct proc_pages {
+	uint64_t start, end;
+	uint64_t what; /* of enum pages */
+};
+
+/**
+ * proc_scan_pages() - the pages in [@start, @end) that hold data of their own
+ *
+ * That is: present or swapped, not of a file, not the zero page, not a guard page. With @file, file pages of private
+ * and shared mappings count too, and so do those of shared memory (memfd, tmpfs, shared anonymous), which never count
+ * without.
+ * @pagemap: descriptor of /proc/PID/pagemap. By PAGEMAP_SCAN (52526dde "fs/proc/task_mmu: implement IOCTL to get and
+ * optionally clear info about PTEs" in v6.7) where the kernel has it, else by reading pagemap
+ * (Documentation/admin-guide/mm/pagemap.rst), 8 bytes for each page of the range, which cannot tell the zero page.
+ * A page that was never touched but is write-protected by userfaultfd can show as swapped; it reads as zeroes.
+ * Runs are appended to @ret in order. -EINVAL for a range that is not of whole pages, -EFAULT beyond user space.
+ */
+int proc_scan_pages(struct arena *a, int pagemap, uint64_t start, uint64_t end, bool file,
+	struct span *ret /* of struct proc_pages */);
+
+/**
+ * proc_scan_guards() - the pages in [@start, @end) that MADV_GUARD_INSTALL has made fatal to touch; runs are appended
+ *
+ * -EOPNOTSUPP where the kernel cannot tell them (before v6.15). Kernels v6.13 and v6.14 have guard pages all the same,
+ * and proc_scan_pages() shows them as swapped there: reading such a page gives -EFAULT.
+ */
+int proc_scan_guards(
+	struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret /* of struct proc_pages */);
+
+/**
+ * proc_kcmp() - order of two kernel objects of processes @a and @b: kcmp(2)
+ * @type KCMP_FILE (with the descriptors), KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND ...
+ * Returns 0 (the same), 1 (less), 2 (greater), 3 (differ) or -errno.
+ */
+int proc_kcmp(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib);

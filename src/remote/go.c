@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "remote/go.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "base/io.h"
+
+static int write_way_home(const struct held *h, const struct room *room)
+{
+	struct stub_context ctx;
+
+	arch_call_home(&ctx, &h->regs);
+	ctx.sigmask = h->sigmask;
+	ctx.scratch = room->data.at;
+	ctx.scratch_len = room->data.at ? ROOM_DATA : 0;
+	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)(room->code.at + (uint64_t)(stub_context - stub_begin)));
+}
+
+int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
+{
+	struct arch_regs regs = h->regs;
+	/* SIGTRAP is sent, not raised by int3: an action that ignores or a mask that blocks it would be reset to the default */
+	int signo = room->signo ? room->signo : SIGTRAP;
+	uint64_t mask = ~(1ull << (signo - 1));
+	int r = room->mem >= 0 ? write_way_home(h, room) : 0;
+
+	if (r < 0)
+		return r;
+	arch_enter_stub(&regs, room->code.at, calls.at, n, store, signo);
+	r = arch_set_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ||
+		ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+static bool is_fault(int signo)
+{
+	return signo == SIGSEGV || signo == SIGBUS || signo == SIGILL || signo == SIGFPE || signo == SIGTRAP ||
+	       signo == SIGSYS;
+}
+
+int stub_wait(struct held *h, int signo)
+{
+	for (;;) {
+		int status;
+
+		if (waitpid(h->tid, &status, __WALL) < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (!WIFSTOPPED(status)) {
+			h->gone = true;
+			return -ESRCH;
+		}
+		int stop = WSTOPSIG(status), event = status >> 16;
+		if (!event && stop == (signo ? signo : SIGTRAP))
+			return 0;
+		if (!event && is_fault(stop))
+			return -EFAULT;
+		if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) {
+			unsigned long pid = 0;
+
+			if (ptrace(PTRACE_GETEVENTMSG, h->tid, NULL, &pid) == 0 && h->n_born < h->born_room)
+				h->born[h->n_born++] = (pid_t)pid;
+		}
+		if (!event && stop == SIGSTOP)
+			h->killed_stop = true; /* cannot be blocked: sent again when the task is let go */
+		if (ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
+			return -errno;
+	}
+}
+
+int stub_leave(struct held *h, const struct room *room)
+{
+	if (room->mem < 0)
+		return 0;
+	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0)
+		return -errno;
+	return arch_set_regs(h->tid, &h->regs);
+}
+
+int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
+{
+	struct arch_regs regs = h->regs;
+
+	arch_set_syscall(&regs, ip.at, nr, arg);
+	int r = arch_set_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	/* entry and exit; a single step would raise SIGTRAP, and reset its action where it is ignored or blocked */
+	for (int stop = 0; stop < 2; stop++) {
+		if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
+			return -errno;
+		r = stub_wait(h, 0);
+		if (r < 0)
+			return r;
+	}
+	r = arch_get_regs(h->tid, &regs);
+	if (r == 0)
+		*ret = arch_result(&regs);
+	return r;
+}
+
+int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
+{
+	struct arch_regs regs = h->regs;
+	int status;
+
+	arch_set_syscall(&regs, ip.at, nr, arg);
+	int r = arch_set_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	/* to the entry of the call; interrupted from there on, it begins to sleep and stops at once */
+	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
+		return -errno;
+	r = stub_wait(h, 0);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
+		return -errno;
+	while (waitpid(h->tid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFSTOPPED(status))
+		return -ESRCH;
+	r = arch_get_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	return arch_interrupted(&regs) == RESTARTS_BY_BLOCK ? 0 : -ECANCELED;
+}

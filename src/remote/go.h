@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Private to the room: sending one thread through the stub and having it back.
+ *
+ * When saving, the order of the steps matters: at each of them stasis may be killed.
+ *
+ *   way home written, calls written   the program has not been touched
+ *   registers set to the stub         from here an untraced thread makes the calls (which only look) and goes home
+ *   signals blocked                   the same: the way home sets the mask
+ *   the stub runs and stops           the same
+ *   mask put back                     the same
+ *   registers put back                the program has not been touched
+ */
+#include "remote/remote.h"
+
+#define STUB_SIZE ((uint64_t)(stub_end - stub_begin))
+
+/** stub_go() - set @h going on @n calls at @calls; @store: their results are written there */
+int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);
+
+/** stub_wait() - until the stub has stopped by @signo (0: its trap); -ESRCH when the task died, -EFAULT when the stub faulted */
+int stub_wait(struct held *h, int signo);
+
+/** stub_leave() - when saving: put mask and registers back */
+int stub_leave(struct held *h, const struct room *room);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stopping a thread and letting it go. PTRACE_SEIZE and PTRACE_INTERRUPT leave no trace: the thread stops on its way out
+ * of the kernel, before any signal is delivered, with an interrupted system call's -ERESTART* still in its registers.
+ * Detaching with those registers makes the kernel go on with the call.
+ */
+#include "remote/remote.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+int hold_seize(struct held *h, pid_t tid, unsigned long options)
+{
+	*h = (struct held){ .tid = tid };
+	if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)options) < 0)
+		return -errno;
+	h->seized = true;
+	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0) {
+		int err = -errno;
+
+		if (err == -ESRCH)
+			h->gone = true;
+		return err;
+	}
+	return 0;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* waitpid() with a deadline; polls: yields first, as a stop is mostly a matter of microseconds */
+static int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
+{
+	uint64_t end = now_ms() + timeout_ms;
+
+	for (unsigned int turn = 0;; turn++) {
+		pid_t got = waitpid(tid, status, __WALL | WNOHANG);
+
+		if (got == tid)
+			return 0;
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (turn < 64) {
+			sched_yield();
+			continue;
+		}
+		if (now_ms() >= end)
+			return -ETIMEDOUT;
+		const struct timespec nap = { 0, turn < 256 ? 50000 : 1000000 };
+		nanosleep(&nap, NULL);
+	}
+}
+
+static int look(struct held *h)
+{
+	int r = arch_get_regs(h->tid, &h->regs);
+
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0)
+		return -errno;
+	return 0;
+}
+
+int hold_wait(struct held *h, unsigned int timeout_ms)
+{
+	for (;;) {
+		int status, r = wait_for(h->tid, timeout_ms, &status);
+
+		if (r == -ECHILD || (r == 0 && !WIFSTOPPED(status))) {
+			h->gone = true;
+			return -ESRCH;
+		}
+		if (r < 0)
+			return r;
+		if (status >> 16 == PTRACE_EVENT_STOP) {
+			h->stopped = WSTOPSIG(status) != SIGTRAP;
+			return look(h);
+		}
+		/* a signal came first (or another event): it reaches the program, the stop that we asked for is next */
+		int signo = status >> 16 ? 0 : WSTOPSIG(status);
+		if (ptrace(PTRACE_CONT, h->tid, NULL, (void *)(long)signo) < 0 && errno != ESRCH)
+			return -errno;
+	}
+}
+
+int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms)
+{
+	*h = (struct held){ .tid = tid, .seized = true };
+	return hold_wait(h, timeout_ms);
+}
+
+void hold_let_go(struct held *h)
+{
+	if (!h->seized || h->gone)
+		return;
+	h->seized = false;
+	if (h->killed_stop)
+		syscall(SYS_tkill, h->tid, SIGSTOP);
+	if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0 || errno != ESRCH)
+		return;
+	/* it is running: stop it first, as only a stopped task can be detached */
+	ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
+	int status;
+	if (wait_for(h->tid, 1000, &status) == 0 && WIFSTOPPED(status))
+		ptrace(PTRACE_DETACH, h->tid, NULL, (void *)(long)(status >> 16 ? 0 : WSTOPSIG(status)));
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "remote/remote.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+
+int remote_read(pid_t pid, struct taddr from, void *to, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		struct iovec here = { (char *)to + done, len - done };
+		struct iovec there = { (void *)(from.at + done), len - done };
+		ssize_t n = process_vm_readv(pid, &here, 1, &there, 1, 0);
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EFAULT;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int remote_write(pid_t pid, struct taddr to, const void *from, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		struct iovec here = { (char *)from + done, len - done };
+		struct iovec there = { (void *)(to.at + done), len - done };
+		ssize_t n = process_vm_writev(pid, &here, 1, &there, 1, 0);
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EFAULT;
+		done += (size_t)n;
+	}
+	return 0;
+}

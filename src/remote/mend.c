@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a stop does to a thread that it should not notice, put right at once.
+ */
+#include "remote/remote.h"
+
+#include <errno.h>
+#include <linux/rseq.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+
+#ifndef PTRACE_PEEKSIGINFO_SHARED
+#define PTRACE_PEEKSIGINFO_SHARED (1 << 0)
+#endif
+
+int hold_rseq(const struct held *h, struct rseq_registration *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	long n = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, h->tid, (void *)sizeof(*ret), ret);
+
+	return n < 0 ? -errno : 0;
+}
+
+/*
+ * A thread that is interrupted in a restartable sequence goes on at the abort handler. The kernel sees to that on the way
+ * back to user mode by the instruction pointer; as ours points elsewhere for a while, it would forget.
+ */
+static int mend_rseq(struct held *h, bool *changed)
+{
+	struct rseq_registration reg;
+	struct rseq_cs cs;
+	uint64_t at = 0, ip = arch_ip(&h->regs);
+
+	if (hold_rseq(h, &reg) < 0 || !reg.pointer)
+		return 0;
+	/* an address the program gave: if it cannot be read the kernel will find out in its own way */
+	if (remote_read(h->tid, (struct taddr){ reg.pointer + offsetof(struct rseq, rseq_cs) }, &at, sizeof(at)) < 0 ||
+		!at)
+		return 0;
+	if (remote_read(h->tid, (struct taddr){ at }, &cs, sizeof(cs)) < 0)
+		return 0;
+	if (ip - cs.start_ip >= cs.post_commit_offset)
+		return 0;
+	arch_set_ip(&h->regs, cs.abort_ip);
+	*changed = true;
+	return 0;
+}
+
+static bool has_signal(const struct held *h, int which)
+{
+	struct __ptrace_peeksiginfo_args arg = { .off = 0, .flags = (uint32_t)which, .nr = 32 };
+	unsigned char info[32][128];
+	long n;
+
+	while ((n = ptrace(PTRACE_PEEKSIGINFO, h->tid, &arg, info)) > 0) {
+		for (long i = 0; i < n; i++) {
+			int signo;
+
+			memcpy(&signo, info[i], sizeof(signo));
+			if (signo >= 1 && signo <= 64 && !(h->sigmask & 1ull << (signo - 1)))
+				return true;
+		}
+		arg.off += (uint64_t)n;
+	}
+	return false;
+}
+
+/*
+ * Some calls end with EINTR when their task is stopped, although no signal is delivered ("Interruption of system calls … by
+ * stop signals", signal(7)): epoll_wait, semtimedop, sigtimedwait, calls on sockets with a timeout … Nothing was done by
+ * then, so the call is made once more. Not so for close and connect, which have done their work.
+ */
+static bool gave_eintr_to_us(const struct held *h)
+{
+	if (arch_interrupted(&h->regs) != GAVE_EINTR)
+		return false;
+	long nr = arch_syscall_nr(&h->regs);
+	if (nr == SYS_close || nr == SYS_connect || nr == SYS_close_range)
+		return false;
+	return !has_signal(h, 0) && !has_signal(h, PTRACE_PEEKSIGINFO_SHARED);
+}
+
+int hold_mend(struct held *h)
+{
+	bool changed = false;
+
+	if (gave_eintr_to_us(h)) {
+		arch_restart_call(&h->regs);
+		changed = true;
+	}
+	int r = mend_rseq(h, &changed);
+	if (r == 0 && changed)
+		r = arch_set_regs(h->tid, &h->regs);
+	return r;
+}

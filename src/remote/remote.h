@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The hands: stop a task, make system calls in it, reach its memory, let it go unharmed.
+ *
+ * A batch is an array of system calls for one thread. Calls are gathered with batch_call(); what they read or write lies
+ * in the room, a piece of scratch memory in the task with a mirror here. batch_start() sets the thread going, and
+ * batch_finish() waits for it; between the two other threads can be set going as well.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arch/arch.h"
+#include "base/arena.h"
+#include "stub/proto.h"
+
+/** struct taddr - an address in the task: never a pointer here */
+struct taddr {
+	uint64_t at;
+};
+
+/* ---- memory ---- */
+
+/** remote_read() - @len bytes at @from of process @pid, all or -errno; process_vm_readv(2) */
+int remote_read(pid_t pid, struct taddr from, void *to, size_t len);
+int remote_write(pid_t pid, struct taddr to, const void *from, size_t len);
+
+/* ---- holding ---- */
+
+/** struct held - a thread that we trace, stopped */
+struct held {
+	pid_t tid;
+	struct arch_regs regs; /* where it was stopped, to be put back */
+	uint64_t sigmask; /* its signal mask (the real one, while a call such as sigsuspend has a temporary one) */
+	bool stopped; /* by job control: it stays so when let go */
+	bool seized;
+	bool gone; /* it died while we held it */
+	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
+	pid_t *born; /* where to note the tasks that it clones, as we count; NULL: nobody asks */
+	unsigned int n_born, born_room;
+};
+
+/** hold_seize() - begin to trace @tid and ask it to stop; does not wait. -EPERM when another traces it, -ESRCH */
+int hold_seize(struct held *h, pid_t tid, unsigned long options);
+
+/**
+ * hold_wait() - until the thread has stopped; its registers and mask are then in *h
+ *
+ * -ETIMEDOUT when it does not stop within @timeout_ms (it sleeps in the kernel where no signal reaches it), -ESRCH when it
+ * ended. Signals that arrive meanwhile reach the program as ever.
+ */
+int hold_wait(struct held *h, unsigned int timeout_ms);
+
+/** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth */
+int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms);
+
+/**
+ * hold_mend() - undo what the stop itself did to the thread: a call that it ended with EINTR is made again, a restartable
+ * sequence that it interrupted is aborted as the kernel does
+ */
+int hold_mend(struct held *h);
+
+/** struct rseq_registration - PTRACE_GET_RSEQ_CONFIGURATION: 90f093fa8ea4 "rseq, ptrace: Add PTRACE_GET_RSEQ_CONFIGURATION request" (in v5.13) */
+struct rseq_registration {
+	uint64_t pointer; /* 0: none */
+	uint32_t size, signature, flags, pad;
+};
+
+int hold_rseq(const struct held *h, struct rseq_registration *ret);
+
+/** hold_let_go() - registers and mask as in *h, and on its way; accepts one that was never seized or is gone */
+void hold_let_go(struct held *h);
+
+/* ---- the room of the stub ---- */
+
+enum {
+	ROOM_CALLS = 2048, /* calls in one batch */
+	ROOM_CALL_BYTES = ROOM_CALLS * 64,
+	ROOM_AUX_BYTES = 384 << 10, /* memory that they read and write */
+	ROOM_DATA = ROOM_CALL_BYTES + ROOM_AUX_BYTES,
+	ROOM_CODE = 4096,
+	ROOM_SIZE = ROOM_CODE + ROOM_DATA, /* when restarting: code and data in one piece */
+};
+
+/** struct room - where the stub lives in a process */
+struct room {
+	pid_t pid;
+	struct taddr code; /* where the stub lies */
+	struct taddr data; /* ROOM_DATA bytes: the calls, then what they refer to */
+	int signo; /* by which it stops; 0: SIGTRAP */
+	int mem; /* saving: descriptor of /proc/PID/mem, else -EBADF */
+	unsigned char was[1024]; /* saving: the bytes that the code replaced */
+	size_t was_len;
+};
+
+/** struct cave - where in a running program the stub may lie: bytes nobody executes in a mapping that is executable */
+struct cave {
+	struct taddr vdso, vdso_end; /* the vdso's mapping */
+	struct taddr left, left_end; /* out: scratch memory left behind by a stasis that died; 0 */
+};
+
+/**
+ * room_dig() - put the stub into a program that is to go on, and map scratch memory, by the stopped thread @h
+ *
+ * The code goes over the section headers and padding at the end of the vdso, which nothing reads at run time; the kernel
+ * gives the process a copy of that page. @mem: descriptor of /proc/PID/mem for writing, borrowed. @ignored: the
+ * signals (a mask) that are not pending and whose action, given or default, is to be ignored. -ENOSPC when the vdso has
+ * no room, -EBUSY when no signal is free.
+ */
+int room_dig(struct room *room, struct held *h, int mem, struct cave *cave, uint64_t ignored);
+
+/** room_fill() - take scratch memory and stub away again, by @h; nothing is left but the copied page */
+int room_fill(struct room *room, struct held *h);
+
+/* ---- batches ---- */
+
+/** struct batch - calls for one thread; its members are the room's own business */
+struct batch {
+	struct held *h;
+	struct room *room;
+	struct arena *arena;
+	struct span calls, aux; /* the mirror */
+	struct span sent; /* each call, and what it tries */
+	unsigned int n; /* calls */
+	size_t aux_len;
+	bool full; /* a call or its memory found no room: batch_start() gives -E2BIG */
+	bool running;
+	unsigned int failed; /* index of the STUB_MUST call that failed, or UINT32_MAX */
+	const char *failed_what;
+};
+
+void batch_init(struct batch *b, struct arena *a, struct room *room, struct held *h);
+
+/** batch_in() - @len bytes for the calls to read; 16-aligned */
+struct taddr batch_in(struct batch *b, const void *data, size_t len);
+
+/** batch_out() - @len zeroed bytes for the calls to write; @ret is where they can be read here after batch_finish() */
+struct taddr batch_out(struct batch *b, size_t len, void *ret /* pointer to a pointer */);
+
+/** batch_room() - can @calls more calls and @bytes more memory be added? */
+bool batch_has_room(const struct batch *b, unsigned int calls, size_t bytes);
+
+/** BATCH_CALL() - add a call; @what is a bare verb phrase that lives as long as the batch. Returns it, for its result. */
+struct stub_call *batch_call(struct batch *b, const char *what, long nr, const uint64_t arg[6]);
+
+#define BATCH_CALL(b, what, nr, ...) batch_call((b), (what), (nr), (const uint64_t[6]){ __VA_ARGS__ })
+/** BATCH_MUST() - as BATCH_CALL(); when it fails the batch ends there and batch_finish() returns its errno */
+#define BATCH_MUST(b, what, nr, ...) (BATCH_CALL(b, what, nr, __VA_ARGS__)->flags |= STUB_MUST)
+
+/** batch_last() - the call added last */
+struct stub_call *batch_last(struct batch *b);
+
+/** batch_result() - where the result of the call added last will lie in the task: for .indirect arguments of later ones */
+struct taddr batch_result(const struct batch *b);
+
+/** batch_start() - set the thread going; an empty batch does nothing */
+int batch_start(struct batch *b);
+
+/**
+ * batch_finish() - wait for it; results are in the calls and in what batch_out() gave
+ * 0; -ESRCH when the task died; the errno of the STUB_MUST call that failed (b->failed, b->what[b->failed]).
+ * The batch is empty then; memory from batch_out() stays readable until the arena goes.
+ */
+int batch_finish(struct batch *b);
+
+/** batch_run() - start and finish */
+int batch_run(struct batch *b);
+
+/** batch_what() - what the call that failed tried to do, or "run a batch of calls in the task" */
+const char *batch_what(const struct batch *b);
+
+/**
+ * remote_call() - one system call by the instruction at @ip in the task; for tasks of ours only
+ * The registers of the task are those after the call.
+ */
+int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret);
+
+/**
+ * remote_sleep() - begin a system call that sleeps, and stop it again: the kernel then remembers how to go on with it
+ *
+ * For tasks of ours. When the thread later runs on with registers that hold the -ERESTART_RESTARTBLOCK of such a call, it
+ * sleeps for what is left. -ECANCELED when the call was over before it could be stopped.
+ */
+int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]);

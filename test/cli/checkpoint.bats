@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# checkpoint, check, show and restart of one program, as a person would.
+load helper
+
+summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in [0-9.]+ [mµn]?s, stood still [0-9.]+ [mµn]?s -> '
+
+@test "a checkpoint leaves the program running and names its image" {
+	start ./counter out 1000 0
+	until_true 10 lines_in out 3
+	run "$STASIS" checkpoint $pid
+	expect 0
+	[[ $output =~ $summary ]]
+	says "-> counter.$pid.stasis"
+	[ -s counter.$pid.stasis ]
+	[ "$(stat -c %a counter.$pid.stasis)" = 600 ]
+	[ "$(head -c 6 counter.$pid.stasis)" = STASIS ]
+	local n
+	n=$(wc -l <out)
+	until_true 10 lines_in out $((n + 3))
+}
+
+@test "--json is one object on stdout and nothing on stderr" {
+	start sleep 30
+	run --separate-stderr "$STASIS" checkpoint $pid --json -o a.stasis
+	expect 0
+	[ -z "$stderr" ]
+	echo "$output" >out.json
+	json out.json "d['ok'] is True and d['status'] == 0 and d['error'] is None and d['name'] == 'sleep' and d['pid'] == $pid"
+	json out.json "d['processes'] == 1 and d['threads'] == 1 and d['memory'] > 0 and d['image_size'] > 0"
+	json out.json "d['wall_ns'] >= d['still_ns'] > 0 and d['path'].endswith('a.stasis')"
+}
+
+@test "-o - sends the image to stdout and --json to stderr" {
+	start sleep 30
+	"$STASIS" checkpoint $pid -o - --json >a.stasis 2>out.json
+	json out.json "d['ok'] is True and d['path'] is None"
+	run "$STASIS" show a.stasis
+	expect 0
+}
+
+@test "--stop ends the program, and only after its image is there" {
+	start sleep 30
+	run "$STASIS" checkpoint $pid --stop -o a.stasis
+	expect 0
+	[ -s a.stasis ]
+	until_true 10 gone $pid
+}
+
+@test "a checkpoint that cannot be written stops nothing" {
+	start sleep 30
+	run "$STASIS" checkpoint $pid --stop -o no/such/dir/a.stasis
+	[ "$status" -ge 120 ]
+	[ "$status" -le 125 ]
+	says "stasis: cannot"
+	goes_on $pid
+	[ -c /dev/full ] || skip "no /dev/full here"
+	run "$STASIS" checkpoint $pid --stop -o /dev/full
+	expect 125
+	goes_on $pid
+	[ -c /dev/full ]
+}
+
+@test "a reader that goes away is an error, and the program goes on" {
+	start sleep 30
+	run bash -c '"$STASIS" checkpoint "$1" --stop -o - 2>err | true; echo "${PIPESTATUS[0]}"' - $pid
+	# the image may be small enough to fit into the pipe before it was closed
+	[ "$output" = 125 ] || [ "$output" = 0 ]
+	[ "$output" = 0 ] || goes_on $pid
+}
+
+@test "what is no regular file is written to, never replaced" {
+	start sleep 30
+	run "$STASIS" checkpoint $pid -o /dev/null
+	expect 0
+	[ -c /dev/null ]
+	mkfifo fifo
+	cat fifo >a.stasis &
+	run "$STASIS" checkpoint $pid -o fifo
+	expect 0
+	wait $!
+	[ -p fifo ]
+	run "$STASIS" show a.stasis
+	expect 0
+	touch real.stasis
+	ln -s real.stasis link.stasis
+	run "$STASIS" checkpoint $pid -o link.stasis
+	expect 0
+	[ -L link.stasis ]
+	[ -s real.stasis ]
+}
+
+@test "check lists every object and changes nothing" {
+	start sleep 30
+	run --separate-stderr "$STASIS" check $pid
+	expect 0
+	[[ $output =~ ^ok ]]
+	[ "$(echo "$output" | grep -vc '^ok ')" = 0 ]
+	[[ $stderr == *"can be checkpointed"* ]]
+	"$STASIS" check $pid --json >out.json
+	json out.json "d['ok'] and len(d['objects']) > 2 and all(o['can'] and o['kind'] for o in d['objects'])"
+}
+
+@test "check gives 121 and the obstacles" {
+	python3 -c 'import socket' || skip "no python3 here"
+	start python3 -c 'import socket,time; s=socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); open("ready","w"); time.sleep(30)'
+	until_true 10 test -e ready
+	run "$STASIS" check $pid
+	expect 121
+	says "NO "
+	says "fd 3"
+	[[ $output =~ \[[a-z0-9-]+\] ]]
+	run "$STASIS" checkpoint $pid -o a.stasis
+	expect 121
+	says "state:"
+	[ ! -e a.stasis ]
+	"$STASIS" check $pid --json >out.json || true
+	json out.json "d['status'] == 121 and d['obstacles'] and d['obstacles'][0]['slug'] and [o for o in d['objects'] if not o['can']]"
+}
+
+@test "show: text and one JSON document" {
+	start sleep 30
+	"$STASIS" checkpoint $pid -o a.stasis
+	run "$STASIS" show a.stasis
+	expect 0
+	says sleep
+	"$STASIS" show --json a.stasis >out.json
+	json out.json "isinstance(d, dict)"
+	head -c "$(($(stat -c %s a.stasis) - 1))" a.stasis >cut.stasis
+	run "$STASIS" show cut.stasis
+	expect 123
+}
+
+@test "killed and restarted, the program finishes its work" {
+	start ./counter out 60 7
+	until_true 10 lines_in out 5
+	"$STASIS" checkpoint $pid -o a.stasis
+	sleep 0.2
+	kill -KILL $pid
+	wait $pid || true
+	run "$STASIS" restart a.stasis
+	expect 7
+	says "restarted counter ("
+	says ", pid "
+	seq 60 | diff - out
+}
+
+@test "through gzip and back, with the image as standard input" {
+	start ./counter out 60 0
+	until_true 10 lines_in out 5
+	"$STASIS" checkpoint $pid --stop -o - | gzip >a.gz
+	until_true 10 gone $pid
+	run bash -c 'zcat a.gz | "$STASIS" restart -'
+	expect 0
+	seq 60 | diff - out
+}
+
+@test "restart gives 128 + n, and passes signals on" {
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	start "$STASIS" restart a.stasis
+	until_true 10 grep -q restarted start.err
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	expect 143
+}
+
+@test "restart --detach returns at once and writes the pid file" {
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	# what it leaves behind must not hold the pipe of bats
+	timeout 10 "$STASIS" restart a.stasis --detach --pid-file p </dev/null >err 2>&1 3>&-
+	new=$(cat p)
+	echo "$new" >>started
+	output=$(cat err)
+	says "pid $new"
+	[ "$(cat /proc/$new/comm)" = sleep ]
+	[ -z "$(find . -name 'p.*')" ]
+}
+
+@test "a pid file that cannot be written: nothing is started" {
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	run "$STASIS" restart a.stasis --detach --pid-file no/such/dir/p
+	expect 120
+	says "[pid-file]"
+}
+
+@test "a damaged image is refused, and the pid file does not appear" {
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	head -c 3000 a.stasis >cut.stasis
+	run "$STASIS" restart cut.stasis --detach --pid-file p
+	expect 123
+	says "stasis: cannot restart"
+	[ ! -e p ]
+	[ -z "$(find . -name 'p.*')" ]
+}

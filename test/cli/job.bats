@@ -1,0 +1,163 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# stasis run with images: every, on, keep, fresh; the same line continues.
+load helper
+
+# ./job OPTIONS: the line that is repeated; $code is the exit status of the program
+job_line() {
+	cat >job <<-'END'
+		#!/bin/sh
+		exec "$STASIS" run --name j --dir d "$@" -- ./counter out 80 "${code:-0}"
+	END
+	chmod +x job
+}
+
+images() { find d -name 'j.*.stasis' 2>/dev/null | sort | sed 's,.*/,,' | tr '\n' ' '; }
+has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
+
+@test "--on TERM saves, ends and exits 75; the same line finishes the work" {
+	job_line
+	start ./job --on TERM
+	until_true 10 lines_in out 5
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	output=$(cat start.err)
+	expect 75
+	says "saved counter ("
+	says "SIGTERM"
+	[ "$(images)" = "j.000001.stasis " ]
+	run ./job --on TERM
+	expect 0
+	says "restarted counter ("
+	seq 80 | diff - out
+	[ -z "$(images)" ]
+	[ ! -e d/.j.lock ]
+}
+
+@test "again and again, each time with a higher number" {
+	job_line
+	for n in 1 2 3; do
+		start ./job --on USR1 --on TERM
+		until_true 10 lines_in out $((n * 15))
+		kill -USR1 $pid
+		status=0
+		wait $pid || status=$?
+		output=$(cat start.err)
+		expect 75
+		[ "$(images | awk '{ print $NF }')" = "j.00000$n.stasis" ]
+		[ "$(images | wc -w)" -le 2 ]
+	done
+	run ./job --on USR1 --on TERM
+	expect 0
+	seq 80 | diff - out
+}
+
+@test "--every saves now and then and keeps --keep images; kill -9 of the group loses nothing" {
+	job_line
+	start setsid "$STASIS" run --name j --dir d --every 150ms --keep 2 -- ./counter out 80 0
+	until_true 10 test -e d/j.000003.stasis
+	kill -KILL -- -$pid
+	wait $pid || true
+	[ "$(images | wc -w)" -le 3 ]
+	run ./job --every 10m
+	expect 0
+	seq 80 | diff - out
+	[ -z "$(images)" ]
+}
+
+@test "after a failure the images stay and are named" {
+	job_line
+	code=5
+	export code
+	start ./job --every 200ms
+	status=0
+	wait $pid || status=$?
+	output=$(cat start.err)
+	expect 5
+	says "--fresh"
+	has_images 1
+}
+
+@test "a damaged newest image: said, and the older one is used" {
+	job_line
+	start ./job --every 200ms --on TERM
+	until_true 20 has_images 1
+	kill -TERM $pid
+	wait $pid || true
+	newest=$(images | awk '{ print $NF }')
+	has_images 2 || cp "d/$newest" d/j.000099.stasis
+	newest=$(images | awk '{ print $NF }')
+	head -c 3000 "d/$newest" >d/x
+	mv d/x "d/$newest"
+	run ./job
+	expect 0
+	says "$newest is not usable"
+	says "restarted counter ("
+	seq 80 | diff - out
+}
+
+@test "only damaged images: 123, and --fresh starts anew" {
+	job_line
+	mkdir d
+	echo rubbish >d/j.000001.stasis
+	echo rubbish >d/j.000002.stasis
+	run ./job
+	expect 123
+	says "--fresh"
+	[ ! -e out ]
+	run ./job --fresh
+	expect 0
+	seq 80 | diff - out
+	[ -z "$(images)" ]
+}
+
+@test "another command line in the same directory is noted" {
+	job_line
+	start ./job --on TERM
+	until_true 10 lines_in out 5
+	kill -TERM $pid
+	wait $pid || true
+	run "$STASIS" run --name j --dir d -- ./counter out 81 0
+	expect 0
+	says "another command line"
+	seq 80 | diff - out
+}
+
+@test "when nothing can be saved, the program gets the signal" {
+	cat >program <<-'END'
+		#!/usr/bin/env python3
+		import signal, socket, sys, time
+		s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+		signal.signal(signal.SIGTERM, lambda *a: sys.exit(33))
+		open("ready", "w").close()
+		while True: time.sleep(1)
+	END
+	chmod +x program
+	start "$STASIS" run --name j --dir d --every 100ms --on TERM -- ./program
+	until_true 10 test -e ready
+	sleep 0.5
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	output=$(cat start.err)
+	expect 33
+	says "the program gets the signal"
+	# the periodic failure is told once
+	[ "$(grep -c 'the next checkpoint is tried' start.err)" = 1 ]
+}
+
+@test "a job is a target by its name, and ls shows its newest image" {
+	local name=jobtest-$$
+	start "$STASIS" run --name $name --dir d --every 200ms -- sleep 30
+	until_true 10 test -e d/$name.000001.stasis
+	run "$STASIS" ls
+	says "$name.00000"
+	run "$STASIS" check $name
+	expect 0
+	run "$STASIS" checkpoint $name -o here.stasis
+	expect 0
+	[ -s here.stasis ]
+	"$STASIS" ls --json >out.json
+	json out.json "[j for j in d['jobs'] if j['name'] == '$name' and j['images'] and j['images'][-1]['size'] > 0]"
+}

@@ -1,0 +1,190 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# journey.sh STASIS WITNESS JOURNEY - sends a witness (test/lib/witness.h) on a journey; what it says must stay the same
+#
+#   none     it goes nowhere: the witness must agree with itself
+#   stay     a checkpoint, and it runs on
+#   return   a checkpoint, kill -9, restart
+#   thrice   the same three times over
+#   pipe     as return; the image goes through gzip and gunzip, and is never a file that can be read at will
+#   pidns    as return, into a pid namespace of its own
+#   user     as return, by an ordinary user
+#
+# Speaks TAP. $REAP is the program of test/scenes/reap.c: it is the reaper of all that is started here, and ends what is
+# left. $KEEP=yes keeps the directory of a journey that failed.
+set -u -o pipefail
+
+if [ $# != 3 ]; then
+	echo "usage: journey.sh STASIS WITNESS JOURNEY" >&2
+	exit 120
+fi
+stasis=$1 witness=$2 journey=$3
+: "${REAP:?names the program of test/scenes/reap.c}"
+if [ -z "${JOURNEY_REAPED-}" ]; then
+	JOURNEY_REAPED=yes exec "$REAP" run -t 100 bash "$0" "$@"
+fi
+
+name="$(basename "$witness") $journey"
+as=() pid=0 streams=0 dir=
+
+result() {
+	[ "$pid" = 0 ] || { [ -d "/proc/$pid" ] && "$REAP" kill "$pid"; }
+	if [ "$streams" != 0 ]; then
+		exec 9>&-
+		wait "$streams"
+	fi
+	if [ -n "$dir" ] && { [ "$1" = ok ] || [ "${KEEP-}" != yes ]; }; then
+		rm -rf "$dir"
+	elif [ -n "$dir" ]; then
+		echo "# its directory is $dir"
+	fi
+	echo "$1 1 - $name${2-}"
+	if [ "$1" = ok ]; then
+		exit 0
+	fi
+	exit 1
+}
+
+skip() {
+	result ok " # SKIP $*"
+}
+
+bad() {
+	echo "# $*"
+	[ -z "$dir" ] || sed 's/^/# /' "$dir/log"
+	result 'not ok'
+}
+
+try() {
+	"$@" >>"$dir/log" 2>&1 || bad "gives $?: $*"
+}
+
+# wait_until COMMAND... - true within ten seconds
+wait_until() {
+	local i
+	for ((i = 0; i < 2000; i++)); do
+		"$@" && return
+		sleep 0.005
+	done
+	return 1
+}
+
+is_gone() { [ ! -e "$1" ]; }
+
+is_dead() { [ ! -d "/proc/$1" ] || grep -q '^State:.[ZX]' "/proc/$1/status" 2>/dev/null; }
+
+# shellcheck disable=SC2317 # called by wait_until
+answered() { is_gone "$dir/place/ask" || is_dead "$pid"; }
+
+look() {
+	: >"$dir/place/ask"
+	wait_until answered || bad "the witness (pid $pid) does not answer"
+	is_gone "$dir/place/ask" || bad "the witness (pid $pid) is dead"
+}
+
+launch() {
+	(exec "${as[@]}" setsid "$dir/witness" "$dir/place" </dev/null >&9 2>&9 9>&-) &
+	pid=$!
+	disown "$pid"
+}
+
+checkpoint() {
+	try "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/out/image"
+	is_dead "$pid" && bad "the witness did not outlive the checkpoint"
+}
+
+kill_witness() {
+	try "$REAP" kill "$pid"
+}
+
+# restart IMAGE ARGS... - the standard streams are those that the witness had at first
+restart() {
+	rm -f "$dir/out/pid"
+	"${as[@]}" "$stasis" restart "$@" --detach --pid-file "$dir/out/pid" </dev/null >&9 2>>"$dir/log" 9>&- ||
+		bad "gives $?: stasis restart $*"
+	read -r pid <"$dir/out/pid" || bad "there is no pid file"
+	is_dead "$pid" && bad "the witness (pid $pid) is dead after the restart"
+}
+
+come_back() {
+	checkpoint
+	kill_witness
+	restart "$dir/out/image" "$@"
+	rm -f "$dir/out/image"
+	look
+}
+
+through_pipe() {
+	"${as[@]}" "$stasis" checkpoint "$pid" -o - 2>>"$dir/log" | gzip -1 >"$dir/out/image.gz" || bad "checkpoint gives $?"
+	kill_witness
+	rm -f "$dir/out/pid"
+	gunzip <"$dir/out/image.gz" |
+		"${as[@]}" "$stasis" restart - --detach --pid-file "$dir/out/pid" >&9 2>>"$dir/log" 9>&- || bad "restart gives $?"
+	read -r pid <"$dir/out/pid" || bad "there is no pid file"
+	look
+}
+
+become_ordinary() {
+	[ "$(id -u)" = 0 ] || return
+	command -v setpriv >/dev/null || skip "there is no setpriv here to become an ordinary user by"
+	cp "$stasis" "$dir/stasis"
+	stasis=$dir/stasis
+	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
+	chown 65534:65534 "$dir/place" "$dir/out"
+	export HOME=$dir/out XDG_RUNTIME_DIR=$dir/out
+}
+
+# compare - each look against the first
+compare() {
+	local n i
+	n=$(grep -c '^look$' "$dir/place/said")
+	[ "$n" = "$1" ] || bad "the witness said something $n times instead of $1"
+	awk -v dir="$dir/out" '/^look$/ { n++ } { print > (dir "/said." n) }' "$dir/place/said"
+	[ "$(wc -l <"$dir/out/said.1")" -gt 1 ] || bad "the witness states no fact"
+	for ((i = 2; i <= n; i++)); do
+		if ! diff -U1 "$dir/out/said.1" "$dir/out/said.$i" >"$dir/out/diff"; then
+			sed 's/^/# /' "$dir/out/diff"
+			bad "look $i differs from the first (-)"
+		fi
+	done
+}
+
+echo 1..1
+[ -x "$witness" ] || bad "there is no witness $witness"
+[ "$journey" = none ] || [ -x "$stasis" ] || skip "there is no stasis at $stasis"
+dir=$(mktemp -d) || exit 1
+chmod 755 "$dir"
+mkdir -m 755 "$dir/place" "$dir/out"
+cp "$witness" "$dir/witness"
+: >"$dir/log"
+exec 9> >(exec cat >>"$dir/streams")
+streams=$!
+[ "$journey" != user ] || become_ordinary
+chmod 777 "$dir/place"
+: >"$dir/place/said"
+chmod 666 "$dir/place/said"
+launch
+look
+looks=2
+case $journey in
+none) look ;;
+stay)
+	checkpoint
+	look
+	;;
+return | user) come_back ;;
+pidns) come_back --pidns ;;
+thrice)
+	come_back
+	come_back
+	come_back
+	looks=4
+	;;
+pipe) through_pipe ;;
+*) bad "there is no journey $journey" ;;
+esac
+: >"$dir/place/end"
+wait_until is_dead "$pid" || bad "the witness does not end"
+pid=0
+compare $looks
+result ok

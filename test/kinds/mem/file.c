@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/mman.h>
+
+#include "lib/witness.h"
+
+#define PAGE 4096
+
+static char *private_map, *shared_map, *read_map;
+
+static void make(void)
+{
+	static char text[8 * PAGE];
+	int fd = open(witness_path("f"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	memset(text, 'f', sizeof(text));
+	if (write(fd, text, sizeof(text)) < 0)
+		exit(1);
+	private_map = mmap(NULL, 6 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, PAGE);
+	shared_map = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	read_map = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	memset(private_map + PAGE, 0, PAGE); /* zeros over what the file has */
+	private_map[3 * PAGE] = 'p';
+	mprotect(private_map, 6 * PAGE, PROT_READ);
+	shared_map[7 * PAGE] = 's';
+	close(fd);
+}
+
+static long in_file(long at)
+{
+	char c = 0;
+	int fd = open(witness_path("f"), O_RDONLY);
+	ssize_t n = pread(fd, &c, 1, at);
+
+	close(fd);
+	return n == 1 ? c : -1;
+}
+
+static void look(void)
+{
+	for (int i = 0; i < 6; i++)
+		SAY(private_map[i * PAGE]);
+	SAY(private_map[PAGE + 1]);
+	SAY(shared_map[7 * PAGE]);
+	shared_map[5 * PAGE] ^= 1; /* others see it at once */
+	SAY(in_file(5 * PAGE) == shared_map[5 * PAGE]);
+	shared_map[5 * PAGE] ^= 1;
+	SAY(read_map[0]);
+	SAY(in_file(4 * PAGE));
+}
+
+WITNESS(make, look)

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdint.h>
+#include <sys/mman.h>
+
+#include "lib/witness.h"
+
+#define PAGE 4096
+
+static volatile int *all, *half;
+static pid_t child;
+
+/* the child has only a part of it, and answers what it reads there */
+static void answer(void)
+{
+	munmap((void *)all, 4 * PAGE);
+}
+
+static void make(void)
+{
+	all = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	half = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 16; i += 3)
+		all[i * PAGE / 4] = 1000 + i;
+	half[0] = 5;
+	mprotect((void *)half, 4 * PAGE, PROT_READ);
+	child = witness_child(answer);
+}
+
+static int childs(const volatile int *at)
+{
+	char path[64];
+	int v = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", child);
+	int fd = open(path, O_RDONLY);
+	if (pread(fd, &v, sizeof(v), (off_t)(uintptr_t)at) != sizeof(v))
+		v = -1;
+	close(fd);
+	return v;
+}
+
+static void look(void)
+{
+	for (int i = 0; i < 16; i++) {
+		SAY(all[i * PAGE / 4]);
+		SAY(childs(&all[i * PAGE / 4]));
+	}
+	all[9 * PAGE / 4]++;
+	SAY(childs(&all[9 * PAGE / 4]) == all[9 * PAGE / 4]);
+	all[9 * PAGE / 4]--;
+	SAY(half[0]);
+	SAY(childs(half));
+}
+
+WITNESS(make, look)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/witness.h"
+
+static pid_t idle_tid;
+
+static void *idle(void *arg)
+{
+	const struct sched_param none = { 0 };
+	int *ready = arg;
+
+	sched_setscheduler(0, SCHED_IDLE, &none);
+	prctl(PR_SET_TIMERSLACK, 123456);
+	idle_tid = gettid();
+	if (write(*ready, "x", 1) == 1)
+		pause();
+	return NULL;
+}
+
+static void make(void)
+{
+	const struct sched_param none = { 0 };
+	pthread_t thread;
+	cpu_set_t cpus, one;
+	int ready[2];
+	char byte;
+
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			CPU_SET(cpu, &one);
+	if (pipe(ready) < 0 || pthread_create(&thread, NULL, idle, &ready[1]) != 0 || read(ready[0], &byte, 1) != 1)
+		return;
+	close(ready[0]);
+	close(ready[1]);
+	sched_setaffinity(0, sizeof(one), &one);
+	sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none);
+	setpriority(PRIO_PROCESS, 0, 7);
+	syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6);
+	prctl(PR_SET_TIMERSLACK, 77777);
+}
+
+static void look_at(pid_t tid)
+{
+	struct sched_param param = { -1 };
+	cpu_set_t cpus;
+
+	SAY(sched_getscheduler(tid));
+	SAY(sched_getparam(tid, &param));
+	SAY(param.sched_priority);
+	SAY(getpriority(PRIO_PROCESS, (id_t)tid));
+	SAY(sched_getaffinity(tid, sizeof(cpus), &cpus));
+	SAY(CPU_COUNT(&cpus));
+	SAY(syscall(SYS_ioprio_get, 1, tid));
+}
+
+static void look(void)
+{
+	look_at(0);
+	SAY(prctl(PR_GET_TIMERSLACK));
+	look_at(idle_tid);
+}
+
+WITNESS(make, look)

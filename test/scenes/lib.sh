@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What the scenes share. A scene sets
+#
+#   program=(CMD ARGS...)   run in a directory of its own; leaves its result there in a file called "out", and exits 0
+#   files=(NAME...)         files there that it writes without O_APPEND, from front to back: cut back at the restart
+#   stop=yes                it rewrites files in place: the checkpoint itself ends it, as later changes could not be undone
+#
+# and calls `scene`. test/scenes/run sets STASIS, REAP and WORK, an empty directory.
+set -u -o pipefail
+: "${STASIS:?}" "${REAP:?}" "${WORK:?}"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$WORK" || exit 1
+program=() files=() stop=no
+
+skip() {
+	echo "SKIP $*"
+	exit 77
+}
+
+die() {
+	echo "scene: $*" >&2
+	exit 1
+}
+
+needs() {
+	local c
+	for c; do
+		command -v "$c" >/dev/null || skip "there is no $c here"
+	done
+}
+
+# compile NAME FLAGS... - NAME.c of this directory
+compile() {
+	needs gcc
+	gcc -D_GNU_SOURCE -O2 -pthread -o "$WORK/$1" "$here/$1.c" "${@:2}" || die "cannot compile $1.c"
+}
+
+now_ms() {
+	echo $((${EPOCHREALTIME/./} / 1000))
+}
+
+pause_ms() {
+	sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"
+}
+
+# is_alive PID - a process, and not a dead one
+is_alive() {
+	local line
+	line=$(grep '^State:' "/proc/$1/status" 2>/dev/null) && [[ $line != *Z* && $line != *X* ]]
+}
+
+# own_pid PID - as the process counts itself
+own_pid() {
+	awk '/^NSpid:/ { print $NF }' "/proc/$1/status"
+}
+
+# launch DIR - the program in DIR, as $pid
+launch() {
+	mkdir -p "$1"
+	(cd "$1" && exec setsid "${program[@]}" </dev/null >>log 2>&1) &
+	pid=$!
+}
+
+# reference - an uninterrupted run; $took is its time in ms
+reference() {
+	local begin
+	begin=$(now_ms)
+	launch ref
+	wait "$pid" || die "the program fails by itself: $(tail -n 3 ref/log)"
+	took=$(($(now_ms) - begin))
+}
+
+# save N - checkpoint $pid as image.N and end it with SIGKILL, now or after it went on for a while
+save() {
+	local more=()
+	if [ "$stop" = yes ] || [ "$1" = 2 ]; then
+		more=(--stop)
+	fi
+	"$STASIS" checkpoint "$pid" -o "image.$1" "${more[@]}" || die "checkpoint $1 gives $?"
+	if [ ${#more[@]} = 0 ]; then
+		is_alive "$pid" || die "the program did not outlive checkpoint $1"
+		pause_ms $((gap / 3))
+	fi
+	"$REAP" kill "$pid" || die "it cannot be killed"
+	"$STASIS" show "image.$1" >/dev/null || die "image $1 is refused: $?"
+	rm -f "image.$(($1 - 1))"
+}
+
+# scene - checkpoint, kill -9, restart, thrice; then the result must be that of an uninterrupted run
+scene() {
+	local n rules=() f self
+	reference
+	for f in "${files[@]}"; do
+		rules+=(--file "$WORK/run/$f=truncate")
+	done
+	gap=$((took / 5 < 1000 ? took / 5 : 1000))
+	launch run
+	disown "$pid"
+	self=$pid
+	for n in 1 2 3; do
+		pause_ms "$gap"
+		is_alive "$pid" || die "the program ended before checkpoint $n (alone it takes $took ms): $(tail -n 3 run/log)"
+		save "$n"
+		[ "$n" = 3 ] && break
+		"$STASIS" restart "image.$n" --detach --pid-file pid-file "${rules[@]}" </dev/null || die "restart $n gives $?"
+		read -r pid <pid-file || die "restart $n wrote no pid file"
+		is_alive "$pid" || die "the program is gone after restart $n: $(tail -n 3 run/log)"
+		[ "$(own_pid "$pid")" = "$self" ] || die "its pid was $self, after restart $n it is $(own_pid "$pid")"
+	done
+	"$STASIS" restart image.3 "${rules[@]}" </dev/null || die "restart 3, or the program at its end, gives $?: $(tail -n 3 run/log)"
+	[ -e ref/out ] || die "the program leaves no result"
+	cmp ref/out run/out || die "the result differs from that of an uninterrupted run"
+	cmp ref/log run/log || die "what it printed differs from an uninterrupted run"
+}

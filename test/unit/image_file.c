@@ -1,0 +1,809 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The writer and the reader of images against each other, against damage and against failing system calls. The calls
+ * that the writer makes are defined here, in front of those of libc, so that each of them can be made to fail.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <xxhash.h>
+
+#include "image/format.h"
+#include "lib/test.h"
+
+#define PAGE IMAGE_PAGE
+
+/* ---- failing system calls ---- */
+
+static struct {
+	int countdown; /* the call that makes it 0 fails; 0: none does */
+	int err;
+	bool short_write; /* it writes half instead */
+	bool no_tmpfile;
+} fault;
+
+static bool faulty(void)
+{
+	if (!fault.countdown || --fault.countdown)
+		return false;
+	errno = fault.err;
+	return true;
+}
+
+ssize_t pwrite(int fd, const void *buf, size_t len, off_t at)
+{
+	if (faulty()) {
+		if (!fault.short_write)
+			return -1;
+		len = (len + 1) / 2;
+	}
+	return syscall(SYS_pwrite64, fd, buf, len, at);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t len)
+{
+	return faulty() ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, len);
+}
+
+int ftruncate(int fd, off_t len)
+{
+	return faulty() ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int fsync(int fd)
+{
+	return faulty() ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+	return faulty() ? -1 : (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return faulty() ? -1 : (int)syscall(SYS_renameat, from_dir, from, to_dir, to);
+}
+
+int openat(int dir, const char *path, int flags, ...)
+{
+	if (fault.no_tmpfile && (flags & O_TMPFILE) == O_TMPFILE) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return faulty() ? -1 : (int)syscall(SYS_openat, dir, path, flags, 0600);
+}
+
+/* ---- making images ---- */
+
+static struct arena arena;
+static char dir[64], path[128];
+
+/* A directory of its own for this test, and the name of an image in it. */
+static void make_dir(const char *below)
+{
+	snprintf(dir, sizeof(dir), "%s/image-XXXXXX", below);
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+	snprintf(path, sizeof(path), "%s/an.image", dir);
+}
+
+/* How many files are in it; with remove they are not any more. */
+static int files(bool remove)
+{
+	DIR *d = opendir(dir);
+	int n = 0;
+
+	ASSERT_TRUE(d != NULL);
+	for (struct dirent *e; (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		n++;
+		if (remove)
+			ASSERT_EQ(unlinkat(dirfd(d), e->d_name, 0), 0);
+	}
+	closedir(d);
+	return n;
+}
+
+static void drop_dir(void)
+{
+	files(true);
+	ASSERT_EQ(rmdir(dir), 0);
+}
+
+static int open_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* Sections of every shape, in little more than two pages. */
+static int put_small(struct image_writer *w)
+{
+	static const struct page_run runs[] = { { 0x1000, 1, RUN_DATA }, { 0x3000, 5, RUN_INHERIT } };
+	int err = image_put(w, 7, 1, "hello", 5);
+
+	if (err == 0)
+		err = image_put(w, 8, 2, "", 0);
+	char *room = err == 0 ? image_pages_room(w, &err) : NULL;
+	if (!room)
+		return err;
+	for (int i = 0; i < PAGE; i++)
+		room[i] = (char)(i * 7 / 3);
+	err = image_pages_put(w, 3, runs, 2);
+	if (err == 0)
+		err = image_pages_put(w, 4, runs + 1, 1);
+	return err;
+}
+
+static int write_small(const char *to, int fd)
+{
+	struct image_writer *w;
+	uint64_t size;
+	int err = image_create(&w, to, fd, NULL);
+
+	if (err < 0)
+		return err;
+	err = put_small(w);
+	if (err < 0) {
+		image_abort(w);
+		return err;
+	}
+	return image_commit(w, &size);
+}
+
+/* ---- reading them ---- */
+
+struct verdict {
+	int opened, result; /* of image_open; of the last call */
+	int sections;
+	uint64_t sum; /* of all bytes that were shown */
+	char problem[256];
+};
+
+static uint64_t sum(const void *data, size_t len)
+{
+	uint64_t s = len;
+
+	for (size_t i = 0; i < len; i++)
+		s = s * 31 + ((const uint8_t *)data)[i];
+	return s;
+}
+
+static struct verdict read_fd(int fd)
+{
+	struct image_reader *r;
+	struct verdict v = { .result = image_open(&r, fd, NULL) };
+	struct section s;
+
+	v.opened = v.result;
+	while (v.result >= 0 && (v.result = image_next(r, &s)) == 1) {
+		v.sections++;
+		v.sum += sum(s.payload, s.len) + sum(s.runs, s.n_runs * sizeof(*s.runs)) + sum(s.data, s.data_len);
+	}
+	if (v.opened == 0)
+		ASSERT_EQ(image_next(r, &s), v.result);
+	snprintf(v.problem, sizeof(v.problem), "%s", image_problem(r));
+	image_close(r);
+	return v;
+}
+
+static struct verdict read_path(const char *p)
+{
+	int fd = open(p, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	struct verdict v = read_fd(fd);
+	close(fd);
+	return v;
+}
+
+/* As a file. */
+static struct verdict read_bytes(const void *bytes, size_t len)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = memfd_create("image", MFD_CLOEXEC);
+	ASSERT_EQ(ftruncate(fd, 0), 0);
+	ASSERT_EQ(pwrite(fd, bytes, len, 0), len);
+	return read_fd(fd);
+}
+
+/* Through a pipe that holds all of them. */
+static struct verdict pipe_bytes(const void *bytes, size_t len)
+{
+	int p[2];
+
+	ASSERT_EQ(pipe2(p, O_CLOEXEC), 0);
+	ASSERT_EQ(write(p[1], bytes, len), len);
+	close(p[1]);
+	struct verdict v = read_fd(p[0]);
+	close(p[0]);
+	return v;
+}
+
+static char *small_image(size_t *ret_len)
+{
+	int fd = memfd_create("small", MFD_CLOEXEC);
+
+	ASSERT_EQ(write_small(NULL, fd), 0);
+	off_t len = lseek(fd, 0, SEEK_END);
+	char *bytes = arena_alloc(&arena, (size_t)len);
+	ASSERT_EQ(pread(fd, bytes, (size_t)len, 0), len);
+	close(fd);
+	*ret_len = (size_t)len;
+	return bytes;
+}
+
+static void expect_refused(struct verdict v, const char *what, size_t at)
+{
+	if ((v.result != -EBADMSG && v.result != -ENODATA && v.result != -EPROTONOSUPPORT) || !*v.problem)
+		TH_LOG("%s at %zu: %d, '%s'", what, at, v.result, v.problem);
+	ASSERT_LT(v.result, 0);
+	ASSERT_TRUE(v.result == -EBADMSG || v.result == -ENODATA || v.result == -EPROTONOSUPPORT);
+	ASSERT_STRNE(v.problem, "");
+}
+
+TEST(an_image_comes_back_by_file_and_by_pipe)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+	struct verdict file = read_bytes(bytes, len), stream = pipe_bytes(bytes, len);
+
+	TH_LOG("%zu bytes", len);
+	EXPECT_EQ(file.result, 0);
+	EXPECT_STREQ(file.problem, "");
+	EXPECT_EQ(file.sections, 4);
+	EXPECT_EQ(stream.result, 0);
+	EXPECT_EQ(stream.sections, 4);
+	EXPECT_EQ(stream.sum, file.sum);
+}
+
+TEST(sections_say_what_was_put)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+	int fd = memfd_create("image", MFD_CLOEXEC);
+	struct image_reader *r;
+	struct section s;
+
+	ASSERT_EQ(pwrite(fd, bytes, len, 0), len);
+	ASSERT_EQ(image_open(&r, fd, NULL), 0);
+	EXPECT_EQ(image_head(r)->version, IMAGE_VERSION);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_EQ(s.type, SECTION_OBJECT);
+	EXPECT_EQ(s.tag, 7);
+	EXPECT_EQ(s.id, 1);
+	EXPECT_EQ(s.at, 64);
+	ASSERT_EQ(s.len, 5);
+	EXPECT_MEMEQ(s.payload, "hello", 5);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_EQ(s.len, 0);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_EQ(s.type, SECTION_PAGES);
+	EXPECT_EQ(s.id, 3);
+	ASSERT_EQ(s.n_runs, 2);
+	EXPECT_EQ(s.runs[1].kind, RUN_INHERIT);
+	EXPECT_EQ(s.data_len, PAGE);
+	EXPECT_EQ(((const uint8_t *)s.data)[10], 23);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_EQ(s.data_len, 0);
+	EXPECT_EQ(image_next(r, &s), 0);
+	EXPECT_EQ(image_next(r, &s), 0);
+	image_close(r);
+}
+
+TEST_TIMEOUT(every_cut_is_refused, 120)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+
+	for (size_t cut = 0; cut < len; cut++) {
+		struct verdict v = read_bytes(bytes, cut);
+
+		expect_refused(v, "file", cut);
+		ASSERT_LT(v.opened, 0); /* before anything is built */
+		expect_refused(pipe_bytes(bytes, cut), "pipe", cut);
+	}
+}
+
+TEST_TIMEOUT(every_flipped_bit_is_refused, 300)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+
+	for (size_t bit = 0; bit < len * 8; bit++) {
+		bytes[bit / 8] ^= (char)(1 << bit % 8);
+		expect_refused(read_bytes(bytes, len), "file", bit / 8);
+		expect_refused(pipe_bytes(bytes, len), "pipe", bit / 8);
+		bytes[bit / 8] ^= (char)(1 << bit % 8);
+	}
+}
+
+TEST(nothing_may_follow_the_end)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+
+	bytes = arena_grow(&arena, bytes, len, 2 * len, 1);
+	memcpy(bytes + len, bytes, len);
+	bytes[len] = 0;
+	for (size_t more = 1; more <= len; more = more * 3 + 7) {
+		expect_refused(read_bytes(bytes, len + more), "file", len + more);
+		expect_refused(pipe_bytes(bytes, len + more), "pipe", len + more);
+	}
+	bytes[len] = bytes[0];
+	expect_refused(read_bytes(bytes, 2 * len), "file", 2 * len);
+	expect_refused(pipe_bytes(bytes, 2 * len), "pipe", 2 * len);
+}
+
+TEST(what_is_no_image_is_refused)
+{
+	char zeros[8192] = "";
+	struct verdict v = pipe_bytes("\x7f"
+				      "ELF",
+		4);
+
+	EXPECT_EQ(v.result, -EBADMSG);
+	expect_refused(read_bytes(zeros, sizeof(zeros)), "zeros", 0);
+	expect_refused(read_bytes(zeros, 0), "empty", 0);
+	int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	EXPECT_EQ(read_fd(fd).result, -EISDIR);
+	EXPECT_EQ(read_fd(-1).result, -EBADF);
+}
+
+/* ---- images whose hashes are right ---- */
+
+struct sealed {
+	char *bytes;
+	size_t len;
+};
+
+static void seal(void *block)
+{
+	struct section_header *h = block;
+
+	h->hash = block_hash(h);
+}
+
+/* header, one object whose header can be altered and index, end, all hashed; meta_hash too */
+static struct sealed craft(const struct section_header *h, const char *payload, size_t len)
+{
+	struct sealed s = { calloc(1, 65536), 0 };
+	struct image_header head = { .magic = IMAGE_MAGIC, .version = IMAGE_VERSION };
+	size_t padded = (len + 7) / 8 * 8;
+
+	seal(&head);
+	memcpy(s.bytes, &head, 64);
+	memcpy(s.bytes + 64, h, 64);
+	struct section_header *at = (struct section_header *)(s.bytes + 64);
+	at->payload_hash = XXH3_64bits(payload, len);
+	seal(at);
+	memcpy(s.bytes + 128, payload, len);
+	size_t index = 128 + padded;
+	struct index_entry e = section_entry(at, 64);
+	struct section_header ih = { .type = SECTION_INDEX, .len = 32, .payload_hash = XXH3_64bits(&e, 32) };
+	seal(&ih);
+	memcpy(s.bytes + index, &ih, 64);
+	memcpy(s.bytes + index + 64, &e, 32);
+	struct image_end end = { .magic = IMAGE_END_MAGIC,
+		.index = index,
+		.size = index + 160,
+		.sections = 1,
+		.meta_hash = XXH3_64bits(s.bytes, index + 96) };
+	seal(&end);
+	memcpy(s.bytes + index + 96, &end, 64);
+	s.len = index + 160;
+	return s;
+}
+
+static int craft_result(struct section_header h, const void *payload, size_t len)
+{
+	struct sealed s = craft(&h, payload, len);
+	struct verdict file = read_bytes(s.bytes, s.len), stream = pipe_bytes(s.bytes, s.len);
+
+	free(s.bytes);
+	if (file.result < 0)
+		EXPECT_STRNE(file.problem, "");
+	/* a claim of more than there is: the file shows it at once, a stream only by its end */
+	if (stream.result != -ENODATA)
+		EXPECT_EQ(file.result, stream.result);
+	return file.result;
+}
+
+TEST(hashes_alone_make_nothing_true)
+{
+	struct page_run run = { 0x1000, 1, RUN_INHERIT }, bad;
+	struct section_header object = { .type = SECTION_OBJECT, .len = 5 };
+	struct section_header pages = { .type = SECTION_PAGES, .len = sizeof(run) };
+	struct section_header h;
+
+	EXPECT_EQ(craft_result(object, "hello", 5), 0);
+	EXPECT_EQ(craft_result(pages, &run, sizeof(run)), 0);
+
+	h = object, h.len = IMAGE_OBJECT_MAX;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EBADMSG);
+	h = object, h.len = UINT64_MAX;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EBADMSG);
+	h = object, h.len = UINT64_MAX - 130;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EBADMSG);
+	h = object, h.data = PAGE;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EBADMSG);
+	h = object, h.data_hash = 1;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EPROTONOSUPPORT);
+	h = object, h.reserved = 1;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EPROTONOSUPPORT);
+	h = object, h.type = 9;
+	EXPECT_EQ(craft_result(h, "hello", 5), -EPROTONOSUPPORT);
+	h = pages, h.tag = 1;
+	EXPECT_EQ(craft_result(h, &run, sizeof(run)), -EBADMSG);
+	h = pages, h.data = UINT64_MAX - 4095;
+	EXPECT_EQ(craft_result(h, &run, sizeof(run)), -EBADMSG);
+	h = pages, h.len = 0;
+	EXPECT_EQ(craft_result(h, "", 0), -EBADMSG);
+
+	bad = run, bad.kind = 3;
+	EXPECT_EQ(craft_result(pages, &bad, sizeof(bad)), -EPROTONOSUPPORT);
+	bad = run, bad.kind = RUN_DATA; /* and no data */
+	EXPECT_EQ(craft_result(pages, &bad, sizeof(bad)), -EBADMSG);
+	bad = run, bad.pages = 0;
+	EXPECT_EQ(craft_result(pages, &bad, sizeof(bad)), -EBADMSG);
+	bad = run, bad.at = 0x1001;
+	EXPECT_EQ(craft_result(pages, &bad, sizeof(bad)), -EBADMSG);
+	bad = run, bad.at = -4096ull;
+	EXPECT_EQ(craft_result(pages, &bad, sizeof(bad)), -EBADMSG);
+	struct page_run overlap[] = { { 0x1000, 2, RUN_INHERIT }, { 0x2000, 1, RUN_INHERIT } };
+	h = pages, h.len = sizeof(overlap);
+	EXPECT_EQ(craft_result(h, overlap, sizeof(overlap)), -EBADMSG);
+}
+
+TEST(a_newer_version_is_named)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+	struct image_header *h = (struct image_header *)bytes;
+
+	h->version = 2;
+	seal(h);
+	struct verdict v = read_bytes(bytes, len);
+	EXPECT_EQ(v.result, -EPROTONOSUPPORT);
+	EXPECT_TRUE(strstr(v.problem, "version 2") != NULL);
+	EXPECT_EQ(pipe_bytes(bytes, len).result, -EPROTONOSUPPORT);
+}
+
+TEST(the_end_of_another_image_is_refused)
+{
+	size_t len, other_len;
+	char *bytes = small_image(&len), *other = small_image(&other_len);
+
+	ASSERT_EQ(len, other_len);
+	memcpy(bytes + len - 64, other + len - 64, 64);
+	expect_refused(read_bytes(bytes, len), "file", len);
+	expect_refused(pipe_bytes(bytes, len), "pipe", len);
+}
+
+/* ---- the writer ---- */
+
+TEST(many_and_large_sections_come_back)
+{
+	enum { objects = 2000, chunks = 5 };
+	struct image_writer *w;
+	struct page_run runs[300];
+	char *large = arena_alloc(&arena, 3 << 20);
+	int err;
+
+	make_dir("/tmp");
+	ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+	memset(large, 5, 3 << 20);
+	for (unsigned int i = 0; i < objects; i++)
+		ASSERT_EQ(image_put(w, 1, i, large, i * 31 % 4000), 0);
+	ASSERT_EQ(image_put(w, 1, objects, large, 3 << 20), 0);
+	ASSERT_EQ(image_put(w, 1, objects, large, 65536), 0);
+	for (unsigned int i = 0; i < IMAGE_CHUNK_PAGES; i++)
+		runs[i] = (struct page_run){ i * 0x2000ull, 1, RUN_DATA };
+	for (int i = 0; i < chunks; i++) {
+		memset(image_pages_room(w, &err), i, IMAGE_CHUNK_PAGES * PAGE);
+		ASSERT_EQ(image_pages_put(w, 9, runs, i == 2 ? 1 : IMAGE_CHUNK_PAGES), 0);
+	}
+	uint64_t size, before = image_written(w);
+	ASSERT_EQ(image_commit(w, &size), 0);
+	EXPECT_GT(size, before);
+	struct stat st;
+	ASSERT_EQ(stat(path, &st), 0);
+	EXPECT_EQ(st.st_size, size);
+	EXPECT_LE(st.st_blocks * 512, (off_t)size + (1 << 20)); /* what was allocated ahead was given back */
+	EXPECT_EQ(st.st_mode, S_IFREG | 0600);
+
+	struct verdict v = read_path(path);
+	EXPECT_EQ(v.result, 0);
+	EXPECT_EQ(v.sections, objects + 2 + chunks);
+	int p[2];
+	ASSERT_EQ(pipe2(p, 0), 0);
+	if (fork() == 0) {
+		close(p[0]);
+		FILE *f = fopen(path, "r");
+		for (size_t n; (n = fread(large, 1, 100000, f));)
+			ASSERT_EQ(write(p[1], large, n), n);
+		_exit(0);
+	}
+	close(p[1]);
+	struct verdict stream = read_fd(p[0]);
+	EXPECT_EQ(stream.result, 0);
+	EXPECT_EQ(stream.sum, v.sum);
+	drop_dir();
+}
+
+TEST(an_empty_image_is_an_image)
+{
+	struct image_writer *w;
+	int fd = memfd_create("empty", MFD_CLOEXEC);
+
+	ASSERT_EQ(image_create(&w, NULL, fd, NULL), 0);
+	ASSERT_EQ(image_commit(w, NULL), 0);
+	struct verdict v = read_fd(fd);
+	EXPECT_EQ(v.result, 0);
+	EXPECT_EQ(v.sections, 0);
+}
+
+static int put_runs(const struct page_run *runs, size_t n)
+{
+	struct image_writer *w;
+	int err, fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	ASSERT_EQ(image_create(&w, NULL, fd, NULL), 0);
+	ASSERT_TRUE(image_pages_room(w, &err) != NULL);
+	err = image_pages_put(w, 1, runs, n);
+	EXPECT_EQ(image_commit(w, NULL), err);
+	close(fd);
+	return err;
+}
+
+TEST(the_writer_writes_nothing_that_the_reader_refuses)
+{
+	static struct page_run many[IMAGE_CHUNK_RUNS + 1];
+	struct page_run large = { 0x1000, IMAGE_CHUNK_PAGES + 1, RUN_DATA };
+	struct image_writer *w;
+	char *huge = arena_alloc(&arena, IMAGE_OBJECT_MAX + 1);
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	for (size_t i = 0; i <= IMAGE_CHUNK_RUNS; i++)
+		many[i] = (struct page_run){ i * PAGE, 1, RUN_INHERIT };
+	EXPECT_EQ(put_runs(many, IMAGE_CHUNK_RUNS), 0);
+	EXPECT_EQ(put_runs(many, IMAGE_CHUNK_RUNS + 1), -EINVAL);
+	EXPECT_EQ(put_runs(many, 0), -EINVAL);
+	EXPECT_EQ(put_runs(&large, 1), -EINVAL);
+	large.pages--;
+	EXPECT_EQ(put_runs(&large, 1), 0);
+	ASSERT_EQ(image_create(&w, NULL, fd, NULL), 0);
+	EXPECT_EQ(image_put(w, 1, 1, huge, IMAGE_OBJECT_MAX + 1), -E2BIG);
+	EXPECT_EQ(image_commit(w, NULL), -E2BIG);
+	ASSERT_EQ(image_create(&w, NULL, fd, NULL), 0);
+	EXPECT_EQ(image_put(w, 1, 1, huge, IMAGE_OBJECT_MAX), 0);
+	EXPECT_EQ(image_commit(w, NULL), 0);
+}
+
+static void expect_atomic(bool no_tmpfile)
+{
+	struct image_writer *w;
+
+	make_dir("/tmp");
+	fault.no_tmpfile = no_tmpfile;
+	ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+	ASSERT_EQ(put_small(w), 0);
+	EXPECT_EQ(files(false), no_tmpfile);
+	EXPECT_LT(access(path, F_OK), 0);
+	image_abort(w);
+	EXPECT_EQ(files(false), 0);
+
+	/* an older one stays until the new one is complete */
+	ASSERT_EQ(write_small(path, -1), 0);
+	struct stat st, now;
+	ASSERT_EQ(stat(path, &st), 0);
+	ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+	ASSERT_EQ(put_small(w), 0);
+	ASSERT_EQ(stat(path, &now), 0);
+	EXPECT_EQ(now.st_ino, st.st_ino);
+	EXPECT_EQ(read_path(path).result, 0);
+	ASSERT_EQ(image_commit(w, NULL), 0);
+	ASSERT_EQ(stat(path, &now), 0);
+	EXPECT_NE(now.st_ino, st.st_ino);
+	EXPECT_EQ(read_path(path).result, 0);
+	EXPECT_EQ(files(false), 1);
+	drop_dir();
+}
+
+TEST(an_image_appears_complete_or_not_at_all)
+{
+	int before = open_fds();
+
+	expect_atomic(false);
+	expect_atomic(true);
+	EXPECT_EQ(open_fds(), before);
+}
+
+TEST(a_killed_writer_leaves_nothing)
+{
+	make_dir("/tmp");
+	int probe = open(dir, O_TMPFILE | O_RDWR, 0600);
+	if (probe < 0)
+		SKIP("no O_TMPFILE in /tmp");
+	pid_t child = fork();
+	if (child == 0) {
+		struct image_writer *w;
+		if (image_create(&w, path, -1, NULL) == 0 && put_small(w) == 0)
+			kill(getpid(), SIGKILL);
+		_exit(1);
+	}
+	int status;
+	ASSERT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(files(false), 0);
+	drop_dir();
+}
+
+TEST(only_a_regular_file_is_replaced)
+{
+	struct image_writer *w;
+	char other[200];
+
+	make_dir("/tmp");
+	ASSERT_EQ(mkfifo(path, 0600), 0);
+	EXPECT_EQ(image_create(&w, path, -1, NULL), -EEXIST);
+	ASSERT_EQ(unlink(path), 0);
+	ASSERT_EQ(symlink("elsewhere", path), 0);
+	EXPECT_EQ(image_create(&w, path, -1, NULL), -EEXIST);
+	EXPECT_EQ(image_create(&w, dir, -1, NULL), -EEXIST);
+	EXPECT_EQ(image_create(&w, "/dev/null", -1, NULL), -EEXIST);
+	EXPECT_EQ(image_create(&w, "/tmp/", -1, NULL), -EISDIR);
+	EXPECT_EQ(image_create(&w, "", -1, NULL), -ENOENT);
+	snprintf(other, sizeof(other), "%s/none/an.image", dir);
+	EXPECT_EQ(image_create(&w, other, -1, NULL), -ENOENT);
+
+	/* one that comes meanwhile */
+	ASSERT_EQ(unlink(path), 0);
+	ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+	ASSERT_EQ(mkfifo(path, 0600), 0);
+	EXPECT_EQ(image_commit(w, NULL), -EEXIST);
+	EXPECT_EQ(files(false), 1);
+	drop_dir();
+}
+
+TEST(long_names_fit)
+{
+	char name[256], long_path[400];
+
+	make_dir("/tmp");
+	memset(name, 'n', 255);
+	name[255] = 0;
+	snprintf(long_path, sizeof(long_path), "%s/%s", dir, name);
+	fault.no_tmpfile = true;
+	EXPECT_EQ(write_small(long_path, -1), 0);
+	EXPECT_EQ(read_path(long_path).result, 0);
+	drop_dir();
+}
+
+/* Fail the 1st, 2nd, ... call until none is left to fail; returns how many there were. */
+static int fail_each(int err, bool older)
+{
+	for (int nth = 1;; nth++) {
+		files(true);
+		if (older)
+			ASSERT_EQ(write_small(path, -1), 0);
+		int before = open_fds();
+		fault.countdown = nth;
+		fault.err = err;
+		int r = write_small(path, -1);
+		bool was_last = fault.countdown > 0;
+
+		fault.countdown = 0;
+		if (r < 0)
+			EXPECT_EQ(r, -err);
+		EXPECT_EQ(open_fds(), before);
+		EXPECT_EQ(files(false), r == 0 || older);
+		if (r == 0 || older)
+			EXPECT_EQ(read_path(path).result, 0);
+		if (was_last)
+			return nth - 1;
+	}
+}
+
+TEST(each_call_may_fail)
+{
+	make_dir("/tmp");
+	for (int i = 0; i < 8; i++) {
+		fault.no_tmpfile = i & 1;
+		int n = fail_each(i & 2 ? ENOSPC : EIO, i & 4);
+		TH_LOG("%d calls", n);
+		EXPECT_GE(n, 7);
+	}
+	drop_dir();
+}
+
+TEST(short_writes_are_gone_on_with)
+{
+	static const struct page_run run = { 0, IMAGE_CHUNK_PAGES, RUN_DATA };
+	static char large[200000];
+	struct image_writer *w;
+	int err;
+
+	make_dir("/tmp");
+	fault.short_write = true;
+	ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+	for (int i = 0; i < 10; i++) {
+		fault.countdown = 1;
+		ASSERT_EQ(image_put(w, 1, 1, large, sizeof(large)), 0);
+		EXPECT_EQ(fault.countdown, 0);
+		memset(image_pages_room(w, &err), i, IMAGE_CHUNK_PAGES * PAGE);
+		fault.countdown = 2; /* what was gathered is one write */
+		ASSERT_EQ(image_pages_put(w, 1, &run, 1), 0);
+		EXPECT_EQ(fault.countdown, 0);
+	}
+	ASSERT_EQ(image_commit(w, NULL), 0);
+	struct verdict v = read_path(path);
+	EXPECT_EQ(v.result, 0);
+	EXPECT_EQ(v.sections, 20);
+	drop_dir();
+}
+
+TEST(a_full_disk_is_reported)
+{
+	static const struct page_run run = { 0, IMAGE_CHUNK_PAGES, RUN_DATA };
+	struct image_writer *w;
+	int err = 0;
+
+	if (unshare(CLONE_NEWNS) < 0)
+		SKIP("no mount namespace without privilege");
+	ASSERT_EQ(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	char at[] = "/tmp/image-disk-XXXXXX";
+	ASSERT_TRUE(mkdtemp(at) != NULL);
+	if (mount("disk", at, "tmpfs", 0, "size=5m") < 0) {
+		rmdir(at);
+		SKIP("cannot mount a tmpfs");
+	}
+	make_dir(at);
+	for (int full = 0; full < 2; full++) {
+		ASSERT_EQ(image_create(&w, path, -1, NULL), 0);
+		for (int i = 0; i < (full ? 8 : 4) && err == 0; i++) {
+			memset(image_pages_room(w, &err), 1, IMAGE_CHUNK_PAGES * PAGE);
+			err = image_pages_put(w, 1, &run, 1);
+		}
+		EXPECT_EQ(err, full ? -ENOSPC : 0);
+		EXPECT_EQ(image_commit(w, NULL), err);
+		/* 4 MiB fit into 5, whatever was tried ahead of them */
+		EXPECT_EQ(files(true), !full);
+	}
+	ASSERT_EQ(rmdir(dir), 0);
+	ASSERT_EQ(umount(at), 0);
+	ASSERT_EQ(rmdir(at), 0);
+}
+
+TEST(a_file_cut_while_it_is_read_is_refused)
+{
+	size_t len;
+	char *bytes = small_image(&len);
+	int fd = memfd_create("image", MFD_CLOEXEC);
+	struct image_reader *r;
+	struct section s;
+
+	ASSERT_EQ(pwrite(fd, bytes, len, 0), len);
+	ASSERT_EQ(image_open(&r, fd, NULL), 0);
+	ASSERT_EQ(ftruncate(fd, 4096), 0);
+	ASSERT_EQ(image_next(r, &s), 1);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_EQ(image_next(r, &s), -ENODATA);
+	EXPECT_TRUE(strstr(image_problem(r), "cut") != NULL);
+	image_close(r);
+}
+
+TEST_MAIN

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Kinds of open files: this process is the program that is saved, and the place where its files are opened again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/io.h"
+#include "kinds/kind.h"
+#include "lib/test.h"
+
+static struct op op;
+static struct process self, *processes[] = { &self };
+static struct tree tree;
+static struct span slots;
+static struct site site;
+static char dir[] = "/tmp/kinds_fd.XXXXXX";
+
+static int by_object(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* reads all that the kinds may see of this process */
+static void collect(void)
+{
+	self.dir = proc_open(AT_FDCWD, getpid());
+	if (self.dir < 0)
+		self.dir = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	self.pid = getpid();
+	self.pidfd = -EBADF;
+	ASSERT_EQ(proc_read_stat(self.dir, &self.stat), 0);
+	ASSERT_EQ(proc_read_fds(&op.arena, self.dir, &self.fds), 0);
+	tree = (struct tree){ .processes = { processes, 1, 0 } };
+	for (size_t i = 0; i < self.fds.n; i++) {
+		const struct proc_fd *f = (struct proc_fd *)self.fds.at + i;
+		struct holder *h = span_push(&op.arena, &tree.holders, sizeof(*h));
+
+		*h = (struct holder){ f->dev, f->st_ino, &self, f };
+	}
+	qsort(tree.holders.at, tree.holders.n, sizeof(struct holder), by_object);
+}
+
+static void begin(void)
+{
+	op_init(&op, "test");
+	slots = (struct span){ 0 };
+	site = (struct site){ .slots = &slots, .stdio = { 0, 1, 2 } };
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+}
+
+static void end(void)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	EXPECT_EQ(system(cmd), 0);
+	op_done(&op);
+}
+
+static const char *path(const char *name)
+{
+	return arena_printf(&op.arena, "%s/%s", dir, name);
+}
+
+static struct sight sight_of(int fd)
+{
+	struct sight s = { .tree = &tree, .process = &self };
+	struct proc_fd *f = self.fds.at;
+
+	for (size_t i = 0; i < self.fds.n; i++)
+		if (f[i].n == fd)
+			s.fd = &f[i];
+	ASSERT_TRUE(s.fd != NULL);
+	return s;
+}
+
+/* the only kind that takes this descriptor; NULL when none does */
+static const struct kind *kind_of(int fd)
+{
+	const struct kind *found = NULL;
+	struct sight s = sight_of(fd);
+
+	for (const struct kind *const *k = kinds; *k; k++) {
+		if ((*k)->scope != SCOPE_FD || !(*k)->probe(&s))
+			continue;
+		EXPECT_TRUE(found == NULL);
+		found = *k;
+	}
+	return found;
+}
+
+/* the record of a descriptor, having gone through its wire form */
+static void *saved(int fd, const struct kind **ret_kind)
+{
+	struct sight s = sight_of(fd);
+	const struct kind *k = *ret_kind = kind_of(fd);
+	struct span bytes = { 0 };
+
+	ASSERT_TRUE(k != NULL);
+	ASSERT_EQ(k->check(&op, &s), 0);
+	ASSERT_EQ(op.obstacles.n, 0);
+	void *rec = arena_alloc(&op.arena, k->size), *again = arena_alloc(&op.arena, k->size);
+	ASSERT_EQ(k->save(&op, &s, rec), 0);
+	record_encode(&op.arena, k->fields, rec, &bytes);
+	ASSERT_EQ(record_decode(&op.arena, k->fields, bytes.at, bytes.n, again), 0);
+	return again;
+}
+
+static const char *refused(int fd)
+{
+	struct sight s = sight_of(fd);
+	const struct kind *k = kind_of(fd);
+
+	op.obstacles = (struct span){ 0 };
+	ASSERT_TRUE(k != NULL);
+	ASSERT_EQ(k->check(&op, &s), -EOPNOTSUPP);
+	ASSERT_TRUE(op.obstacles.n > 0);
+	return ((struct obstacle *)op.obstacles.at)->slug;
+}
+
+/* a file of @size bytes open with @flags at @pos, saved and closed */
+static const struct kind *kind;
+static void *save_file(int flags, off_t size, off_t pos)
+{
+	char block[100000];
+	int fd = open(path("f"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	memset(block, 'x', sizeof(block));
+	ASSERT_EQ(write_all(fd, block, (size_t)size), 0);
+	close(fd);
+	fd = open(path("f"), flags);
+	ASSERT_EQ(lseek(fd, pos, SEEK_SET), pos);
+	collect();
+	void *rec = saved(fd, &kind);
+	EXPECT_STREQ(kind->name, "regular");
+	close(fd);
+	usleep(20000); /* mtime has the resolution of a tick */
+	return rec;
+}
+
+static void append(const char *text)
+{
+	int fd = open(path("f"), O_WRONLY | O_APPEND);
+
+	ASSERT_EQ(write_all(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
+static off_t size_of(const char *name)
+{
+	struct stat st;
+
+	return stat(path(name), &st) < 0 ? -1 : st.st_size;
+}
+
+TEST(regular_comes_back)
+{
+	begin();
+	int flags = O_RDWR | O_NONBLOCK | O_NOATIME;
+	void *rec = save_file(flags, 70000, 12345);
+	int fd = kind->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 12345);
+	EXPECT_EQ(fcntl(fd, F_GETFL), flags | 0100000);
+	EXPECT_EQ(op.notes.n, 0);
+	end();
+}
+
+TEST(append_only_file_is_cut_at_the_very_end)
+{
+	begin();
+	void *rec = save_file(O_WRONLY, 70000, 70000);
+	append("more");
+	int fd = kind->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(size_of("f"), 70004);
+	EXPECT_EQ(op.notes.n, 1);
+	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(size_of("f"), 70000);
+	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
+	end();
+}
+
+TEST(empty_append_file_is_cut)
+{
+	begin();
+	void *rec = save_file(O_WRONLY | O_APPEND, 0, 0);
+	append("more");
+	ASSERT_LE(0, kind->restore(&op, rec, &site));
+	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(size_of("f"), 0);
+	end();
+}
+
+static void expect_changed(void *rec)
+{
+	EXPECT_EQ(kind->restore(&op, rec, &site), -EOPNOTSUPP);
+	EXPECT_STREQ(op.slug, "file-changed");
+	EXPECT_TRUE(op.try && strstr(op.try, "=keep"));
+	TH_LOG("%s; %s", op.story, op.try);
+	op.err = 0;
+}
+
+TEST(other_changes_are_the_users)
+{
+	begin();
+	void *rec = save_file(O_RDWR, 70000, 5);
+	append("more");
+	expect_changed(rec);
+	struct file_rule rule = { path("f"), false };
+	site.rules = &rule;
+	site.n_rules = 1;
+	ASSERT_LE(0, kind->restore(&op, rec, &site));
+	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(size_of("f"), 70004);
+	rule.truncate = true;
+	ASSERT_LE(0, kind->restore(&op, rec, &site));
+	EXPECT_EQ(size_of("f"), 70004);
+	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(size_of("f"), 70000);
+	end();
+}
+
+TEST(changed_prefix_stops)
+{
+	begin();
+	void *rec = save_file(O_WRONLY | O_APPEND, 70000, 70000);
+	append("more");
+	int fd = open(path("f"), O_WRONLY);
+	ASSERT_EQ(pwrite(fd, "y", 1, 69999), 1);
+	expect_changed(rec);
+	ASSERT_EQ(ftruncate(fd, 10), 0);
+	expect_changed(rec);
+	struct file_rule rule = { path("f"), true };
+	site.rules = &rule;
+	site.n_rules = 1;
+	expect_changed(rec);
+	end();
+}
+
+TEST(rewritten_in_place_stops)
+{
+	begin();
+	void *rec = save_file(O_RDWR, 70000, 100);
+	int fd = open(path("f"), O_WRONLY);
+	ASSERT_EQ(pwrite(fd, "y", 1, 5), 1);
+	expect_changed(rec);
+	end();
+}
+
+TEST(reader_is_told)
+{
+	begin();
+	void *rec = save_file(O_RDONLY, 1000, 500);
+	append("more");
+	ASSERT_LE(0, kind->restore(&op, rec, &site));
+	EXPECT_EQ(op.notes.n, 1);
+	ASSERT_EQ(truncate(path("f"), 100), 0);
+	int fd = kind->restore(&op, rec, &site);
+	EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 500);
+	EXPECT_EQ(op.notes.n, 2);
+	ASSERT_EQ(unlink(path("f")), 0);
+	EXPECT_GT(0, kind->restore(&op, rec, &site));
+	EXPECT_STREQ(op.slug, "file-missing");
+	op.err = 0;
+	ASSERT_EQ(mkfifo(path("f"), 0600), 0);
+	EXPECT_GT(0, kind->restore(&op, rec, &site));
+	end();
+}
+
+TEST(files_out_of_reach_are_refused)
+{
+	begin();
+	int gone = open(path("gone"), O_RDWR | O_CREAT, 0600), nameless = open(dir, O_TMPFILE | O_RDWR, 0600);
+	int moved = open(path("moved"), O_RDWR | O_CREAT, 0600), linked = open(path("linked"), O_RDWR | O_CREAT, 0600);
+	int odd = open(path("odd (deleted)"), O_RDWR | O_CREAT, 0600), status = open("/proc/self/status", O_RDONLY);
+	ASSERT_EQ(unlink(path("gone")), 0);
+	ASSERT_EQ(link(path("linked"), path("elsewhere")), 0);
+	ASSERT_EQ(unlink(path("linked")), 0);
+	ASSERT_EQ(rename(path("moved"), path("renamed")), 0);
+	int leased = open(path("leased"), O_RDONLY | O_CREAT, 0600);
+	ASSERT_EQ(fcntl(leased, F_SETLEASE, F_RDLCK), 0);
+	int memory = (int)syscall(SYS_memfd_create, "x", 0u);
+	collect();
+	EXPECT_STREQ(refused(gone), "file-deleted");
+	EXPECT_STREQ(refused(linked), "file-deleted");
+	EXPECT_STREQ(refused(leased), "file-lease");
+	EXPECT_STREQ(refused(status), "file-proc");
+	EXPECT_STREQ(refused(nameless), "fd-flags");
+	op.obstacles = (struct span){ 0 };
+	saved(moved, &kind);
+	saved(odd, &kind);
+	EXPECT_TRUE(kind_of(memory) == NULL);
+	end();
+}
+
+TEST(locks_come_back)
+{
+	begin();
+	int fd = open(path("locked"), O_RDWR | O_CREAT, 0600), other = open(path("locked"), O_RDWR);
+	ASSERT_EQ(flock(fd, LOCK_SH), 0);
+	ASSERT_EQ(fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK, .l_start = 10, .l_len = 5 }), 0);
+	collect();
+	void *rec = saved(fd, &kind);
+	EXPECT_EQ(kind->restore(&op, rec, &site), -EOPNOTSUPP);
+	EXPECT_STREQ(op.slug, "file-locked");
+	op.err = 0;
+	close(fd);
+	fd = kind->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	struct flock l = { .l_type = F_RDLCK, .l_len = 0 };
+	ASSERT_EQ(fcntl(other, F_OFD_GETLK, &l), 0);
+	EXPECT_EQ(l.l_type, F_WRLCK);
+	EXPECT_EQ(l.l_start, 10);
+	EXPECT_EQ(l.l_len, 5);
+	EXPECT_EQ(flock(other, LOCK_EX | LOCK_NB), -1);
+	end();
+}
+
+/* saves both ends, closes them and makes them again */
+static void send_pipe(int ends[2])
+{
+	const struct kind *k[2];
+	void *rec[2];
+
+	collect();
+	rec[1] = saved(ends[1], &k[1]);
+	rec[0] = saved(ends[0], &k[0]);
+	EXPECT_STREQ(k[0]->name, "pipe");
+	EXPECT_STREQ(k[1]->name, "pipe");
+	for (int i = 0; i < 2; i++)
+		close(ends[i]);
+	for (int i = 1; i >= 0; i--)
+		ASSERT_LE(0, ends[i] = k[i]->restore(&op, rec[i], &site));
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(k[i]->settle(&op, rec[i], &site), 0);
+}
+
+static void try_pipe(int ends[2])
+{
+	static char block[100000], got[sizeof(block)];
+	int flags[2] = { fcntl(ends[0], F_GETFL), fcntl(ends[1], F_GETFL) }, waiting = 0;
+
+	memset(block, 'q', sizeof(block));
+	ASSERT_EQ(fcntl(ends[1], F_SETPIPE_SZ, 1 << 18), 1 << 18);
+	ASSERT_EQ(write_all(ends[1], block, sizeof(block)), 0);
+	send_pipe(ends);
+	EXPECT_EQ(fcntl(ends[0], F_GETFL), flags[0]);
+	EXPECT_EQ(fcntl(ends[1], F_GETFL), flags[1]);
+	EXPECT_EQ(fcntl(ends[0], F_GETPIPE_SZ), 1 << 18);
+	ASSERT_EQ(ioctl(ends[1], FIONREAD, &waiting), 0);
+	EXPECT_EQ(waiting, sizeof(block));
+	close(ends[1]);
+	EXPECT_EQ(read_all(ends[0], got, sizeof(got)), sizeof(got));
+	EXPECT_EQ(memcmp(got, block, sizeof(got)), 0);
+	EXPECT_EQ(read(ends[0], got, 1), 0); /* nobody else holds the write end */
+}
+
+TEST(pipe_with_data)
+{
+	int ends[2];
+
+	begin();
+	ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
+	try_pipe(ends);
+	end();
+}
+
+TEST(fifo_with_data)
+{
+	begin();
+	ASSERT_EQ(mkfifo(path("fifo"), 0600), 0);
+	int ends[2] = { open(path("fifo"), O_RDONLY | O_NONBLOCK), open(path("fifo"), O_WRONLY) };
+	try_pipe(ends);
+	end();
+}
+
+TEST(broken_pipes)
+{
+	int ends[2], other[2];
+	const struct kind *k;
+
+	begin();
+	ASSERT_EQ(pipe(ends), 0);
+	ASSERT_EQ(pipe(other), 0);
+	ASSERT_EQ(write_all(ends[1], "last", 4), 0);
+	close(ends[1]);
+	close(other[0]);
+	collect();
+	void *rec = saved(ends[0], &k), *wrec = saved(other[1], &kind);
+	close(ends[0]);
+	int fd = k->restore(&op, rec, &site), wfd = kind->restore(&op, wrec, &site);
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, wfd);
+	k->settle(&op, rec, &site);
+	kind->settle(&op, wrec, &site);
+	char got[8];
+	EXPECT_EQ(read_all(fd, got, sizeof(got)), 4);
+	struct pollfd p = { .fd = wfd };
+	EXPECT_EQ(poll(&p, 1, 0), 1);
+	EXPECT_EQ(p.revents, POLLERR);
+	end();
+}
+
+TEST(pipe_that_leads_outside)
+{
+	int ends[2], packets[2];
+
+	begin();
+	ASSERT_EQ(pipe(ends), 0);
+	ASSERT_EQ(pipe2(packets, O_DIRECT), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		pause();
+	}
+	close(ends[0]);
+	collect();
+	EXPECT_STREQ(refused(ends[1]), "pipe-outside");
+	const struct obstacle *o = op.obstacles.at;
+	EXPECT_TRUE(o->why && strstr(o->why, "it is held by"));
+	EXPECT_STREQ(refused(packets[1]), "pipe-packets");
+	ASSERT_EQ(dup2(ends[1], 1), 1);
+	collect();
+	EXPECT_STREQ(kind_of(ends[1])->name, "outside");
+	EXPECT_STREQ(kind_of(1)->name, "outside");
+	op.obstacles = (struct span){ 0 };
+	void *rec = saved(ends[1], &kind);
+	int fd = kind->restore(&op, rec, &site);
+	ASSERT_LE(3, fd);
+	EXPECT_EQ(proc_kcmp(getpid(), getpid(), 0, (unsigned long)fd, 1), 0);
+	site.stdio[0] = site.stdio[1] = site.stdio[2] = -EBADF;
+	ASSERT_LE(0, kind->restore(&op, rec, &site));
+	EXPECT_EQ(op.notes.n, 1);
+	end();
+}
+
+TEST(terminals)
+{
+	begin();
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+		SKIP("there are no pseudoterminals here");
+	char name[64];
+	ASSERT_EQ(ptsname_r(master, name, sizeof(name)), 0);
+	int slave = open(name, O_RDWR | O_NOCTTY);
+	if (slave < 0)
+		SKIP("the pseudoterminal cannot be opened");
+	dup2(slave, 0);
+	collect();
+	EXPECT_TRUE(kind_of(master) == NULL);
+	EXPECT_TRUE(kind_of(slave) == NULL); /* its master is in the program */
+
+	if (fork() == 0)
+		pause();
+	close(master);
+	collect();
+	EXPECT_STREQ(kind_of(slave)->name, "outside");
+	EXPECT_STREQ(kind_of(0)->name, "outside");
+	end();
+}
+
+TEST(directories_and_devices)
+{
+	begin();
+	int d = open(dir, O_RDONLY | O_DIRECTORY), null = open("/dev/null", O_RDWR | O_APPEND);
+	int random = open("/dev/urandom", O_RDONLY), sock = socket(AF_UNIX, SOCK_STREAM, 0);
+	ASSERT_EQ(rmdir(path("x")), -1);
+	collect();
+	const struct kind *dk, *nk;
+	void *drec = saved(d, &dk), *nrec = saved(null, &nk);
+	EXPECT_STREQ(dk->name, "directory");
+	EXPECT_STREQ(nk->name, "chardev");
+	EXPECT_STREQ(kind_of(random)->name, "chardev");
+	EXPECT_TRUE(kind_of(sock) == NULL);
+	int again = nk->restore(&op, nrec, &site);
+	EXPECT_EQ(fcntl(again, F_GETFL), fcntl(null, F_GETFL));
+	again = dk->restore(&op, drec, &site);
+	EXPECT_EQ(fcntl(again, F_GETFL), fcntl(d, F_GETFL));
+	end();
+}
+
+TEST(empty_records_are_refused_politely)
+{
+	begin();
+	for (const struct kind *const *k = kinds; *k; k++) {
+		if ((*k)->scope != SCOPE_FD)
+			continue;
+		void *rec = arena_alloc(&op.arena, (*k)->size);
+		int fd = (*k)->restore(&op, rec, &site);
+		EXPECT_TRUE(fd >= 0 || op.story);
+		op.err = 0;
+	}
+	end();
+}
+
+TEST_MAIN
