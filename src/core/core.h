@@ -71,6 +71,8 @@ struct backing {
 	uint64_t id;
 	const struct process *process; /* of its first view */
 	const struct proc_vma *vma;
+	struct span covered; /* of struct range, in bytes: what is known of its pages */
+	struct span pieces;  /* its pages that exist, see pages.c */
 	struct span views; /* of struct view: who maps it */
 };
 
@@ -99,5 +101,6 @@ int describe_tree(struct checkpoint *c, struct span *objects /* of struct stasis
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* pages.c */
+int find_shared_pages(struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);
 int save_pages(struct checkpoint *c, struct image_writer *w);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,6 +18,11 @@
 
 /* in struct proc_pages.what of our lists: zero pages must be stored too, as what is not stored reads as the file's */
 #define KEEP_ZEROS (1ull << 63)
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
 
 static uint32_t vma_flags(const struct proc_vma *v)
 {
@@ -177,11 +183,6 @@ static const struct vma *vma_at(const struct mm_plan *plan, size_t *from, uint64
 	while (*from < plan->rec.vmas.n && v[*from].end <= at)
 		(*from)++;
 	return *from < plan->rec.vmas.n && v[*from].start <= at ? &v[*from] : NULL;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* take out of the child's pages those that are its parent's */
@@ -347,10 +348,86 @@ static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm
 	return flush(&k);
 }
 
+/** struct piece - pages of shared memory that exist, and where they can be read */
 struct piece {
 	uint64_t off, end; /* in the object */
-	const struct view *view;
+	const struct process *process;
+	uint64_t shift;    /* off minus the address there */
 };
+
+#define MINCORE_PAGES ((uint64_t)65536)
+
+static void add_piece(struct checkpoint *c, struct backing *b, const struct process *p, const struct proc_vma *v,
+	uint64_t start, uint64_t end)
+{
+	struct piece *last = b->pieces.n ? (struct piece *)b->pieces.at + b->pieces.n - 1 : NULL;
+	uint64_t shift = v->pgoff - v->start;
+
+	if (last && last->process == p && last->shift == shift && last->end == start + shift) {
+		last->end = end + shift;
+		return;
+	}
+	last = span_push(&c->op->arena, &b->pieces, sizeof(*last));
+	*last = (struct piece){ start + shift, end + shift, p, shift };
+}
+
+/* is the part of the object that @v maps known already through other mappings? */
+static bool is_covered(struct checkpoint *c, struct backing *b, const struct proc_vma *v)
+{
+	struct range *r = b->covered.at;
+	uint64_t end = v->pgoff + (v->end - v->start);
+
+	for (size_t i = 0; i < b->covered.n; i++)
+		if (r[i].at <= v->pgoff && end <= r[i].at + r[i].pages)
+			return true;
+	r = span_push(&c->op->arena, &b->covered, sizeof(*r));
+	*r = (struct range){ v->pgoff, end - v->pgoff }; /* here in bytes */
+	return false;
+}
+
+static int find_in_core(struct checkpoint *c, struct process *p, struct backing *b, const struct proc_vma *v, uint64_t at,
+	uint64_t n)
+{
+	const struct thread *t = p->threads.at;
+	struct batch batch;
+	unsigned char *in_core;
+
+	batch_init(&batch, &c->op->arena, &p->room, (struct held *)&t[0].held);
+	struct taddr out = batch_out(&batch, n, &in_core);
+	struct stub_call *call = BATCH_CALL(&batch, "ask for the pages of shared memory", SYS_mincore, at, n * PAGE, out.at);
+	int r = batch_run(&batch);
+	if (r < 0)
+		return fail(c->op, r, "ask for the pages of shared memory");
+	/* what mincore(2) does not want to tell is read in full */
+	for (uint64_t i = 0; i < n; i++)
+		if (call->ret < 0 || in_core[i] & 1)
+			add_piece(c, b, p, v, at + i * PAGE, at + (i + 1) * PAGE);
+	return 0;
+}
+
+/*
+ * A page of shared memory may have been written by a process that has ended, and be in no page table: only mincore(2) by a
+ * process that has the memory mapped tells of it. It does not tell of pages in swap, but smaps does: then all are read.
+ */
+int find_shared_pages(struct checkpoint *c, struct process *p)
+{
+	const struct proc_vma *v = p->vmas.at;
+	int r = 0;
+
+	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
+		struct backing *b = v[i].backing;
+
+		if (!b || !b->kind->backing_has_pages || is_covered(c, b, &v[i]))
+			continue;
+		if (v[i].swap) {
+			add_piece(c, b, p, &v[i], v[i].start, v[i].end);
+			continue;
+		}
+		for (uint64_t at = v[i].start; at < v[i].end && r == 0; at += MINCORE_PAGES * PAGE)
+			r = find_in_core(c, p, b, &v[i], at, min_u64((v[i].end - at) / PAGE, MINCORE_PAGES));
+	}
+	return r;
+}
 
 static int by_offset(const void *a, const void *b)
 {
@@ -359,51 +436,22 @@ static int by_offset(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* pages of shared memory that any of its views has seen; where some of it is swapped out, no view tells, and all is read */
-static int scan_views(struct checkpoint *c, const struct backing *b, struct span *pieces)
-{
-	const struct view *v = b->views.at;
-
-	for (size_t i = 0; i < b->views.n; i++) {
-		const struct proc_vma *m = v[i].vma;
-		struct span pages = { 0 };
-		_cleanup_close_ int pagemap = openat(v[i].process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-		int r = pagemap < 0 ? -errno : proc_scan_pages(&c->op->arena, pagemap, m->start, m->end, true, &pages);
-
-		if (r < 0)
-			return fail(c->op, r, "find the pages of shared memory");
-		if (m->swap) {
-			pages = (struct span){ 0 };
-			struct proc_pages *all = span_push(&c->op->arena, &pages, sizeof(*all));
-			*all = (struct proc_pages){ m->start, m->end, 0 };
-		}
-		const struct proc_pages *run = pages.at;
-		for (size_t k = 0; k < pages.n; k++) {
-			struct piece *p = span_push(&c->op->arena, pieces, sizeof(*p));
-			*p = (struct piece){ run[k].start - m->start + m->pgoff, run[k].end - m->start + m->pgoff,
-				&v[i] };
-		}
-	}
-	qsort(pieces->at, pieces->n, sizeof(struct piece), by_offset);
-	return 0;
-}
-
 static int save_backing(struct checkpoint *c, struct image_writer *w, const struct backing *b)
 {
 	struct chunk k = { .c = c, .w = w, .id = b->id };
-	struct span pieces = { 0 };
-	int r = b->kind->backing_has_pages ? scan_views(c, b, &pieces) : 0;
-	const struct piece *p = pieces.at;
+	const struct piece *p = b->pieces.at;
 	uint64_t done = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < pieces.n && r == 0; i++) {
+	if (b->pieces.n)
+		qsort(b->pieces.at, b->pieces.n, sizeof(struct piece), by_offset);
+	for (size_t i = 0; i < b->pieces.n && r == 0; i++) {
 		uint64_t from = p[i].off > done ? p[i].off : done;
 
 		if (from >= p[i].end)
 			continue;
 		done = p[i].end;
-		uint64_t shift = p[i].view->vma->pgoff - p[i].view->vma->start;
-		r = save_run(&k, p[i].view->process, from - shift, p[i].end - shift, shift, false);
+		r = save_run(&k, p[i].process, from - p[i].shift, p[i].end - p[i].shift, p[i].shift, false);
 	}
 	return r < 0 ? r : flush(&k);
 }

@@ -84,12 +84,14 @@ int save_parts(struct checkpoint *c)
 		}
 		if (p[i]->zombie)
 			continue;
-		int r = room_fill(&p[i]->room, &t[0].held);
-		if (r < 0)
-			return fail(c->op, r, "take the stub out of the process again");
-		r = watch_tell(c->op, &c->watch, "asking", i, 0);
+		int r = find_shared_pages(c, p[i]);
+		if (r == 0)
+			r = watch_tell(c->op, &c->watch, "asking", i, 0);
 		if (r < 0)
 			return r;
+		r = room_fill(&p[i]->room, &t[0].held);
+		if (r < 0)
+			return fail(c->op, r, "take the stub out of the process again");
 	}
 	return 0;
 }

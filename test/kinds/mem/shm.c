@@ -6,13 +6,25 @@
 
 #define PAGE 4096
 
-static volatile int *all, *half;
+static volatile int *all, *half, *late;
 static pid_t child;
 
 /* the child has only a part of it, and answers what it reads there */
 static void answer(void)
 {
 	munmap((void *)all, 4 * PAGE);
+}
+
+/* memory that only processes which have ended have ever touched */
+static int write_late(void)
+{
+	late[PAGE / 4] = 4711;
+	return 0;
+}
+
+static int read_late(void)
+{
+	return late[PAGE / 4] == 4711 && late[0] == 0;
 }
 
 static void make(void)
@@ -23,6 +35,8 @@ static void make(void)
 		all[i * PAGE / 4] = 1000 + i;
 	half[0] = 5;
 	mprotect((void *)half, 4 * PAGE, PROT_READ);
+	late = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	witness_in_child(write_late);
 	child = witness_child(answer);
 }
 
@@ -50,6 +64,7 @@ static void look(void)
 	all[9 * PAGE / 4]--;
 	SAY(half[0]);
 	SAY(childs(half));
+	SAY(witness_in_child(read_late));
 }
 
 WITNESS(make, look)
