@@ -122,6 +122,10 @@ struct stasis_restart_options {
 	const volatile sig_atomic_t *cancel;
 	stasis_progress_fn *progress;
 	void *progress_data;
+	int (*before_run)(
+		void *data, pid_t pid); /* called last, when all is ready, with the pid of the program; an errno
+						   * below zero undoes the restart */
+	void *before_run_data;
 };
 
 /**

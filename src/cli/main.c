@@ -90,15 +90,18 @@ static int dispatch(int argc, char **argv)
 static int open_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
 			return -errno;
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	if (open_standard() < 0)
+	int err = open_standard();
+	if (err < 0) {
+		fprintf(stderr, "stasis: cannot open /dev/null: %s\n", strerror(-err));
 		return EXIT_ENVIRONMENT;
+	}
 	signal(SIGCHLD, SIG_DFL);
 
 	int status = dispatch(argc, argv);

@@ -95,6 +95,7 @@ static int restart_parse(const struct command *self, int argc, char **argv, stru
 struct pid_file {
 	int fd;
 	const char *path, *temporary;
+	bool written;
 };
 
 static int pid_file_open(struct pid_file *f, struct arena *a, const char *path, struct stasis_report *r)
@@ -112,20 +113,27 @@ static int pid_file_open(struct pid_file *f, struct arena *a, const char *path, 
 	return 0;
 }
 
-/* With a pid the file appears, without one nothing remains. Returns 0 or -errno. */
-static int pid_file_close(struct pid_file *f, pid_t pid)
+/* The file appears with the pid in it; called before the program runs, so that it does not run when this fails. */
+static int pid_file_write(void *data, pid_t pid)
 {
-	int r = 0;
+	struct pid_file *f = data;
 
 	if (f->fd < 0)
 		return 0;
-	if (pid > 0 &&
-		(dprintf(f->fd, "%d\n", (int)pid) < 0 || fchmod(f->fd, 0644) < 0 || rename(f->temporary, f->path) < 0))
-		r = -errno;
-	if (pid <= 0 || r < 0)
-		unlink(f->temporary);
+	if (dprintf(f->fd, "%d\n", (int)pid) < 0 || fchmod(f->fd, 0644) < 0 || rename(f->temporary, f->path) < 0)
+		return -errno;
+	f->written = true;
+	return 0;
+}
+
+/* When the restart did not succeed nothing remains. */
+static void pid_file_close(struct pid_file *f, bool keep)
+{
+	if (f->fd < 0)
+		return;
+	if (!keep)
+		unlink(f->written ? f->path : f->temporary);
 	f->fd = fd_close(f->fd);
-	return r;
 }
 
 /* An attached restart must not die of a signal that is meant for the program: it waits until the program is there. */
@@ -191,15 +199,13 @@ static int restart_do(const struct restart_args *args, struct arena *a, struct s
 		.cancel = cancel_begin(),
 		.progress = progress_show,
 		.progress_data = &progress,
+		.before_run = pid_file_write,
+		.before_run_data = &pid_file,
 	};
 	status = stasis_restart(&options, job, r);
 	progress_end(&progress);
 	fd_close(fd);
-	int err = pid_file_close(&pid_file, status ? 0 : job->pid);
-	if (err < 0)
-		fprintf(stderr,
-			"stasis: warning: the program runs as pid %d, but its pid file could not be written: %s\n",
-			(int)job->pid, strerror(-err));
+	pid_file_close(&pid_file, status == 0);
 	int signo = cancel_signal(NULL);
 	return status && signo && !r->n_obstacles ? report_interrupted(r, a, signo) : status;
 }

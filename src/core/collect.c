@@ -284,8 +284,9 @@ void release_tree(struct checkpoint *c)
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		struct thread *t = p[i]->threads.at;
 
-		if (p[i]->room.code.at && p[i]->threads.n)
-			room_fill(&p[i]->room, &t[0].held);
+		for (size_t k = 0; k < p[i]->threads.n; k++)
+			room_leave(&p[i]->room, &t[k].held);
+		room_fill(&p[i]->room);
 		for (size_t k = 0; k < p[i]->threads.n; k++)
 			hold_let_go(&t[k].held);
 	}

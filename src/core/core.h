@@ -72,7 +72,7 @@ struct backing {
 	const struct process *process; /* of its first view */
 	const struct proc_vma *vma;
 	struct span covered; /* of struct range, in bytes: what is known of its pages */
-	struct span pieces;  /* its pages that exist, see pages.c */
+	struct span pieces; /* its pages that exist, see pages.c */
 	struct span views; /* of struct view: who maps it */
 };
 

@@ -139,17 +139,27 @@ int settle_all(struct restart *r)
 	return e < 0 ? e : settle_files(r);
 }
 
-/* nothing can fail any more: each thread goes on where it was */
+/* a task that is not let go would be ended when we end */
+static int let_go(struct restart *r, pid_t tid)
+{
+	for (int turn = 0; turn < 3; turn++)
+		if (ptrace(PTRACE_DETACH, tid, NULL, NULL) == 0 || errno == ESRCH)
+			return 0;
+	return fail(r->op, -errno, "let thread %d go", tid);
+}
+
+/* each thread goes on where it was */
 int depart(struct restart *r)
 {
 	struct patient **p = r->patients.at;
+	int e = 0;
 
-	for (size_t i = 0; i < r->patients.n; i++) {
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_STOPPED)
 			kill(p[i]->pid, SIGSTOP);
-		for (size_t n = 0; n < p[i]->n_threads; n++)
+		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
 			if (!p[i]->threads[n].gone)
-				ptrace(PTRACE_DETACH, p[i]->threads[n].tid, NULL, NULL);
+				e = let_go(r, p[i]->threads[n].tid);
 	}
-	return 0;
+	return e;
 }

@@ -72,15 +72,34 @@ static uint64_t ignored_signals(const struct process *p)
 	return mask & ~(BIT(SIGKILL) | BIT(SIGSTOP));
 }
 
+/* in the middle of the widest gap, where the kernel, which maps from the top down and from the bottom up, puts nothing */
+static uint64_t free_address(const struct process *p)
+{
+	const struct proc_vma *v = p->vmas.at;
+	uint64_t at = 0, best = 0, width = 0;
+
+	for (size_t i = 0; i < p->vmas.n; i++) {
+		if (v[i].start > at && v[i].start - at > width && v[i].start < 1ull << 47) {
+			width = v[i].start - at;
+			best = at + width / 2;
+		}
+		at = v[i].end;
+	}
+	return best & ~(uint64_t)(IMAGE_PAGE - 1);
+}
+
 static int open_room(struct checkpoint *c, struct process *p)
 {
-	struct thread *t = p->threads.at;
+	const struct thread *t = p->threads.at;
 	const struct proc_vma *v = p->vmas.at;
+	struct room_plan plan = {
+		.scratch = { free_address(p) }, .ignored = ignored_signals(p), .stopped = t[0].held.stopped
+	};
 
 	for (size_t i = 0; i < p->vmas.n; i++)
 		if (strcmp(v[i].name, "[vdso]") == 0) {
-			p->cave.vdso.at = v[i].start;
-			p->cave.vdso_end.at = v[i].end;
+			plan.vdso.at = v[i].start;
+			plan.vdso_end.at = v[i].end;
 		}
 	p->mem = openat(p->dir, "mem", O_RDWR | O_CLOEXEC);
 	if (p->mem < 0)
@@ -88,7 +107,7 @@ static int open_room(struct checkpoint *c, struct process *p)
 	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	if (p->pidfd < 0)
 		return fail(c->op, -errno, "open a descriptor of the process");
-	int r = room_dig(&p->room, &t[0].held, p->mem, &p->cave, ignored_signals(p));
+	int r = room_dig(&p->room, p->pid, p->mem, &plan);
 	if (r == -ENOSPC)
 		return fail_as(c->op, OUTCOME_CANNOT, "no-vdso", NULL,
 			"find room for the stub: the process has no vdso as this kernel makes it");
@@ -96,34 +115,6 @@ static int open_room(struct checkpoint *c, struct process *p)
 		return fail_as(c->op, OUTCOME_CANNOT, "no-signal", NULL,
 			"find a signal that the process ignores: it catches all of them");
 	return r < 0 ? fail(c->op, r, "put the stub into the process") : 0;
-}
-
-static bool has_flag(const struct proc_vma *v, const char *two)
-{
-	for (const char *s = v->vmflags; s && *s; s += 2) {
-		while (*s == ' ')
-			s++;
-		if (!*s)
-			break;
-		if (s[0] == two[0] && s[1] == two[1])
-			return true;
-	}
-	return false;
-}
-
-/* what a stasis that was killed in the middle left mapped in the program goes away with our own room */
-static void forget_leftover(struct process *p)
-{
-	struct proc_vma *v = p->vmas.at;
-
-	for (size_t i = 0; p->cave.left.at && i < p->vmas.n; i++)
-		if (v[i].start == p->cave.left.at && v[i].end == p->cave.left_end.at && !v[i].shared && !*v[i].name &&
-			!has_flag(&v[i], "gd")) {
-			memmove(&v[i], &v[i + 1], (p->vmas.n - i - 1) * sizeof(*v));
-			p->vmas.n--;
-			return;
-		}
-	p->cave.left = p->cave.left_end = (struct taddr){ 0 };
 }
 
 static int read_process(struct checkpoint *c, struct process *p)
@@ -207,7 +198,6 @@ int open_rooms(struct checkpoint *c)
 
 		if (r < 0)
 			return r;
-		forget_leftover(p[i]);
 	}
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -263,6 +264,8 @@ static int build_memory(struct restart *r, struct patient *p)
 					  p->moved.n * sizeof(struct moved)),
 		p->moved.n, p->moved.n };
 	forget_rseq(p, b);
+	if (!p->parent)
+		BATCH_MUST(b, "outlive stasis", SYS_prctl, PR_SET_PDEATHSIG, 0);
 	if (p->parent)
 		keep_shared(r, p, &keeps);
 	keep_specials(r, p, &keeps);

@@ -59,6 +59,7 @@ static void __attribute__((noreturn)) lie_still(void)
 	const uint64_t all = ~0ull;
 
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
+	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL); /* until we are traced, which ends us as well */
 	default_signals();
 	for (;;)
 		syscall(SYS_pause);
@@ -111,6 +112,7 @@ static void __attribute__((noreturn)) run_command(char *const *argv, const sigse
 
 static void __attribute__((noreturn)) reap(pid_t main)
 {
+	close_range(3, ~0u, 0); /* the image, and whatever else we were born with */
 	for (;;) {
 		int status;
 		pid_t got = waitpid(-1, &status, __WALL);
@@ -122,6 +124,18 @@ static void __attribute__((noreturn)) reap(pid_t main)
 		if (got == main && WIFSIGNALED(status))
 			_exit(128 + WTERMSIG(status));
 	}
+}
+
+/* whoever reads the caller's output waits for its end: the init, which says nothing, must not hold it open */
+static void detach_init(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	prctl(PR_SET_PDEATHSIG, 0);
+	for (int i = 0; null >= 0 && i < 3; i++)
+		dup2(null, i);
+	if (null > 2)
+		close(null);
 }
 
 static void obey(int socket, const sigset_t *mask)
@@ -136,7 +150,7 @@ static void obey(int socket, const sigset_t *mask)
 			_exit(OUTCOME_ENVIRONMENT); /* whoever ordered us is gone */
 		if (o.what == ORDER_RELEASE) {
 			if (o.detach)
-				prctl(PR_SET_PDEATHSIG, 0);
+				detach_init();
 			send_answer(socket, 0, -EBADF);
 			reap(first);
 		}
@@ -332,28 +346,30 @@ int nest_release(struct nest *nest, bool detach)
 	return r;
 }
 
-/*
- * The init cannot end before everything in its namespace has been waited for, and tasks that we trace are ours to wait for;
- * but none of the caller's other children.
- */
-static void reap_tracees(void)
+/* do we trace it? then it is a task of a restart, and no other child of the caller */
+static bool is_traced(pid_t pid)
 {
-	siginfo_t info;
+	char path[64], line[256];
+	int tracer = 0;
 
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			break;
+	return tracer == getpid();
+}
+
+void reap_tracees(void)
+{
 	for (;;) {
-		info.si_pid = 0;
-		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || !info.si_pid)
-			return;
-		char path[64], line[256];
-		int tracer = 0;
+		siginfo_t info = { 0 };
 
-		snprintf(path, sizeof(path), "/proc/%d/status", info.si_pid);
-		_cleanup_fclose_ FILE *f = fopen(path, "re");
-		while (f && fgets(line, sizeof(line), f))
-			if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-				break;
-		if (tracer != getpid())
+		if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) < 0 || !info.si_pid ||
+			!is_traced(info.si_pid))
 			return;
+		if (info.si_code != CLD_EXITED && info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED)
+			kill(info.si_pid, SIGKILL);
 		waitpid(info.si_pid, NULL, __WALL | WNOHANG);
 	}
 }

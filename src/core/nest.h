@@ -43,3 +43,6 @@ void nest_raze(struct nest *nest);
 
 /** plant_here() - clone a child of our own with pid @pid, stopped before it does anything; its pid or -errno */
 pid_t plant_here(pid_t pid);
+
+/** reap_tracees() - end all that we trace and wait for what has ended of it, without blocking; also tasks not yet known to us */
+void reap_tracees(void);

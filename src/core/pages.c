@@ -352,7 +352,7 @@ static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm
 struct piece {
 	uint64_t off, end; /* in the object */
 	const struct process *process;
-	uint64_t shift;    /* off minus the address there */
+	uint64_t shift; /* off minus the address there */
 };
 
 #define MINCORE_PAGES ((uint64_t)65536)
@@ -385,8 +385,8 @@ static bool is_covered(struct checkpoint *c, struct backing *b, const struct pro
 	return false;
 }
 
-static int find_in_core(struct checkpoint *c, struct process *p, struct backing *b, const struct proc_vma *v, uint64_t at,
-	uint64_t n)
+static int find_in_core(
+	struct checkpoint *c, struct process *p, struct backing *b, const struct proc_vma *v, uint64_t at, uint64_t n)
 {
 	const struct thread *t = p->threads.at;
 	struct batch batch;
@@ -394,7 +394,8 @@ static int find_in_core(struct checkpoint *c, struct process *p, struct backing 
 
 	batch_init(&batch, &c->op->arena, &p->room, (struct held *)&t[0].held);
 	struct taddr out = batch_out(&batch, n, &in_core);
-	struct stub_call *call = BATCH_CALL(&batch, "ask for the pages of shared memory", SYS_mincore, at, n * PAGE, out.at);
+	struct stub_call *call =
+		BATCH_CALL(&batch, "ask for the pages of shared memory", SYS_mincore, at, n * PAGE, out.at);
 	int r = batch_run(&batch);
 	if (r < 0)
 		return fail(c->op, r, "ask for the pages of shared memory");

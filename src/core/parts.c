@@ -55,14 +55,20 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	int r = leader ? ask(c, &p->parts, &s) : 0;
 	if (r == 0)
 		r = ask(c, &t->parts, &s);
-	if (r == 0 && leader && p->cave.left.at)
-		BATCH_CALL(&b, "unmap what an earlier stasis left behind", SYS_munmap, p->cave.left.at,
-			p->cave.left_end.at - p->cave.left.at);
 	if (r < 0)
 		return r;
+	r = room_enter(&p->room, &t->held);
+	if (r < 0)
+		return fail(c->op, r, "let the thread enter the stub");
 	r = batch_run(&b);
 	if (r < 0)
 		return fail(c->op, r, "%s", batch_what(&b));
+	r = leader ? find_shared_pages(c, p) : 0;
+	if (r < 0)
+		return r;
+	r = room_leave(&p->room, &t->held);
+	if (r < 0)
+		return fail(c->op, r, "let the thread leave the stub");
 	s.batch = NULL;
 	r = leader ? save(c, &p->parts, &s) : 0;
 	return r < 0 ? r : save(c, &t->parts, &s);
@@ -84,12 +90,10 @@ int save_parts(struct checkpoint *c)
 		}
 		if (p[i]->zombie)
 			continue;
-		int r = find_shared_pages(c, p[i]);
-		if (r == 0)
-			r = watch_tell(c->op, &c->watch, "asking", i, 0);
+		int r = watch_tell(c->op, &c->watch, "asking", i, 0);
 		if (r < 0)
 			return r;
-		r = room_fill(&p[i]->room, &t[0].held);
+		r = room_fill(&p[i]->room);
 		if (r < 0)
 			return fail(c->op, r, "take the stub out of the process again");
 	}

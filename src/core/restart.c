@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -35,12 +36,30 @@ static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 		e = furnish(r);
 	if (e == 0)
 		e = settle_all(r);
-	if (e == 0 && r->own_pidns) {
+	if (e == 0 && o->before_run) {
+		e = o->before_run(o->before_run_data, (*(struct patient **)r->patients.at)->pid);
+		if (e < 0)
+			fail(r->op, e, "tell who asked for it that the program is ready");
+	}
+	if (e == 0)
+		e = depart(r);
+	if (e == 0 && r->own_pidns) { /* if we die before, the init dies, and all with it */
 		e = nest_release(&r->nest, o->detach);
 		if (e < 0)
 			fail(r->op, e, "hand the program over to its init");
 	}
-	return e < 0 ? e : depart(r);
+	return e;
+}
+
+/* until a task is gone; its threads, which may not be known here yet, must be waited for before it can be */
+static void bury(pid_t pid)
+{
+	const struct timespec nap = { 0, 1000000 };
+
+	while (waitpid(pid, NULL, __WALL | WNOHANG) >= 0 || errno != ECHILD) {
+		reap_tracees();
+		nanosleep(&nap, NULL);
+	}
 }
 
 /* as if nothing had been tried; the tasks of a nest end with its init, and are waited for first */
@@ -54,10 +73,9 @@ static void take_back(struct restart *r)
 		if (p[i]->pid > 0)
 			kill(p[i]->pid, SIGKILL);
 	for (size_t i = r->patients.n; i-- > 0;)
-		for (size_t n = p[i]->n_threads; n-- > 0;)
-			while (!p[i]->threads[n].gone && waitpid(p[i]->threads[n].tid, NULL, __WALL) < 0 &&
-				errno == EINTR)
-				;
+		if (p[i]->pid > 0)
+			bury(p[i]->pid);
+	reap_tracees();
 	nest_raze(&r->nest);
 }
 

@@ -44,7 +44,6 @@ struct process {
 	struct span fds; /* of struct proc_fd */
 	struct process *parent; /* in the tree, or NULL */
 	struct room room;
-	struct cave cave;
 	int mem; /* /proc/PID/mem */
 	struct span parts; /* of struct part */
 	uint64_t id, mm, fdtable; /* objects in the image */

@@ -176,9 +176,6 @@ static int take_back(struct batch *b)
 	int read = transfer(b, &b->calls, false);
 	if (read == 0)
 		read = transfer(b, &b->aux, false);
-	int back = stub_leave(b->h, b->room);
-	if (back < 0)
-		return back;
 	return r < 0 ? r : read;
 }
 

@@ -15,7 +15,7 @@ static int write_way_home(const struct held *h, const struct room *room)
 	arch_call_home(&ctx, &h->regs);
 	ctx.sigmask = h->sigmask;
 	ctx.scratch = room->data.at;
-	ctx.scratch_len = room->data.at ? ROOM_DATA : 0;
+	ctx.scratch_len = ROOM_DATA;
 	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)(room->code.at + (uint64_t)(stub_context - stub_begin)));
 }
 
@@ -33,6 +33,7 @@ int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigne
 	r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
+	h->away = true;
 	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ||
 		ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
 		return -errno;
@@ -51,9 +52,9 @@ int stub_wait(struct held *h, int signo)
 		int status;
 
 		if (waitpid(h->tid, &status, __WALL) < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
+			if (errno == ECHILD)
+				return -ESRCH;
+			continue; /* there is no other way to learn that it has stopped */
 		}
 		if (!WIFSTOPPED(status)) {
 			h->gone = true;
@@ -77,13 +78,19 @@ int stub_wait(struct held *h, int signo)
 	}
 }
 
-int stub_leave(struct held *h, const struct room *room)
+/* twice: whatever made the first fail, the thread must get back what is its own */
+int stub_leave(struct held *h)
 {
-	if (room->mem < 0)
-		return 0;
-	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0)
-		return -errno;
-	return arch_set_regs(h->tid, &h->regs);
+	int r = -EIO;
+
+	for (int turn = 0; turn < 2 && r < 0; turn++) {
+		r = ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0 ? -errno : 0;
+		if (r == 0)
+			r = arch_set_regs(h->tid, &h->regs);
+	}
+	if (r == 0)
+		h->away = false;
+	return r;
 }
 
 int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)

@@ -5,10 +5,13 @@
  *
  * When saving, the order of the steps matters: at each of them stasis may be killed.
  *
- *   way home written, calls written   the program has not been touched
- *   registers set to the stub         from here an untraced thread makes the calls (which only look) and goes home
- *   signals blocked                   the same: the way home sets the mask
- *   the stub runs and stops           the same
+ *   way home written, call written    the program has not been touched
+ *   registers set to the stub         from here an untraced thread makes its calls (which only look) and goes home: that
+ *                                     unmaps the scratch memory, sets the mask, and restores the registers
+ *   signals blocked                   the same
+ *   scratch memory mapped             the same
+ *   batches                           the same
+ *   scratch memory unmapped           the same
  *   mask put back                     the same
  *   registers put back                the program has not been touched
  */
@@ -23,4 +26,4 @@ int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigne
 int stub_wait(struct held *h, int signo);
 
 /** stub_leave() - when saving: put mask and registers back */
-int stub_leave(struct held *h, const struct room *room);
+int stub_leave(struct held *h);

@@ -112,11 +112,15 @@ void hold_let_go(struct held *h)
 	h->seized = false;
 	if (h->killed_stop)
 		syscall(SYS_tkill, h->tid, SIGSTOP);
-	if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0 || errno != ESRCH)
-		return;
-	/* it is running: stop it first, as only a stopped task can be detached */
-	ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
-	int status;
-	if (wait_for(h->tid, 1000, &status) == 0 && WIFSTOPPED(status))
-		ptrace(PTRACE_DETACH, h->tid, NULL, (void *)(long)(status >> 16 ? 0 : WSTOPSIG(status)));
+	for (int turn = 0; turn < 3; turn++) {
+		int status;
+
+		if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0)
+			return;
+		/* if it is running: only a stopped task can be detached */
+		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
+		if (wait_for(h->tid, 100, &status) == 0 && WIFSTOPPED(status) && !(status >> 16) && !h->away &&
+			ptrace(PTRACE_DETACH, h->tid, NULL, (void *)(long)WSTOPSIG(status)) == 0)
+			return;
+	}
 }

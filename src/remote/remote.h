@@ -36,6 +36,7 @@ struct held {
 	uint64_t sigmask; /* its signal mask (the real one, while a call such as sigsuspend has a temporary one) */
 	bool stopped; /* by job control: it stays so when let go */
 	bool seized;
+	bool away; /* its registers are the stub's */
 	bool gone; /* it died while we held it */
 	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
 	pid_t *born; /* where to note the tasks that it clones, as we count; NULL: nobody asks */
@@ -87,32 +88,45 @@ enum {
 /** struct room - where the stub lives in a process */
 struct room {
 	pid_t pid;
-	struct taddr code; /* where the stub lies */
+	struct taddr code; /* where the stub lies; 0: nowhere */
 	struct taddr data; /* ROOM_DATA bytes: the calls, then what they refer to */
-	int signo; /* by which it stops; 0: SIGTRAP */
-	int mem; /* saving: descriptor of /proc/PID/mem, else -EBADF */
+	int signo; /* saving: by which it stops */
+	int mem; /* saving: descriptor of /proc/PID/mem, borrowed; else -EBADF */
+	bool inhabited; /* saving: a thread could not be brought back: the stub must stay for it to go home by itself */
 	unsigned char was[1024]; /* saving: the bytes that the code replaced */
 	size_t was_len;
 };
 
-/** struct cave - where in a running program the stub may lie: bytes nobody executes in a mapping that is executable */
-struct cave {
-	struct taddr vdso, vdso_end; /* the vdso's mapping */
-	struct taddr left, left_end; /* out: scratch memory left behind by a stasis that died; 0 */
+/** struct room_plan - what room_dig() has to know of the process */
+struct room_plan {
+	struct taddr vdso, vdso_end; /* the mapping of the vdso */
+	struct taddr
+		scratch; /* ROOM_DATA bytes of address space where nothing is and the kernel puts nothing by itself */
+	uint64_t
+		ignored; /* signals (a mask) that are not pending and whose action, given or default, is to be ignored */
+	bool stopped; /* by job control */
 };
 
 /**
- * room_dig() - put the stub into a program that is to go on, and map scratch memory, by the stopped thread @h
+ * room_dig() - put the stub into a program that is to go on
  *
  * The code goes over the section headers and padding at the end of the vdso, which nothing reads at run time; the kernel
- * gives the process a copy of that page. @mem: descriptor of /proc/PID/mem for writing, borrowed. @ignored: the
- * signals (a mask) that are not pending and whose action, given or default, is to be ignored. -ENOSPC when the vdso has
- * no room, -EBUSY when no signal is free.
+ * gives the process a copy of that page. @mem: descriptor of /proc/PID/mem for writing, borrowed.
+ * -ENOSPC when the vdso has no room, -EBUSY when no signal is free.
  */
-int room_dig(struct room *room, struct held *h, int mem, struct cave *cave, uint64_t ignored);
+int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan);
 
-/** room_fill() - take scratch memory and stub away again, by @h; nothing is left but the copied page */
-int room_fill(struct room *room, struct held *h);
+/**
+ * room_enter() - a stopped thread enters the room: it gets scratch memory, and from here to room_leave() its registers are
+ * the stub's. If stasis dies meanwhile the thread goes home by itself and takes the scratch memory along.
+ */
+int room_enter(struct room *room, struct held *h);
+
+/** room_leave() - unmap the scratch memory, and put mask and registers back; accepts a thread that did not enter */
+int room_leave(struct room *room, struct held *h);
+
+/** room_fill() - put back the bytes that the code replaced; nothing is left but the copied page */
+int room_fill(struct room *room);
 
 /* ---- batches ---- */
 

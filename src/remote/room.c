@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -15,18 +16,22 @@
 #include "base/io.h"
 #include "remote/go.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
 #define VDSO_MAX (64u << 10)
 
 /*
  * The section headers of the vdso serve debuggers that read it as a file; nothing at run time looks at them. They and the
  * zeros behind them to the end of the last page are more than the stub needs on every kernel since 6.1.
  */
-static int find_cave(const struct room *room, const struct cave *cave, uint64_t *ret)
+static int find_cave(const struct room *room, const struct room_plan *plan, uint64_t *ret)
 {
 	Elf64_Ehdr eh;
-	uint64_t size = cave->vdso_end.at - cave->vdso.at;
+	uint64_t size = plan->vdso_end.at - plan->vdso.at;
 
-	int r = remote_read(room->pid, cave->vdso, &eh, sizeof(eh));
+	int r = remote_read(room->pid, plan->vdso, &eh, sizeof(eh));
 	if (r < 0)
 		return r;
 	if (size > VDSO_MAX || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0)
@@ -34,15 +39,16 @@ static int find_cave(const struct room *room, const struct cave *cave, uint64_t 
 	uint64_t at = (eh.e_shoff + 15) & ~(uint64_t)15;
 	if (eh.e_shoff < sizeof(eh) || at > size || size - at < STUB_SIZE + sizeof(struct stub_call))
 		return -ENOSPC;
-	*ret = cave->vdso.at + at;
+	*ret = plan->vdso.at + at;
 	return 0;
 }
 
-/* one call without scratch memory: it lies behind the code, its result comes back in a register */
-static int bare_call(const struct room *room, struct held *h, long nr, const uint64_t arg[6], int64_t *ret)
+/* one call without scratch memory: it lies behind the code, its result comes back in a register; the thread stays away */
+static int bare_call(const struct room *room, struct held *h, long nr, const uint64_t arg[6])
 {
 	struct stub_call call = { .nr = (uint32_t)nr };
 	struct taddr at = { room->code.at + STUB_SIZE };
+	struct arch_regs regs;
 
 	memcpy(call.arg, arg, sizeof(call.arg));
 	int r = pwrite_all(room->mem, &call, sizeof(call), (off_t)at.at);
@@ -50,17 +56,12 @@ static int bare_call(const struct room *room, struct held *h, long nr, const uin
 		r = stub_go(h, room, at, 1, false);
 	if (r == 0)
 		r = stub_wait(h, room->signo);
-	if (r == -ESRCH)
+	if (r == 0)
+		r = arch_get_regs(h->tid, &regs);
+	if (r < 0)
 		return r;
-	struct arch_regs regs;
-	int got = arch_get_regs(h->tid, &regs);
-	int back = stub_leave(h, room);
-	if (back < 0)
-		return back;
-	if (r < 0 || got < 0)
-		return r < 0 ? r : got;
-	*ret = arch_stub_result(&regs);
-	return *ret < 0 && *ret >= -4095 ? (int)*ret : 0;
+	int64_t ret = arch_stub_result(&regs);
+	return ret < 0 && ret >= -4095 ? (int)ret : 0;
 }
 
 /*
@@ -82,66 +83,78 @@ static int pick_signal(uint64_t mask, bool stopped)
 	return -EBUSY;
 }
 
-static int look_for_leftover(const struct room *room, struct cave *cave)
+/*
+ * A stasis that was killed may have left its stub, which harms nobody: the bytes that belong there are those of our own
+ * vdso, as it is the same kernel.
+ */
+static void heal(struct room *room, const struct room_plan *plan)
 {
-	struct stub_context ctx;
+	const unsigned char *own = (const unsigned char *)getauxval(AT_SYSINFO_EHDR);
+	uint64_t offset = room->code.at - plan->vdso.at;
 
-	cave->left = cave->left_end = (struct taddr){ 0 };
-	if (memcmp(room->was, stub_begin, (size_t)(stub_context - stub_begin)) != 0)
-		return 0;
-	memcpy(&ctx, room->was + (stub_context - stub_begin), sizeof(ctx));
-	cave->left.at = ctx.scratch;
-	cave->left_end.at = ctx.scratch + ctx.scratch_len;
-	return 0;
+	if (own && memcmp(room->was, stub_begin, (size_t)(stub_context - stub_begin)) == 0)
+		memcpy(room->was, own + offset, room->was_len);
 }
 
-int room_dig(struct room *room, struct held *h, int mem, struct cave *cave, uint64_t ignored)
+int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan)
 {
-	*room = (struct room){ .pid = h->tid, .mem = mem, .signo = pick_signal(ignored, h->stopped) };
+	struct taddr code = { 0 };
+
+	*room = (struct room){
+		.pid = pid, .mem = mem, .signo = pick_signal(plan->ignored, plan->stopped), .data = plan->scratch
+	};
 	if (room->signo < 0)
 		return room->signo;
-	int r = find_cave(room, cave, &room->code.at);
+	int r = find_cave(room, plan, &code.at);
 	if (r < 0)
 		return r;
-	room->was_len = cave->vdso_end.at - room->code.at;
+	room->was_len = plan->vdso_end.at - code.at;
 	if (room->was_len > sizeof(room->was))
 		room->was_len = sizeof(room->was);
-	r = remote_read(room->pid, room->code, room->was, room->was_len);
-	if (r == 0)
-		r = look_for_leftover(room, cave);
-	if (r == 0)
-		r = pwrite_all(mem, stub_begin, STUB_SIZE, (off_t)room->code.at);
+	r = remote_read(pid, code, room->was, room->was_len);
 	if (r < 0)
 		return r;
-	const uint64_t map[6] = { 0, ROOM_DATA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		(uint64_t)-1, 0 };
-	int64_t at = 0;
-	r = bare_call(room, h, SYS_mmap, map, &at);
-	if (r == 0)
-		room->data.at = (uint64_t)at;
-	else
-		room_fill(room, h);
+	room->code = code;
+	heal(room, plan);
+	return pwrite_all(mem, stub_begin, STUB_SIZE, (off_t)code.at);
+}
+
+int room_enter(struct room *room, struct held *h)
+{
+	const uint64_t map[6] = { room->data.at, ROOM_DATA, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0 };
+	int r = bare_call(room, h, SYS_mmap, map);
+
+	if (r < 0)
+		room_leave(room, h);
 	return r;
 }
 
-int room_fill(struct room *room, struct held *h)
+int room_leave(struct room *room, struct held *h)
 {
-	int r = 0;
-	int64_t ret;
+	const uint64_t unmap[6] = { room->data.at, ROOM_DATA };
 
-	if (!room->code.at || h->gone)
+	if (!h->away || h->gone)
 		return 0;
-	if (room->data.at) {
-		const uint64_t unmap[6] = { room->data.at, ROOM_DATA };
+	int r = bare_call(room, h, SYS_munmap, unmap);
+	if (r < 0 && r != -ESRCH)
+		r = bare_call(room, h, SYS_munmap, unmap); /* once more: nothing may stay behind */
+	if (r == -ESRCH)
+		return r;
+	/* if it could not be unmapped the thread goes home by itself, and tries as well */
+	int back = r < 0 ? r : stub_leave(h);
+	if (back < 0)
+		room->inhabited = true;
+	return back;
+}
 
-		room->data.at = 0; /* the way home must not unmap it again */
-		r = bare_call(room, h, SYS_munmap, unmap, &ret);
-	}
-	if (r != -ESRCH) {
-		int back = pwrite_all(room->mem, room->was, room->was_len, (off_t)room->code.at);
-		if (r == 0)
-			r = back;
-	}
+int room_fill(struct room *room)
+{
+	if (!room->code.at || room->inhabited)
+		return 0;
+	int r = pwrite_all(room->mem, room->was, room->was_len, (off_t)room->code.at);
+	if (r < 0)
+		r = pwrite_all(room->mem, room->was, room->was_len, (off_t)room->code.at);
 	room->code.at = 0;
 	return r;
 }
