@@ -108,7 +108,11 @@ struct stasis_job {
 	pid_t wait_pid; /* the caller's child to wait for: the root process, or the init of its pid namespace, which
 				* passes the exit status on (128 + n when the program died of signal n) */
 	bool own_pidns;
+	char cgroup[256]; /* a control group of its own, or "" */
 };
+
+/** stasis_job_done() - the job has ended and was waited for: remove what was made for it on this host */
+void stasis_job_done(const struct stasis_job *job);
 
 struct stasis_restart_options {
 	size_t size;
@@ -122,6 +126,7 @@ struct stasis_restart_options {
 	const volatile sig_atomic_t *cancel;
 	stasis_progress_fn *progress;
 	void *progress_data;
+	bool own_cgroup; /* give it a control group of its own, when that is allowed */
 	int (*before_run)(
 		void *data, pid_t pid); /* called last, when all is ready, with the pid of the program; an errno
 						   * below zero undoes the restart */

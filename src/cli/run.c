@@ -205,6 +205,7 @@ static int restart_image(struct run *run, const struct image_file *image)
 		.size = sizeof(options),
 		.fd = fd,
 		.own_pidns = true,
+		.own_cgroup = true,
 		.progress = progress_show,
 		.progress_data = &progress,
 	};
@@ -315,7 +316,9 @@ static int run_do(struct run *run)
 	if (status)
 		return status;
 	tell_others(run);
-	return supervise(run, &signals);
+	status = supervise(run, &signals);
+	stasis_job_done(&run->job);
+	return status;
 }
 
 /* Where no image remains, no lock file does, nor a directory that only the default asked for. */

@@ -61,6 +61,8 @@ struct restart {
 	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
 	int dev_null;
 	bool own_pidns;
+	char cgroup[256]; /* one of its own, or "" */
+	bool own_cgroup; /* wanted */
 	struct nest nest; /* own_pidns: the namespaces */
 	uint64_t memory; /* bytes of page data put back */
 };

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "core/cgroup.h"
 
 static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 {
@@ -108,6 +109,7 @@ static int take_options(struct restart *r, const struct stasis_restart_options *
 	for (int i = 0; i < 3; i++)
 		r->site.stdio[i] = fcntl(i, F_GETFD) < 0 ? -EBADF : i;
 	r->site.slots = &r->slots;
+	r->own_cgroup = o->own_cgroup;
 	r->watch = (struct watch){ o->cancel, o->progress, o->progress_data, now_ns() };
 	int e = image_open(&r->image, o->fd, o->cancel);
 	if (e == -EBADMSG || e == -ENODATA || e == -EPROTONOSUPPORT)
@@ -135,6 +137,7 @@ static void tell(struct restart *r, struct stasis_job *job, struct stasis_report
 	}
 	report->pid = p[0]->pid;
 	*job = (struct stasis_job){ p[0]->pid, r->own_pidns ? r->nest.init : p[0]->pid, r->own_pidns };
+	memcpy(job->cgroup, r->cgroup, sizeof(r->cgroup));
 	if (r->own_pidns && !r->head->own_pidns)
 		note(r->op, "the program has a pid namespace of its own: %s",
 			nest_needs_user_ns() ? "this user may not choose pids otherwise"
@@ -151,8 +154,10 @@ int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *jo
 	int e = take_options(&r, o);
 	if (e == 0)
 		e = rebuild(&r, o);
-	if (e < 0)
+	if (e < 0) {
 		take_back(&r);
+		cgroup_remove(r.cgroup);
+	}
 	tidy(&r);
 	tell(&r, job, report);
 	image_close(r.image);

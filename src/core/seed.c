@@ -2,6 +2,7 @@
 /*
  * The first tasks: copies of ourselves under the right pids, held before they do anything.
  */
+#include "core/cgroup.h"
 #include "core/rebuild.h"
 
 #include <errno.h>
@@ -144,6 +145,8 @@ int plant_seeds(struct restart *r)
 
 	if (e == 0 && r->own_pidns)
 		e = nest_build(r->op, &r->nest, NULL);
+	if (e == 0 && r->own_pidns && r->own_cgroup)
+		cgroup_make(r->nest.init, r->cgroup, sizeof(r->cgroup));
 	r->site.user_ns = r->nest.user_ns;
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->parent)

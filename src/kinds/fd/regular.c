@@ -271,8 +271,8 @@ static bool regular_is_stream(const void *rec)
 }
 
 /*
- * The caller's stream takes its place, whatever it leads to. When it leads to the same file, the program goes on where it
- * was in it, and what it wrote after the checkpoint goes, as it is going to write that again.
+ * The caller's stream takes its place, whatever it leads to. What the program reads goes on where it was. What it writes
+ * goes where the caller is: the file is his, and others may have written to it since, so nothing in it is taken back.
  */
 static int borrow(struct op *op, const struct regular *r, struct site *site, int stream)
 {
@@ -284,14 +284,16 @@ static int borrow(struct op *op, const struct regular *r, struct site *site, int
 	if (!S_ISREG(st.st_mode) || st.st_dev != r->dev || st.st_ino != r->ino)
 		return TAKE_FD(fd);
 	uint64_t size = (uint64_t)st.st_size;
-	if (size > r->size && openfile_can_write(r->flags) && is_same_before(op, r, fd)) {
-		int err = plan_cut(op, r, site, fd, size);
-
-		if (err < 0)
-			return err;
-	}
-	if (size >= r->pos && lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
+	if (!openfile_can_write(r->flags) && lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
 		return fail(op, -errno, "move to offset %" PRIu64 " of \"%s\"", r->pos, r->path);
+	if (openfile_can_write(r->flags) && size > r->size)
+		note(op,
+			"%" PRIu64
+			" bytes came to \"%s\" since the checkpoint: what of them is the program's, it writes again",
+			size - r->size, r->path);
+	if (openfile_can_write(r->flags) && size < r->size)
+		note(op, "\"%s\" is shorter than at the checkpoint: what the program had written is no longer in it",
+			r->path);
 	return TAKE_FD(fd);
 }
 
