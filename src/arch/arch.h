@@ -58,7 +58,7 @@ void arch_call_home(struct stub_context *ctx, const struct arch_regs *regs);
 
 /**
  * arch_enter_stub() - registers with which the stub begins, from those of the thread that is to run it
- * @code: where the stub lies; @calls, @n: the batch; @store: write results into the calls; @signo: 0 to stop by a trap
+ * @code: where the stub lies; @calls, @n: the batch; @store: write results into the calls; @signo: by which it stops
  */
 void arch_enter_stub(struct arch_regs *regs, uint64_t code, uint64_t calls, uint64_t n, bool store, int signo);
 

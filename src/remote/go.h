@@ -22,7 +22,7 @@
 /** stub_go() - set @h going on @n calls at @calls; @store: their results are written there */
 int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);
 
-/** stub_wait() - until the stub has stopped by @signo (0: its trap); -ESRCH when the task died, -EFAULT when the stub faulted */
+/** stub_wait() - until the stub has stopped by @signo (0: SIGTRAP); -ESRCH when the task died, -EFAULT when the stub faulted */
 int stub_wait(struct held *h, int signo);
 
 /** stub_leave() - when saving: put mask and registers back */

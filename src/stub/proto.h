@@ -5,13 +5,13 @@
  * program: a few hundred bytes without state, stack, relocations or libc. It walks an array of calls, makes each system
  * call, and stops.
  *
- * How it stops decides what happens if stasis dies. While a program is being restarted the stub traps (int3): a tracer
- * that dies takes the half-made program with it (PTRACE_O_EXITKILL). While a running program is being saved the stub
- * sends itself a signal that the program neither catches nor has pending and whose default is to be ignored. A traced
- * task reports it to its tracer and stops; an untraced one drops it (sig_ignored() in kernel/signal.c) and runs on into
- * the way home: signal mask, scratch memory and every register go back to what struct stub_context holds, and an
- * interrupted system call is restarted as the kernel would have done it. So there is no instruction of stasis at which
- * SIGKILL harms the program.
+ * How it stops decides what happens if stasis dies. The stub sends itself a signal, by which a traced task stops and
+ * reports to its tracer. While a program is being restarted that is SIGTRAP, and a tracer that dies takes the half-made
+ * program with it (PTRACE_O_EXITKILL). While a running program is being saved it is a signal that the program neither
+ * catches nor has pending, and whose action is to be ignored: an untraced task drops it (sig_ignored() in kernel/signal.c)
+ * and runs on into the way home: signal mask, scratch memory and every register go back to what struct stub_context holds,
+ * and an interrupted system call is restarted as the kernel would have done it. So there is no instruction of stasis at
+ * which SIGKILL harms the program.
  */
 #include <assert.h>
 #include <stdint.h>
