@@ -221,7 +221,7 @@ static void count(struct checkpoint *c)
 		c->threads += p[i]->zombie ? 1 : p[i]->threads.n;
 }
 
-static int save(struct checkpoint *c, struct image_writer *w)
+static int save(struct checkpoint *c, struct image_writer *w, bool strict)
 {
 	int r = look(c, true, NULL);
 
@@ -237,6 +237,8 @@ static int save(struct checkpoint *c, struct image_writer *w)
 		r = save_files(c);
 	if (r == 0)
 		r = plan_memory(c);
+	if (r == 0)
+		r = be_strict(c->op, strict);
 	count(c);
 	return r < 0 ? r : put_all(c, w);
 }
@@ -300,7 +302,7 @@ int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 			fail(&op, r, "create the image %s", o->path ? o->path : "");
 	}
 	if (r == 0)
-		r = save(&c, w);
+		r = save(&c, w, o->strict);
 	fill_report(&c, report, began);
 	if (r < 0 || !o->stop)
 		release_tree(&c);
@@ -338,7 +340,9 @@ int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 	checkpoint_init(&c, &op, pid);
 	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : look(&c, false, &objects);
 	if (r == 0)
-		refused(&c);
+		r = refused(&c);
+	if (r == 0)
+		be_strict(&op, o->strict);
 	count(&c);
 	fill_report(&c, report, began);
 	if (op.err)

@@ -48,7 +48,7 @@ static struct thread *find_thread(struct process *p, pid_t tid)
 	return NULL;
 }
 
-/* both sorted by number but for the leader in front: a merge would do, but new threads are rare after the first look */
+/* new threads are rare after the first look */
 static int add_threads(struct checkpoint *c, struct process *p, bool freeze, bool *found)
 {
 	struct span tids = { 0 };
@@ -59,8 +59,13 @@ static int add_threads(struct checkpoint *c, struct process *p, bool freeze, boo
 	*found = false;
 	if (tids.n == p->threads.n)
 		return 0;
-	const pid_t *tid = tids.at;
+	pid_t *tid = tids.at;
 	size_t known = p->threads.n;
+	for (size_t i = 0; !known && i < tids.n; i++)
+		if (tid[i] == p->pid) { /* the leader first: numbers wrap around, and it need not be the lowest */
+			tid[i] = tid[0];
+			tid[0] = p->pid;
+		}
 	for (size_t i = 0; i < tids.n; i++) {
 		if (known && find_thread(p, tid[i]))
 			continue;

@@ -31,6 +31,9 @@ int watch_tell(struct op *op, struct watch *w, const char *phase, uint64_t done,
 /** report_from() - move the story of @op into @report and end @op; returns report->status */
 int report_from(struct op *op, struct stasis_report *report);
 
+/** be_strict() - with @strict whatever was noted as degraded is a failure */
+int be_strict(struct op *op, bool strict);
+
 /* ---- saving ---- */
 
 /** struct checkpoint - a program being saved */

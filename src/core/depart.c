@@ -84,7 +84,8 @@ static int touch_all(struct restart *r, enum stage stage)
 	return 0;
 }
 
-static int settle_files(struct restart *r)
+/* last of all, as it changes files */
+int settle_files(struct restart *r)
 {
 	struct object *o = r->objects.at;
 	int e = 0;
@@ -136,7 +137,7 @@ int settle_all(struct restart *r)
 		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
 			e = dress(r, p[i], n);
 	}
-	return e < 0 ? e : settle_files(r);
+	return e;
 }
 
 /* a task that is not let go would be ended when we end */

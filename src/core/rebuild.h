@@ -88,6 +88,7 @@ int grow_tree(struct restart *r);
 int furnish(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);
+int settle_files(struct restart *r);
 int depart(struct restart *r);
 /* restart.c */
 int run_batch(struct restart *r, struct patient *p, struct batch *b);

@@ -27,6 +27,16 @@ int watch_tell(struct op *op, struct watch *w, const char *phase, uint64_t done,
 	return 0;
 }
 
+int be_strict(struct op *op, bool strict)
+{
+	const struct note *n = op->notes.at;
+
+	if (!strict || !op->notes.n)
+		return 0;
+	return fail_as(op, OUTCOME_CANNOT, "strict", "without --strict it goes ahead, and names it",
+		"keep all of it: %s%s%s", n->where ? n->where : "", n->where && *n->where ? ": " : "", n->what);
+}
+
 int report_from(struct op *op, struct stasis_report *report)
 {
 	struct stasis_message *m = arena_array(&op->arena, op->obstacles.n + op->notes.n + 1, sizeof(*m));

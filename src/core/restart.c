@@ -37,11 +37,15 @@ static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 		e = furnish(r);
 	if (e == 0)
 		e = settle_all(r);
+	if (e == 0)
+		e = be_strict(r->op, o->strict);
 	if (e == 0 && o->before_run) {
 		e = o->before_run(o->before_run_data, (*(struct patient **)r->patients.at)->pid);
 		if (e < 0)
 			fail(r->op, e, "tell who asked for it that the program is ready");
 	}
+	if (e == 0)
+		e = settle_files(r);
 	if (e == 0)
 		e = depart(r);
 	if (e == 0 && r->own_pidns) { /* if we die before, the init dies, and all with it */
