@@ -197,3 +197,19 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	[ ! -e p ]
 	[ -z "$(find . -name 'p.*')" ]
 }
+
+@test "--strict refuses what would only be noted" {
+	echo text >a.file
+	start sh -c 'exec sleep 100 <a.file'
+	until_true 10 grep -q sleep /proc/$pid/comm
+	run "$STASIS" checkpoint $pid --stop -o a.stasis --strict
+	expect 0
+	echo changed >>a.file
+	run "$STASIS" restart a.stasis --detach --strict
+	expect 121
+	says "strict"
+	run "$STASIS" restart a.stasis --detach --pid-file pid
+	expect 0
+	says "a.file"
+	cat pid >>started
+}

@@ -161,3 +161,60 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	"$STASIS" ls --json >out.json
 	json out.json "[j for j in d['jobs'] if j['name'] == '$name' and j['images'] and j['images'][-1]['size'] > 0]"
 }
+
+@test "processes that outlived their parent, and one that began a session, come back" {
+	cat >family <<-'END'
+		#!/bin/bash
+		( (while :; do echo o >>orphan; sleep 0.05; done) & )
+		( setsid bash -c 'while :; do echo s >>session; sleep 0.05; done' & )
+		for ((i = 0; i < 60; i++)); do sleep 0.05; done
+		echo end >>out
+	END
+	chmod +x family
+	start "$STASIS" run --name f --dir d --on TERM -- ./family
+	until_true 10 lines_in orphan 5
+	until_true 10 lines_in session 5
+	kill -TERM $pid
+	wait $pid || true
+	local before
+	before=$(wc -l <orphan)
+	before_session=$(wc -l <session)
+	run "$STASIS" run --name f --dir d --on TERM -- ./family
+	expect 0
+	[ "$(cat out)" = end ]
+	[ "$(wc -l <orphan)" -gt "$before" ]
+	[ "$(wc -l <session)" -gt "$before_session" ]
+}
+
+@test "what the caller lends as a stream stays his: nothing in it is taken back" {
+	job_line
+	sed 's,>&3,,' counter >talker
+	chmod +x talker
+	"$STASIS" run --name t --dir d --on TERM -- ./talker unused 60 0 >log 2>err &
+	pid=$!
+	echo $pid >>started
+	until_true 10 lines_in log 10
+	kill -TERM $pid
+	wait $pid || true
+	echo "somebody else" >>log
+	"$STASIS" run --name t --dir d --on TERM -- ./talker unused 60 0 >>log 2>err
+	grep -qx "somebody else" log
+	grep -vx "somebody else" log | diff - <(seq 60)
+}
+
+@test "a program of a job has a control group of its own, which goes with it" {
+	local mount group
+	mount=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$mount" ] || skip "no cgroup v2 here"
+	group=$mount$(sed -n 's,^0::,,p' /proc/self/cgroup)
+	[ -w "$group" ] || skip "this user may not make control groups"
+	start "$STASIS" run --name g --dir d -- sleep 1
+	until_true 10 test -e d/.g.lock
+	sleep 0.3
+	local own
+	own=$(find "$group" -maxdepth 1 -name 'stasis.*' -newer started | head -n 1)
+	[ -n "$own" ]
+	[ "$(wc -l <"$own/cgroup.procs")" -ge 2 ]
+	wait $pid
+	[ ! -e "$own" ]
+}
