@@ -11,12 +11,23 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 
 #define STOP_TIMEOUT_MS 10000
 #define INIT_COMM	"stasis-init"
+
+/* Documentation/admin-guide/LSM/Yama.rst: from 1 on only ancestors may trace */
+static bool is_yama_strict(struct checkpoint *c)
+{
+	char *text;
+
+	return read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL) == 0 &&
+	       text[0] > '0';
+}
 
 static int explain_seize(struct checkpoint *c, const struct process *p, int err)
 {
@@ -33,6 +44,12 @@ static int explain_seize(struct checkpoint *c, const struct process *p, int err)
 		return fail_as(c->op, OUTCOME_CANNOT, "traced", "end the debugger or tracer first",
 			"is traced by \"%s\" (pid %d), and a process has one tracer at a time", tracer.comm, st.tracer);
 	}
+	if (is_yama_strict(c))
+		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
+			"run stasis as root, or set kernel.yama.ptrace_scope to 0, or start the program with stasis "
+			"run "
+			"--every or --on",
+			"stop it: this host lets users trace only what they have started (kernel.yama.ptrace_scope)");
 	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace",
 		"run stasis as the program's owner or as root; a setuid or non-dumpable program needs root",
 		"stop it: the kernel does not let this user trace it");
@@ -46,6 +63,25 @@ static struct thread *find_thread(struct process *p, pid_t tid)
 		if (t[i].tid == tid)
 			return &t[i];
 	return NULL;
+}
+
+/* a thread on its way out cannot be traced any more (-EPERM from ptrace_attach() in kernel/ptrace.c): wait until it is gone */
+static bool is_ending(const struct process *p, pid_t tid)
+{
+	const struct timespec nap = { 0, 1000000 };
+	const uint64_t pf_exiting = 4; /* include/linux/sched.h */
+
+	for (int turn = 0; turn < 1000; turn++) {
+		_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
+		struct proc_stat st;
+
+		if (dir < 0 || proc_read_stat(dir, &st) < 0 || st.state == 'Z' || st.state == 'X')
+			return true;
+		if (!(st.flags & pf_exiting))
+			return false;
+		nanosleep(&nap, NULL);
+	}
+	return false;
 }
 
 /* new threads are rare after the first look */
@@ -72,16 +108,16 @@ static int add_threads(struct checkpoint *c, struct process *p, bool freeze, boo
 		struct thread *t = span_push(&c->op->arena, &p->threads, sizeof(*t));
 		t->tid = tid[i];
 		t->dir = -EBADF;
-		*found = true;
 		if (!freeze)
 			continue;
 		r = hold_seize(&t->held, tid[i], 0);
-		if (r == -ESRCH) {
+		if (r == -ESRCH || (r == -EPERM && is_ending(p, tid[i]))) {
 			p->threads.n--;
 			continue;
 		}
 		if (r < 0)
 			return explain_seize(c, p, r);
+		*found = true;
 	}
 	return 0;
 }
