@@ -101,6 +101,11 @@ static int open_room(struct checkpoint *c, struct process *p)
 			plan.vdso.at = v[i].start;
 			plan.vdso_end.at = v[i].end;
 		}
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (room_has_guest(p->pid, &plan, &t[i].held))
+			return fail_as(c->op, OUTCOME_TIMEOUT, "stub-busy", "try again",
+				"go on: an earlier stasis was killed just now, and the program is still putting itself "
+				"right");
 	p->mem = openat(p->dir, "mem", O_RDWR | O_CLOEXEC);
 	if (p->mem < 0)
 		return fail(c->op, -errno, "open its memory");

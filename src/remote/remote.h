@@ -108,6 +108,12 @@ struct room_plan {
 };
 
 /**
+ * room_has_guest() - is the stopped thread still in the stub of a stasis that was killed a moment ago, on its way home?
+ * Then nothing in the process may be touched: let it go.
+ */
+bool room_has_guest(pid_t pid, const struct room_plan *plan, const struct held *h);
+
+/**
  * room_dig() - put the stub into a program that is to go on
  *
  * The code goes over the section headers and padding at the end of the vdso, which nothing reads at run time; the kernel

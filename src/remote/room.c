@@ -96,6 +96,14 @@ static void heal(struct room *room, const struct room_plan *plan)
 		memcpy(room->was, own + offset, room->was_len);
 }
 
+bool room_has_guest(pid_t pid, const struct room_plan *plan, const struct held *h)
+{
+	const struct room room = { .pid = pid };
+	uint64_t at;
+
+	return find_cave(&room, plan, &at) == 0 && arch_ip(&h->regs) >= at && arch_ip(&h->regs) < plan->vdso_end.at;
+}
+
 int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan)
 {
 	struct taddr code = { 0 };
