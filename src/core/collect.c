@@ -2,7 +2,7 @@
 /*
  * Finding the processes of a program and holding them still.
  *
- * A stopped process has no new threads and children, so the walk goes from the root downwards, stopping as it goes, and is
+ * A stopped process has no new children, so the walk goes from the root downwards, stopping as it goes (freeze.c), and is
  * repeated until a whole pass finds nothing new: a child may have been handed to its grandparent meanwhile.
  */
 #include "core/core.h"
@@ -10,161 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
 
-#define STOP_TIMEOUT_MS 10000
-#define INIT_COMM	"stasis-init"
-
-/* Documentation/admin-guide/LSM/Yama.rst: from 1 on only ancestors may trace */
-static bool is_yama_strict(struct checkpoint *c)
-{
-	char *text;
-
-	return read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL) == 0 &&
-	       text[0] > '0';
-}
-
-static int explain_seize(struct checkpoint *c, const struct process *p, int err)
-{
-	struct proc_status st;
-
-	if (err != -EPERM || proc_read_status(&c->op->arena, p->dir, &st) < 0)
-		return fail(c->op, err, "stop it");
-	if (st.tracer) {
-		_cleanup_close_ int dir = proc_open(c->procfd, st.tracer);
-		struct proc_stat tracer = { .comm = "?" };
-
-		if (dir >= 0)
-			proc_read_stat(dir, &tracer);
-		return fail_as(c->op, OUTCOME_CANNOT, "traced", "end the debugger or tracer first",
-			"is traced by \"%s\" (pid %d), and a process has one tracer at a time", tracer.comm, st.tracer);
-	}
-	if (is_yama_strict(c))
-		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
-			"run stasis as root, or set kernel.yama.ptrace_scope to 0, or start the program with stasis "
-			"run "
-			"--every or --on",
-			"stop it: this host lets users trace only what they have started (kernel.yama.ptrace_scope)");
-	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace",
-		"run stasis as the program's owner or as root; a setuid or non-dumpable program needs root",
-		"stop it: the kernel does not let this user trace it");
-}
-
-static struct thread *find_thread(struct process *p, pid_t tid)
-{
-	struct thread *t = p->threads.at;
-
-	for (size_t i = p->threads.n; i-- > 0;)
-		if (t[i].tid == tid)
-			return &t[i];
-	return NULL;
-}
-
-/* a thread on its way out cannot be traced any more (-EPERM from ptrace_attach() in kernel/ptrace.c): wait until it is gone */
-static bool is_ending(const struct process *p, pid_t tid)
-{
-	const struct timespec nap = { 0, 1000000 };
-	const uint64_t pf_exiting = 4; /* include/linux/sched.h */
-
-	for (int turn = 0; turn < 1000; turn++) {
-		_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
-		struct proc_stat st;
-
-		if (dir < 0 || proc_read_stat(dir, &st) < 0 || st.state == 'Z' || st.state == 'X')
-			return true;
-		if (!(st.flags & pf_exiting))
-			return false;
-		nanosleep(&nap, NULL);
-	}
-	return false;
-}
-
-/* new threads are rare after the first look */
-static int add_threads(struct checkpoint *c, struct process *p, bool freeze, bool *found)
-{
-	struct span tids = { 0 };
-	int r = proc_read_tids(&c->op->arena, p->dir, &tids);
-
-	if (r < 0)
-		return r;
-	*found = false;
-	if (tids.n == p->threads.n)
-		return 0;
-	pid_t *tid = tids.at;
-	size_t known = p->threads.n;
-	for (size_t i = 0; !known && i < tids.n; i++)
-		if (tid[i] == p->pid) { /* the leader first: numbers wrap around, and it need not be the lowest */
-			tid[i] = tid[0];
-			tid[0] = p->pid;
-		}
-	for (size_t i = 0; i < tids.n; i++) {
-		if (known && find_thread(p, tid[i]))
-			continue;
-		struct thread *t = span_push(&c->op->arena, &p->threads, sizeof(*t));
-		t->tid = tid[i];
-		t->dir = -EBADF;
-		if (!freeze)
-			continue;
-		r = hold_seize(&t->held, tid[i], 0);
-		if (r == -ESRCH || (r == -EPERM && is_ending(p, tid[i]))) {
-			p->threads.n--;
-			continue;
-		}
-		if (r < 0)
-			return explain_seize(c, p, r);
-		*found = true;
-	}
-	return 0;
-}
-
-static int stop_threads(struct checkpoint *c, struct process *p)
-{
-	struct thread *t = p->threads.at;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = 0;
-
-		if (!arch_is_native(&t[i].held.regs)) { /* not yet looked at: registers are zero */
-			r = hold_wait(&t[i].held, STOP_TIMEOUT_MS);
-			if (r == 0)
-				r = hold_mend(&t[i].held);
-		}
-		if (r == -ESRCH)
-			continue; /* it ended by itself */
-		if (r == -ETIMEDOUT)
-			return fail_as(c->op, OUTCOME_TIMEOUT, "uninterruptible", "try again later",
-				"stop thread %d within %d s: it sleeps in the kernel where no signal reaches it",
-				t[i].tid, STOP_TIMEOUT_MS / 1000);
-		if (r == -EOPNOTSUPP)
-			return fail_as(c->op, OUTCOME_CANNOT, "task-32bit", NULL, "is a 32-bit program");
-		if (r < 0)
-			return fail(c->op, r, "stop thread %d", t[i].tid);
-		t[kept++] = t[i];
-	}
-	p->threads.n = kept;
-	return 0;
-}
-
-static int freeze_process(struct checkpoint *c, struct process *p)
-{
-	bool found = true;
-
-	while (found) {
-		int r = add_threads(c, p, true, &found);
-
-		if (r == 0 && found)
-			r = stop_threads(c, p);
-		if (r < 0)
-			return r;
-	}
-	return p->threads.n ? 0 : -ESRCH;
-}
+#define INIT_COMM "stasis-init"
 
 static struct process *find_process(struct checkpoint *c, pid_t pid)
 {
@@ -176,35 +26,55 @@ static struct process *find_process(struct checkpoint *c, pid_t pid)
 	return NULL;
 }
 
+/*
+ * Has it ended? A leader that ended before its threads looks like a zombie too, but for their number; and so does, for a
+ * moment, the old leader of a process in which another thread calls execve(2): what is still so at a second look is true.
+ */
+static int read_end(struct process *p)
+{
+	int r = 0;
+
+	p->zombie = true;
+	for (int turn = 0; turn < 2 && p->zombie && r == 0; turn++) {
+		r = proc_read_stat(p->dir, &p->stat);
+		p->zombie = r < 0 || ((p->stat.state == 'Z' || p->stat.state == 'X') && p->stat.num_threads <= 1);
+	}
+	return r;
+}
+
+static int hold_process(struct checkpoint *c, struct process *p, bool freeze)
+{
+	WHERE_TASK(c->op, p->pid, p->stat.comm);
+	for (int turn = 0; turn < 100; turn++) {
+		int r = freeze ? freeze_process(c, p) : list_threads(c, p);
+
+		if (r != -ESRCH || c->op->err)
+			return r;
+		p->threads.n = 0;
+		r = read_end(p); /* it is a zombie now, or gone; or its threads are not what they were */
+		if (r < 0 || p->zombie)
+			return r;
+	}
+	return -ESRCH;
+}
+
 static int add_process(struct checkpoint *c, pid_t pid, struct process *parent, bool freeze)
 {
 	_cleanup_close_ int dir = proc_open(c->procfd, pid);
-	struct proc_stat st;
 
 	if (dir < 0)
 		return dir;
-	int r = proc_read_stat(dir, &st);
+	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
+	*p = (struct process){ .pid = pid, .dir = dir, .parent = parent, .mem = -EBADF, .pidfd = -EBADF };
+	int r = read_end(p);
 	if (r < 0)
 		return r;
-	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
-	*p = (struct process){ .pid = pid, .parent = parent, .stat = st, .mem = -EBADF, .pidfd = -EBADF };
-	p->zombie = st.state == 'Z' || st.state == 'X';
 	p->dir = TAKE_FD(dir);
 	*(struct process **)span_push(&c->op->arena, &c->tree.processes, sizeof(p)) = p;
-	if (p->zombie)
-		return 0;
-	WHERE_TASK(c->op, pid, p->stat.comm);
-	bool found;
-	r = freeze ? freeze_process(c, p) : add_threads(c, p, false, &found);
-	if (r == -ESRCH && !c->op->err) { /* died while we looked: it is a zombie now, or gone */
-		r = proc_read_stat(p->dir, &p->stat);
-		p->zombie = true;
-		p->threads.n = 0;
-		if (r < 0) {
-			fd_close(p->dir);
-			c->tree.processes.n--;
-		}
-		return r;
+	r = p->zombie ? 0 : hold_process(c, p, freeze);
+	if (r == -ESRCH && !c->op->err) {
+		fd_close(p->dir);
+		c->tree.processes.n--;
 	}
 	return r;
 }

@@ -92,6 +92,11 @@ struct mm_plan {
 	struct span own; /* those of them that are not the parent's */
 };
 
+/* freeze.c */
+/** freeze_process() - hold all its threads still, the leader first; -ESRCH (not told) when it has ended */
+int freeze_process(struct checkpoint *c, struct process *p);
+/** list_threads() - the same without holding any; -errno is not told */
+int list_threads(struct checkpoint *c, struct process *p);
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);
 int collect_facts(struct checkpoint *c); /* facts.c */

@@ -24,7 +24,12 @@ int hold_seize(struct held *h, pid_t tid, unsigned long options)
 	*h = (struct held){ .tid = tid };
 	if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)options) < 0)
 		return -errno;
-	h->seized = true;
+	return hold_reseize(h, tid);
+}
+
+int hold_reseize(struct held *h, pid_t tid)
+{
+	*h = (struct held){ .tid = tid, .seized = true };
 	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0) {
 		int err = -errno;
 
@@ -74,7 +79,15 @@ static int look(struct held *h)
 		return r;
 	if (ptrace(PTRACE_GETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0)
 		return -errno;
+	h->still = true;
 	return 0;
+}
+
+void hold_look_again(struct held *h)
+{
+	h->still = false;
+	if (look(h) < 0) /* whoever has this number now may not have been asked to stop yet */
+		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
 }
 
 int hold_wait(struct held *h, unsigned int timeout_ms)

@@ -36,6 +36,7 @@ struct held {
 	uint64_t sigmask; /* its signal mask (the real one, while a call such as sigsuspend has a temporary one) */
 	bool stopped; /* by job control: it stays so when let go */
 	bool seized;
+	bool still; /* it has stopped, and registers and mask are known */
 	bool away; /* its registers are the stub's */
 	bool gone; /* it died while we held it */
 	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
@@ -45,6 +46,23 @@ struct held {
 
 /** hold_seize() - begin to trace @tid and ask it to stop; does not wait. -EPERM when another traces it, -ESRCH */
 int hold_seize(struct held *h, pid_t tid, unsigned long options);
+
+/**
+ * hold_seize_all() - hold_seize() for @n threads of one process: held[i]->tid; what it gave is in err[i]
+ *
+ * @tid: those, and all threads of the process that were seized before. Which of them have ended is reaped meanwhile, but for
+ * the @leader: a thread that calls execve(2) waits for that, and PTRACE_SEIZE for execve(2).
+ */
+void hold_seize_all(struct held *const *held, int *err, size_t n, const pid_t *tid, size_t n_tids, pid_t leader);
+
+/** hold_reap_ended() - reap, without blocking, those of @tid that are traced by us and have ended, but not the @leader */
+void hold_reap_ended(const pid_t *tid, size_t n, pid_t leader);
+
+/** hold_reseize() - for a thread that is traced by us already: another one took over its number by execve(2); as hold_seize() */
+int hold_reseize(struct held *h, pid_t tid);
+
+/** hold_look_again() - is it stopped still, the same task as before? If not, ->still is false, and hold_wait() is next */
+void hold_look_again(struct held *h);
 
 /**
  * hold_wait() - until the thread has stopped; its registers and mask are then in *h

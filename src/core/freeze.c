@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Holding all threads of one process.
+ *
+ * A stopped thread makes no new ones, so: list them, stop those that are new, until a list brings nothing new. Threads end
+ * meanwhile; and one may call execve(2), which ends all others and takes over the number of the leader. So whenever a
+ * thread turns out to be gone, those that are held are looked at once more.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+enum {
+	STOP_TIMEOUT_MS = 10000,
+	STOP_SLICE_MS = 20, /* after which the ended are reaped: the thread may wait for that in execve(2) */
+	LAST_WORDS_MS = 1000, /* how long a thread may take to end */
+	LIST_TRIES = 100,
+	SEIZE_TRIES = 10, /* it was the leader that an exec replaced just then; or we may not trace it */
+};
+
+/* Documentation/admin-guide/LSM/Yama.rst: from 1 on only ancestors may trace */
+static bool is_yama_strict(struct checkpoint *c)
+{
+	char *text;
+
+	return read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL) == 0 &&
+	       text[0] > '0';
+}
+
+static int explain_seize(struct checkpoint *c, const struct process *p, int err)
+{
+	struct proc_status st;
+
+	if (err != -EPERM || proc_read_status(&c->op->arena, p->dir, &st) < 0)
+		return fail(c->op, err, "stop it");
+	if (st.tracer) {
+		_cleanup_close_ int dir = proc_open(c->procfd, st.tracer);
+		struct proc_stat tracer = { .comm = "?" };
+
+		if (dir >= 0)
+			proc_read_stat(dir, &tracer);
+		return fail_as(c->op, OUTCOME_CANNOT, "traced", "end the debugger or tracer first",
+			"is traced by \"%s\" (pid %d), and a process has one tracer at a time", tracer.comm, st.tracer);
+	}
+	if (is_yama_strict(c))
+		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
+			"run stasis as root, or set kernel.yama.ptrace_scope to 0, or start the program with stasis "
+			"run "
+			"--every or --on",
+			"stop it: this host lets users trace only what they have started (kernel.yama.ptrace_scope)");
+	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace",
+		"run stasis as the program's owner or as root; a setuid or non-dumpable program needs root",
+		"stop it: the kernel does not let this user trace it");
+}
+
+static struct thread *find_thread(struct process *p, pid_t tid, size_t guess)
+{
+	struct thread *t = p->threads.at;
+
+	if (guess < p->threads.n && t[guess].tid == tid)
+		return &t[guess];
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (t[i].tid == tid)
+			return &t[i];
+	return NULL;
+}
+
+enum fate {
+	FATE_LIVES,
+	FATE_ZOMBIE,
+	FATE_GONE,
+	FATE_OURS, /* it is traced by us: it took its number over from one that we have seized */
+};
+
+/* why could it not be seized? A thread on its way out gives -EPERM (ptrace_attach() in kernel/ptrace.c) until it is gone */
+static enum fate learn_fate(struct checkpoint *c, const struct process *p, pid_t tid)
+{
+	const struct timespec nap = { 0, 1000000 };
+	const uint64_t pf_exiting = 4; /* include/linux/sched.h */
+
+	for (int turn = 0; turn < LAST_WORDS_MS; turn++) {
+		_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
+		struct proc_stat st;
+		struct proc_status status;
+
+		if (dir < 0 || proc_read_stat(dir, &st) < 0)
+			return FATE_GONE;
+		if (st.state == 'Z' || st.state == 'X')
+			return FATE_ZOMBIE;
+		if (!(st.flags & pf_exiting))
+			return proc_read_status(&c->op->arena, dir, &status) == 0 && status.tracer == gettid()
+				       ? FATE_OURS
+				       : FATE_LIVES;
+		nanosleep(&nap, NULL);
+	}
+	return FATE_LIVES;
+}
+
+/* struct freeze - one process on its way to stand still */
+struct freeze {
+	struct checkpoint *c;
+	struct process *p;
+	struct span seized; /* of pid_t: all that were ever tried: when they end it is us who reap them */
+	size_t zombies; /* in the last list: threads that have ended, and are not ours to reap */
+	bool found; /* the last list brought new ones */
+	bool lost; /* one was gone: an exec may have replaced others */
+	unsigned int turn;
+};
+
+/* keeps those of the threads from number @first on that could be seized */
+static int keep_seized(struct freeze *f, size_t first, const int *err)
+{
+	struct checkpoint *c = f->c;
+	struct process *p = f->p;
+	struct thread *t = p->threads.at;
+	size_t kept = first;
+	int r = 0;
+
+	f->zombies = 0;
+	for (size_t i = first; i < p->threads.n; i++) {
+		int e = err[i - first];
+		enum fate fate = e == -ESRCH ? FATE_GONE : e < 0 ? learn_fate(c, p, t[i].tid) : FATE_LIVES;
+
+		if (e < 0 && fate == FATE_LIVES && f->turn >= SEIZE_TRIES && r == 0)
+			r = explain_seize(c, p, e);
+		f->lost |= fate == FATE_GONE || (e < 0 && fate == FATE_LIVES);
+		f->zombies += fate == FATE_ZOMBIE;
+		if (fate == FATE_OURS)
+			e = hold_reseize(&t[i].held, t[i].tid);
+		if (e == 0)
+			t[kept++] = t[i];
+	}
+	p->threads.n = kept;
+	return r;
+}
+
+static int seize_new(struct freeze *f, const struct span *tids)
+{
+	struct arena *a = &f->c->op->arena;
+	struct process *p = f->p;
+	size_t known = p->threads.n;
+	const pid_t *tid = tids->at;
+	struct held **held = arena_array(a, tids->n, sizeof(struct held *));
+	int *err = arena_array(a, tids->n, sizeof(*err));
+
+	for (size_t i = 0; i < tids->n; i++)
+		if (!known || !find_thread(p, tid[i], i)) {
+			struct thread *t = span_push(a, &p->threads, sizeof(*t));
+			t->tid = t->held.tid = tid[i];
+			t->dir = -EBADF;
+			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = tid[i];
+		}
+	struct thread *t = p->threads.at;
+	for (size_t i = known; i < p->threads.n; i++)
+		held[i - known] = &t[i].held;
+	hold_seize_all(held, err, p->threads.n - known, f->seized.at, f->seized.n, p->pid);
+	int r = keep_seized(f, known, err);
+	f->found = p->threads.n > known;
+	return r;
+}
+
+static int explain_stop(struct checkpoint *c, pid_t tid, int err)
+{
+	if (err == -ETIMEDOUT)
+		return fail_as(c->op, OUTCOME_TIMEOUT, "uninterruptible", "try again later",
+			"stop thread %d within %d s: it sleeps in the kernel where no signal reaches it", tid,
+			STOP_TIMEOUT_MS / 1000);
+	if (err == -EOPNOTSUPP)
+		return fail_as(c->op, OUTCOME_CANNOT, "task-32bit", NULL, "is a 32-bit program");
+	return fail(c->op, err, "stop thread %d", tid);
+}
+
+static int stop_thread(struct freeze *f, struct held *h)
+{
+	int r = -ETIMEDOUT;
+
+	for (unsigned int ms = 0; r == -ETIMEDOUT && ms < STOP_TIMEOUT_MS; ms += STOP_SLICE_MS) {
+		r = hold_wait(h, STOP_SLICE_MS);
+		if (r == -ETIMEDOUT)
+			hold_reap_ended(f->seized.at, f->seized.n, f->p->pid);
+	}
+	return r < 0 ? r : hold_mend(h);
+}
+
+static int stop_threads(struct freeze *f)
+{
+	struct process *p = f->p;
+	struct thread *t = p->threads.at;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->threads.n; i++) {
+		int r = t[i].held.still ? 0 : stop_thread(f, &t[i].held);
+
+		if (r < 0 && r != -ESRCH)
+			return explain_stop(f->c, t[i].tid, r);
+		if (r < 0)
+			f->lost = true; /* it ended by itself */
+		else
+			t[kept++] = t[i];
+	}
+	p->threads.n = kept;
+	for (size_t i = 0; f->lost && i < kept; i++)
+		hold_look_again(&t[i].held);
+	return 0;
+}
+
+/* the leader first: numbers wrap around, and it need not be the lowest */
+static void leader_to_front(struct process *p)
+{
+	struct thread *leader = find_thread(p, p->pid, 0), *t = p->threads.at;
+
+	if (leader && leader != t) {
+		struct thread first = t[0];
+
+		t[0] = *leader;
+		*leader = first;
+	}
+}
+
+/* a list made while threads end may lack others: was it complete? */
+static bool is_complete(const struct freeze *f)
+{
+	struct proc_stat st;
+
+	return proc_read_stat(f->p->dir, &st) < 0 || st.num_threads == (int64_t)(f->p->threads.n + f->zombies);
+}
+
+int freeze_process(struct checkpoint *c, struct process *p)
+{
+	struct freeze f = { .c = c, .p = p, .found = true };
+
+	for (; f.found || f.lost || (!is_complete(&f) && f.turn < LIST_TRIES); f.turn++) {
+		struct span tids = { 0 };
+		int r = proc_read_tids(&c->op->arena, p->dir, &tids);
+
+		f.found = f.lost = false;
+		if (r == 0)
+			r = seize_new(&f, &tids);
+		if (r == 0)
+			r = stop_threads(&f);
+		if (r < 0)
+			return r;
+	}
+	leader_to_front(p);
+	return p->threads.n ? 0 : -ESRCH;
+}
+
+int list_threads(struct checkpoint *c, struct process *p)
+{
+	struct span tids = { 0 };
+	int r = proc_read_tids(&c->op->arena, p->dir, &tids);
+	const pid_t *tid = tids.at;
+
+	for (size_t i = 0; r == 0 && i < tids.n; i++) {
+		struct thread *t = span_push(&c->op->arena, &p->threads, sizeof(*t));
+		t->tid = tid[i];
+		t->dir = -EBADF;
+	}
+	if (r == 0)
+		leader_to_front(p);
+	return r;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Seizing the threads of one process, one of which may be in the middle of execve(2).
+ *
+ * exec ends the other threads and waits until each of them is reaped (de_thread() in fs/exec.c); those that are traced are
+ * reaped by their tracer only. PTRACE_SEIZE in turn waits until exec is over (cred_guard_mutex, ptrace_attach() in
+ * kernel/ptrace.c). So while one thread of ours may wait in PTRACE_SEIZE, another reaps.
+ */
+#include "remote/remote.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* a first look, as waitid() takes the report of a traced task that has stopped even when asked for ended ones only */
+static void reap_ended(pid_t tid)
+{
+	siginfo_t is = { 0 };
+
+	if (waitid(P_PID, (id_t)tid, &is, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && is.si_pid == tid &&
+		(is.si_code == CLD_EXITED || is.si_code == CLD_KILLED || is.si_code == CLD_DUMPED))
+		waitid(P_PID, (id_t)tid, &is, WEXITED | WNOHANG | __WALL);
+}
+
+/* nobody waits for the end of the leader, who may be a child of the caller */
+void hold_reap_ended(const pid_t *tid, size_t n, pid_t leader)
+{
+	for (size_t i = 0; i < n; i++)
+		if (tid[i] != leader)
+			reap_ended(tid[i]);
+}
+
+struct reaper {
+	const pid_t *tid;
+	size_t n;
+	pid_t leader;
+	atomic_size_t turn; /* of the one that seizes */
+	atomic_bool over;
+};
+
+static void *reap(void *data)
+{
+	struct reaper *r = data;
+	const struct timespec nap = { .tv_nsec = 2000000 };
+	size_t seen = SIZE_MAX;
+
+	while (!atomic_load(&r->over)) {
+		size_t turn = atomic_load(&r->turn);
+
+		if (turn == seen)
+			hold_reap_ended(r->tid, r->n, r->leader);
+		seen = turn;
+		nanosleep(&nap, NULL);
+	}
+	return NULL;
+}
+
+/* signals are for the other threads of the caller */
+static int start_reaper(pthread_t *thread, struct reaper *r)
+{
+	sigset_t all, was;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &was);
+	int err = pthread_create(thread, NULL, reap, r);
+	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	return err;
+}
+
+void hold_seize_all(struct held *const *held, int *err, size_t n, const pid_t *tid, size_t n_tids, pid_t leader)
+{
+	struct reaper r = { .tid = tid, .n = n_tids, .leader = leader };
+	pthread_t thread;
+	bool helped = n_tids > 1 && n && start_reaper(&thread, &r) == 0;
+
+	for (size_t i = 0; i < n; i++) {
+		err[i] = hold_seize(held[i], held[i]->tid, 0);
+		atomic_store(&r.turn, i + 1);
+	}
+	atomic_store(&r.over, true);
+	if (helped)
+		pthread_join(thread, NULL);
+}
