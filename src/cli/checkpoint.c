@@ -80,7 +80,9 @@ static int sink_path(struct sink *s, struct arena *a, const char *path, struct s
 
 	*s = (struct sink){ .path = path, .fd = -EBADF, .shown = path };
 	if (stat(path, &st) < 0)
-		return 0;
+		return lstat(path, &st) < 0 ? 0
+					    : report_fail(r, a, EXIT_USAGE, "dangling-link", "name a file: -o FILE",
+						      "cannot save to %s: it is a symbolic link to nothing", path);
 	if (S_ISDIR(st.st_mode))
 		return report_fail(r, a, EXIT_USAGE, "is-directory", "name a file: -o FILE",
 			"cannot save to %s: it is a directory", path);

@@ -261,14 +261,17 @@ char *file_name(struct arena *a, const char *s)
 	return name;
 }
 
-static int target_by_pid(struct arena *a, uint64_t pid, struct target *ret, struct stasis_report *r)
+/* @text: nothing but digits */
+static int target_by_pid(struct arena *a, const char *text, struct target *ret, struct stasis_report *r)
 {
+	const char *end = text;
+	uint64_t pid;
 	char *comm;
 
-	if (pid == 0 || pid > INT_MAX ||
+	if (parse_u64(&end, 10, &pid) < 0 || pid == 0 || pid > INT_MAX ||
 		read_text(a, AT_FDCWD, arena_printf(a, "/proc/%" PRIu64 "/comm", pid), STAT_FILE_MAX, &comm, NULL) < 0)
 		return report_fail(r, a, EXIT_USAGE, "no-process", "ps -ef, or stasis ls, shows what runs",
-			"no process has the pid %" PRIu64, pid);
+			"no process has the pid %s", text);
 	comm[strcspn(comm, "\n")] = 0;
 	*ret = (struct target){ .pid = (pid_t)pid, .name = comm };
 	return 0;
@@ -276,15 +279,12 @@ static int target_by_pid(struct arena *a, uint64_t pid, struct target *ret, stru
 
 int target_find(struct arena *a, const char *text, struct target *ret, struct stasis_report *r)
 {
-	const char *end = text;
-	uint64_t pid;
 	struct span jobs = { 0 };
 	const struct job *found = NULL;
 
-	int err = parse_u64(&end, 10, &pid);
-	if (err == -ERANGE || (err == 0 && !*end))
-		return target_by_pid(a, err ? 0 : pid, ret, r);
-	err = job_list(a, &jobs);
+	if (*text && !text[strspn(text, "0123456789")])
+		return target_by_pid(a, text, ret, r);
+	int err = job_list(a, &jobs);
 	if (err < 0)
 		return report_fail(r, a, report_errno(err), "registry", "name the program by its pid",
 			"cannot read the list of running jobs: %s", strerror(-err));

@@ -59,7 +59,7 @@ static int unknown(const char *what)
 
 static int help(int argc, char **argv)
 {
-	if (argc < 2)
+	if (argc < 2 || strcmp(argv[1], "help") == 0)
 		return overview(stdout);
 	const struct command *c = command_find(argv[1]);
 	return c ? command_help(c) : unknown(argv[1]);

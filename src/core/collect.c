@@ -14,7 +14,8 @@
 
 #include "base/cleanup.h"
 
-#define INIT_COMM "stasis-init"
+#define INIT_COMM  "stasis-init"
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 
 static struct process *find_process(struct checkpoint *c, pid_t pid)
 {
@@ -45,6 +46,9 @@ static int read_end(struct process *p)
 static int hold_process(struct checkpoint *c, struct process *p, bool freeze)
 {
 	WHERE_TASK(c->op, p->pid, p->stat.comm);
+	if (p->stat.flags & PF_KTHREAD)
+		return fail_as(
+			c->op, OUTCOME_CANNOT, "kernel-thread", NULL, "is a thread of the kernel, not a program");
 	for (int turn = 0; turn < 100; turn++) {
 		int r = freeze ? freeze_process(c, p) : list_threads(c, p);
 

@@ -113,8 +113,10 @@ static int take_room_away(struct restart *r, struct patient *p)
 
 static int dress(struct restart *r, struct patient *p, size_t n)
 {
+	if (!arch_is_native(&p->regs[n]))
+		return fail_as(
+			r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: a thread has no registers");
 	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
-
 	if (e == 0 && ptrace(PTRACE_SETSIGMASK, p->threads[n].tid, (void *)sizeof(uint64_t), &p->sigmasks[n]) < 0)
 		e = -errno;
 	return e < 0 ? fail(r->op, e, "load the registers of thread %d", p->threads[n].tid) : 0;

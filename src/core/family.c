@@ -92,11 +92,23 @@ static int check_threads(struct restart *r, struct patient *p)
 	return e;
 }
 
+/* as wait(2) encodes it: exit(3) or a signal, which may have left a core file */
+static bool is_exit_code(int32_t code)
+{
+	int signo = code & 0x7f;
+
+	return signo ? signo <= 64 && !(code & ~0xff) : !(code & ~0xff00);
+}
+
 static int check_patient(struct restart *r, struct patient *p)
 {
 	if (p->rec->pid <= 0 || p->rec->pid >= PID_END || !p->rec->comm || p->rec->exit_signal < 0 ||
 		p->rec->exit_signal > 64)
 		return malformed(r, "a process has an impossible id");
+	if (p->rec->pgid < 0 || p->rec->pgid >= PID_END || p->rec->sid < 0 || p->rec->sid >= PID_END)
+		return malformed(r, "a process is in an impossible group or session");
+	if (p->rec->flags & TASK_ZOMBIE && !is_exit_code(p->rec->exit_code))
+		return malformed(r, "a process ended in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE)
 		return p->rec->threads.n ? malformed(r, "an ended process has threads") : 0;
 	p->mm = record(r, p->rec->mm, TAG_MM);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -29,8 +30,11 @@ static int end_zombie(struct restart *r, struct patient *p)
 	struct batch b;
 	int code = p->rec->exit_code, status;
 	struct held *h = &p->threads[0];
+	char comm[16] = "";
 
 	batch_init(&b, &r->op->arena, &p->room, h);
+	strncpy(comm, p->rec->comm, sizeof(comm) - 1);
+	BATCH_CALL(&b, "name it", SYS_prctl, PR_SET_NAME, batch_in(&b, comm, sizeof(comm)).at);
 	if (WIFSIGNALED(code)) {
 		const uint64_t no_core[2] = { 0, 0 };
 

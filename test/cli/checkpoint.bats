@@ -5,6 +5,17 @@ load helper
 
 summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in [0-9.]+ [mµn]?s, stood still [0-9.]+ [mµn]?s -> '
 
+@test "neither a thread of the kernel nor a link to nothing" {
+	[ "$(</proc/2/comm)" = kthreadd ] || skip "no threads of the kernel are seen here"
+	run "$STASIS" check 2
+	expect 121
+	says "[kernel-thread]"
+	ln -s nowhere link
+	run "$STASIS" checkpoint $$ -o link
+	expect 120
+	says "[dangling-link]"
+}
+
 @test "a checkpoint leaves the program running and names its image" {
 	start ./counter out 1000 0
 	until_true 10 lines_in out 3

@@ -186,6 +186,40 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	[ "$(wc -l <session)" -gt "$before_session" ]
 }
 
+@test "a zombie keeps its name and its status" {
+	cat >widow <<-'END'
+		#!/usr/bin/perl
+		my $pid = fork // die;
+		if (!$pid) {
+			open my $comm, ">", "/proc/self/comm" or die;
+			print $comm "dearly missed";
+			close $comm;
+			$ARGV[0] ? kill($ARGV[0], $$) : exit 7;
+		}
+		select undef, undef, undef, 0.1 until -e "go";
+		open my $comm, "<", "/proc/$pid/comm" or die "$pid: $!";
+		my $name = <$comm>;
+		waitpid $pid, 0;
+		open my $out, ">", "out";
+		print $out "$? $name";
+	END
+	chmod +x widow
+	local signo child
+	for signo in 0 9; do
+		rm -f go out
+		start ./widow $signo
+		until_true 10 grep -q '[0-9]' /proc/$pid/task/$pid/children
+		child=$(awk '{ print $1 }' /proc/$pid/task/$pid/children)
+		until_true 10 grep -q '^State:.Z' /proc/"$child"/status
+		run "$STASIS" checkpoint $pid -o image --stop
+		expect 0
+		touch go
+		run "$STASIS" restart image
+		expect 0
+		[ "$(cat out)" = "$((signo ? signo : 7 << 8)) dearly missed" ]
+	done
+}
+
 @test "what the caller lends as a stream stays his: nothing in it is taken back" {
 	job_line
 	sed 's,>&3,,' counter >talker

@@ -17,7 +17,7 @@ load helper
 }
 
 @test "--help, -h and help list every command" {
-	for how in --help -h help; do
+	for how in --help -h help "help help"; do
 		run "$STASIS" $how
 		expect 0
 		for verb in run checkpoint restart check show ls; do
@@ -82,6 +82,7 @@ load helper
 	run "$STASIS" check 99999999999999999999999
 	expect 120
 	says "[no-process]"
+	says "the pid 99999999999999999999999"
 	run "$STASIS" checkpoint 0
 	expect 120
 	run "$STASIS" checkpoint no-such-job-at-all
