@@ -152,25 +152,57 @@ static int add_patient(struct restart *r, struct object *o, struct patient **by_
 	return 0;
 }
 
-/*
- * The session a process is born into: its own unless it leads one; then whatever its own early children need, else any.
- * Children come after parents, so a walk from the end sees them first.
- */
-static void order_births(struct restart *r)
+/* one that is made for its number and ends before the program runs: a zombie to all but its maker */
+static void add_ghost(struct restart *r, struct birth *b)
 {
+	struct patient *p = arena_alloc(&r->op->arena, sizeof(*p)), *up = b->parent ? b->parent->subject : NULL;
+	struct task_record *rec = arena_alloc(&r->op->arena, sizeof(*rec));
+
+	*rec = (struct task_record){ .pid = b->pid,
+		.ppid = up ? up->rec->pid : 0,
+		.sid = b->sid,
+		.pgid = b->pgid,
+		.comm = "ghost",
+		.flags = TASK_ZOMBIE,
+		.exit_signal = SIGCHLD };
+	*p = (struct patient){ .rec = rec, .parent = up, .birth = b };
+	b->subject = p;
+	*(struct patient **)span_push(&r->op->arena, &r->patients, sizeof(p)) = p;
+	if (up)
+		*(struct patient **)span_push(&r->op->arena, &up->children, sizeof(p)) = p;
+}
+
+static int order_births(struct restart *r)
+{
+	struct arena *a = &r->op->arena;
 	struct patient **p = r->patients.at;
+	size_t n = r->patients.n;
+	struct birth *births = arena_array(a, n, sizeof(*births));
+	struct span all = { 0 };
 
-	for (size_t i = 0; i < r->patients.n; i++)
-		p[i]->birth_sid = p[i]->rec->sid == p[i]->rec->pid ? -1 : p[i]->rec->sid;
-	for (size_t i = r->patients.n; i-- > 0;) {
-		struct patient *q = p[i], *up = q->parent;
+	for (size_t i = 0; i < n; i++) {
+		const struct task_record *t = p[i]->rec;
 
-		if (!up || q->birth_sid < 0)
-			continue;
-		q->early = up->rec->sid == up->rec->pid && q->birth_sid != up->rec->sid;
-		if (q->early && up->birth_sid < 0)
-			up->birth_sid = q->birth_sid;
+		births[i] = (struct birth){ .pid = t->pid,
+			.sid = t->sid,
+			.pgid = t->pgid,
+			.parent = p[i]->parent ? p[i]->parent->birth : NULL,
+			.zombie = t->flags & TASK_ZOMBIE,
+			.subject = p[i] };
+		p[i]->birth = &births[i];
+		*(struct birth **)span_push(a, &all, sizeof(struct birth *)) = &births[i];
 	}
+	plan_births(a, &all);
+	for (size_t i = n; i < all.n; i++)
+		add_ghost(r, ((struct birth **)all.at)[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (births[i].problem)
+			return malformed(r, "a process is in a session or group that it cannot be in");
+		struct patient *maker = births[i].maker ? births[i].maker->subject : NULL;
+		if (maker)
+			*(struct patient **)span_push(a, &maker->makes, sizeof(struct patient *)) = births[i].subject;
+	}
+	return 0;
 }
 
 int gather_family(struct restart *r)
@@ -187,6 +219,5 @@ int gather_family(struct restart *r)
 		return e;
 	if (!r->patients.n)
 		return malformed(r, "it holds no process");
-	order_births(r);
-	return 0;
+	return order_births(r);
 }

@@ -62,6 +62,18 @@ static int end_zombie(struct restart *r, struct patient *p)
 	return 0;
 }
 
+/* a ghost leaves no trace: who made it waits for it, if that is no init */
+static int forget_ghost(struct restart *r, struct patient *p)
+{
+	struct batch b;
+
+	if (!p->parent)
+		return 0;
+	batch_init(&b, &r->op->arena, &p->parent->room, &p->parent->threads[0]);
+	BATCH_MUST(&b, "wait for the end of a ghost", SYS_wait4, (uint64_t)p->rec->pid, 0, __WALL);
+	return run_batch(r, p->parent, &b);
+}
+
 /* the parent was told of an end that it has long heard of: forget that signal */
 static int hush_parent(struct restart *r, struct patient *p)
 {
@@ -84,7 +96,9 @@ static int end_zombies(struct restart *r)
 			continue;
 		WHERE_PATIENT(r, p[i]);
 		e = end_zombie(r, p[i]);
-		if (e == 0)
+		if (e == 0 && p[i]->birth->ghost)
+			e = forget_ghost(r, p[i]);
+		if (e == 0 && p[i]->parent)
 			e = hush_parent(r, p[i]->parent);
 	}
 	return e;
@@ -210,47 +224,27 @@ static int give_descriptors(struct restart *r, struct patient *p)
 
 /* ---- process groups ---- */
 
-static int join_group(struct restart *r, struct patient *p, bool lead)
+static int join_group(struct restart *r, struct patient *p)
 {
-	const struct task_record *rec = p->rec;
 	struct batch b;
 
-	if (rec->sid == rec->pid || rec->flags & TASK_ZOMBIE || rec->pgid <= 0 || (rec->pgid == rec->pid) != lead)
-		return 0;
 	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
-	BATCH_MUST(&b, "join its process group", SYS_setpgid, 0, (uint64_t)rec->pgid);
+	BATCH_MUST(&b, "join its process group", SYS_setpgid, 0, (uint64_t)p->rec->pgid);
 	return run_batch(r, p, &b);
 }
 
-static bool leads_group(struct restart *r, int32_t pgid)
-{
-	struct patient **p = r->patients.at;
-
-	for (size_t i = 0; i < r->patients.n; i++)
-		if (p[i]->rec->pid == pgid)
-			return true;
-	return false;
-}
-
+/* the first of each group first; all exist, the dead and the ghosts as well */
 static int join_groups(struct restart *r)
 {
 	struct patient **p = r->patients.at;
-	int32_t known = 0, outside = -1;
 	int e = 0;
 
 	for (int lead = 1; lead >= 0; lead--)
 		for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-			int32_t pgid = p[i]->rec->pgid;
-
-			if (pgid == outside)
+			if (!p[i]->birth->joins || (p[i]->rec->pgid == p[i]->rec->pid) != lead)
 				continue;
-			if (pgid != known && pgid != p[i]->rec->pid && !leads_group(r, pgid)) {
-				outside = pgid; /* a group of the caller's: it is ours now */
-				continue;
-			}
-			known = pgid;
 			WHERE_PATIENT(r, p[i]);
-			e = join_group(r, p[i], lead);
+			e = join_group(r, p[i]);
 		}
 	return e;
 }
@@ -300,12 +294,12 @@ static int make_threads(struct restart *r, struct patient *p)
 int furnish(struct restart *r)
 {
 	struct patient **p = r->patients.at;
-	int e = end_zombies(r);
+	int e = join_groups(r);
 
 	if (e == 0)
-		e = restore_files(r);
+		e = end_zombies(r);
 	if (e == 0)
-		e = join_groups(r);
+		e = restore_files(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;

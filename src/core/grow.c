@@ -392,10 +392,13 @@ static int restore_parts(struct restart *r, struct patient *p)
 
 /* ---- children ---- */
 
-static void add_clone(struct batch *b, const struct patient *child)
+/* a sibling is a child of the same parent, and has the exit signal of its maker (copy_process() in kernel/fork.c) */
+static void add_clone(struct batch *b, const struct patient *child, bool sibling)
 {
 	int32_t pid = child->rec->pid;
-	struct clone_args args = { .exit_signal = (uint64_t)child->rec->exit_signal, .set_tid_size = 1 };
+	struct clone_args args = { .flags = sibling ? CLONE_PARENT : 0,
+		.exit_signal = sibling ? 0 : (uint64_t)child->rec->exit_signal,
+		.set_tid_size = 1 };
 
 	args.set_tid = batch_in(b, &pid, sizeof(pid)).at;
 	BATCH_MUST(b, "make a child with its pid", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
@@ -425,21 +428,22 @@ static int adopt(struct restart *r, struct patient *p, struct patient **order, u
 	return 0;
 }
 
-static int clone_some(struct restart *r, struct patient *p, bool early)
+/* @all: of struct patient *; those that are to be made now, as @sibling or child */
+static int clone_some(struct restart *r, struct patient *p, const struct span *all, bool sibling, bool early)
 {
-	struct patient **child = p->children.at;
+	struct patient **child = all->at;
 	struct held *h = &p->threads[0];
 	pid_t born[256];
 	struct patient *order[256];
 	int e = 0;
 
-	for (size_t i = 0; i < p->children.n && e == 0;) {
+	for (size_t i = 0; i < all->n && e == 0;) {
 		struct batch *b = batch_of(r, p);
 		unsigned int n = 0;
 
-		for (; i < p->children.n && n < 256; i++)
-			if (child[i]->early == early) {
-				add_clone(b, child[i]);
+		for (; i < all->n && n < 256; i++)
+			if (child[i]->birth->early == early && (sibling || !child[i]->birth->maker)) {
+				add_clone(b, child[i], sibling);
 				order[n++] = child[i];
 			}
 		h->born = born;
@@ -462,22 +466,54 @@ static int become_leader(struct restart *r, struct patient *p)
 	return run_batch(r, p, b);
 }
 
+/* a dead leader of a session, or its ghost, makes those who are still in that session */
+static int grow_dead(struct restart *r, struct patient *p)
+{
+	WHERE_PATIENT(r, p);
+	int e = become_leader(r, p);
+
+	return e < 0 ? e : clone_some(r, p, &p->makes, true, false);
+}
+
+static void settle_in_zone(struct restart *r, struct patient *p)
+{
+	p->room = (struct room){ .pid = p->pid, .code = { r->zone }, .data = { r->zone + ROOM_CODE }, .mem = -EBADF };
+}
+
 static int grow(struct restart *r, struct patient *p)
 {
 	if (!p->parent)
-		p->room = (struct room){
-			.pid = p->pid, .code = { r->zone }, .data = { r->zone + ROOM_CODE }, .mem = -EBADF
-		};
+		settle_in_zone(r, p);
 	int e = build_memory(r, p);
 	if (e == 0)
 		e = restore_parts(r, p);
 	if (e == 0)
 		e = take_pages(r, p);
 	if (e == 0)
-		e = clone_some(r, p, true);
+		e = clone_some(r, p, &p->children, false, true);
 	if (e == 0)
 		e = become_leader(r, p);
-	return e < 0 ? e : clone_some(r, p, false);
+	if (e == 0)
+		e = clone_some(r, p, &p->children, false, false);
+	struct patient **child = p->children.at;
+	for (size_t i = 0; i < p->children.n && e == 0; i++)
+		if (child[i]->rec->flags & TASK_ZOMBIE)
+			e = grow_dead(r, child[i]);
+	return e;
+}
+
+/* those at the top come first: what they make is at the top as well, and has no memory of theirs */
+static int grow_dead_seeds(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++)
+		if (!p[i]->parent && p[i]->rec->flags & TASK_ZOMBIE) {
+			settle_in_zone(r, p[i]);
+			e = grow_dead(r, p[i]);
+		}
+	return e;
 }
 
 int grow_tree(struct restart *r)
@@ -485,6 +521,8 @@ int grow_tree(struct restart *r)
 	struct patient **p = r->patients.at;
 	int e = take_shared_pages(r);
 
+	if (e == 0)
+		e = grow_dead_seeds(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;

@@ -3,6 +3,7 @@
 /*
  * A program being restarted.
  */
+#include "core/births.h"
 #include "core/core.h"
 #include "core/nest.h"
 
@@ -28,8 +29,8 @@ struct patient {
 	const struct task_record *rec;
 	struct patient *parent;
 	struct span children; /* of struct patient * */
-	bool early; /* cloned before its parent calls setsid */
-	int32_t birth_sid; /* the session it must be born into */
+	struct birth *birth; /* when and by whom it is made */
+	struct span makes; /* of struct patient *: siblings that it makes */
 	struct mm_record *mm;
 	const struct fdtable_record *fdtable;
 	pid_t pid; /* as we count; 0 while it does not exist */
@@ -59,7 +60,6 @@ struct restart {
 	uint64_t spare; /* in the zone, for mappings under way */
 	size_t syscall_offset;
 	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
-	int dev_null;
 	bool own_pidns;
 	char cgroup[256]; /* one of its own, or "" */
 	bool own_cgroup; /* wanted */

@@ -149,8 +149,10 @@ int plant_seeds(struct restart *r)
 		cgroup_make(r->nest.init, r->cgroup, sizeof(r->cgroup));
 	r->site.user_ns = r->nest.user_ns;
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->parent)
+		if (p[i]->parent || p[i]->birth->maker)
 			continue;
+		if (!p[i]->threads) /* a ghost */
+			p[i]->threads = arena_alloc(&r->op->arena, sizeof(*p[i]->threads));
 		WHERE_PATIENT(r, p[i]);
 		e = hold_seed(r, p[i], r->own_pidns ? nest_plant(&r->nest, p[i]->rec->pid) : plant_now(p[i]->rec->pid));
 	}

@@ -48,6 +48,7 @@ struct process {
 	struct span parts; /* of struct part */
 	uint64_t id, mm, fdtable; /* objects in the image */
 	void *plan; /* core's */
+	struct birth *birth; /* core's */
 };
 
 /** struct part - the record of one kind about a process or thread */

@@ -186,6 +186,82 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	[ "$(wc -l <session)" -gt "$before_session" ]
 }
 
+@test "sessions and groups whose first process has ended, also unreaped, come back with their numbers" {
+	cat >clan <<-'END'
+		#!/usr/bin/perl
+		use POSIX;
+		# say NAME: what I am, whenever asked
+		sub say_it {
+			my ($name) = @_;
+			for (;;) {
+				if (-e "ask" && ! -e "said.$name") {
+					open my $out, ">", "said.$name.new";
+					printf $out "%s %d of %d in group %d of session %d\n", $name, $$, getppid, getpgrp, syscall(124, 0); # getsid
+					close $out;
+					rename "said.$name.new", "said.$name";
+				}
+				exit 0 if -e "end";
+				select undef, undef, undef, 0.02;
+			}
+		}
+		# end of a session's first process; reaped
+		my $leader = fork;
+		if (!$leader) {
+			POSIX::setsid();
+			if (!fork) {
+				if (!fork) { setpgrp; say_it("daemon-group"); }
+				say_it("daemon");
+			}
+			exit 0;
+		}
+		waitpid $leader, 0;
+		# end of a group's first process; reaped
+		$leader = fork;
+		if (!$leader) {
+			setpgrp;
+			say_it("group-member") if !fork;
+			say_it("group-member-2") if !fork;
+			exit 0;
+		}
+		waitpid $leader, 0;
+		# the same, by a subreaper that is not the root: its orphans stay with it
+		if (!fork) {
+			my $pr = 36;
+			syscall(157, $pr, 1, 0, 0, 0);
+			my $dead = fork;
+			if (!$dead) {
+				POSIX::setsid();
+				say_it("reaped") if !fork;
+				exit 0;
+			}
+			say_it("subreaper"); # and waits for nobody: its child is a zombie and was the first of its session
+		}
+		say_it("root");
+	END
+	chmod +x clan
+	local round before
+	asks() {
+		rm -f said.*
+		touch ask
+		until_true 10 eval '[ "$(ls said.* 2>/dev/null | grep -vc new)" = 7 ]'
+		rm ask
+		cat said.*
+	}
+	start "$STASIS" run --name c --dir d --on TERM -- ./clan
+	sleep 0.5
+	before=$(asks)
+	[[ $before == *"daemon-group"* ]]
+	for round in 1 2; do
+		kill -TERM $pid
+		wait $pid || true
+		start "$STASIS" run --name c --dir d --on TERM -- ./clan
+		sleep 0.3
+		[ "$(asks)" = "$before" ]
+	done
+	touch end
+	wait $pid
+}
+
 @test "a zombie keeps its name and its status" {
 	cat >widow <<-'END'
 		#!/usr/bin/perl

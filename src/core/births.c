@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/births.h"
+
+#include <stdlib.h>
+
+/* struct plan - the births, and the same by pid */
+struct plan {
+	struct arena *arena;
+	struct span *births;
+	struct birth **by_pid;
+	size_t n_by_pid;
+	struct span ghosts; /* of struct birth * */
+	pid_t outer_sid, outer_pgid; /* those of the root, when they are the business of where it was started */
+};
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct birth *x = *(struct birth *const *)a, *y = *(struct birth *const *)b;
+
+	return x->pid < y->pid ? -1 : x->pid > y->pid;
+}
+
+static struct birth *find_birth(const struct plan *p, pid_t pid)
+{
+	struct birth key = { .pid = pid }, *k = &key, **found;
+
+	found = p->n_by_pid ? bsearch(&k, p->by_pid, p->n_by_pid, sizeof(k), by_pid) : NULL;
+	return found ? *found : NULL;
+}
+
+static struct birth *find_ghost(const struct plan *p, pid_t pid)
+{
+	struct birth **g = p->ghosts.at;
+
+	for (size_t i = 0; i < p->ghosts.n; i++)
+		if (g[i]->pid == pid)
+			return g[i];
+	return NULL;
+}
+
+static struct birth *add_ghost(struct plan *p, pid_t pid, pid_t sid, struct birth *parent)
+{
+	struct birth *g = arena_alloc(p->arena, sizeof(*g));
+
+	*g = (struct birth){ .pid = pid, .sid = sid, .pgid = pid, .parent = parent, .zombie = true, .ghost = true };
+	g->birth_sid = sid == pid ? -1 : sid;
+	g->joins = sid != pid;
+	*(struct birth **)span_push(p->arena, &p->ghosts, sizeof(g)) = g;
+	return g;
+}
+
+static bool is_outer_session(const struct plan *p, pid_t sid)
+{
+	return sid == 0 || sid == p->outer_sid;
+}
+
+/* is the process that began the session alive, and above @q? */
+static bool has_leader_above(const struct birth *q, pid_t sid)
+{
+	for (const struct birth *a = q->parent; a; a = a->parent)
+		if (a->pid == sid)
+			return !a->zombie;
+	return false;
+}
+
+/* by a ghost, or by the dead leader itself before it becomes a zombie again: a child of the same parent */
+static void find_maker(struct plan *p, struct birth *q)
+{
+	struct birth *m = find_birth(p, q->birth_sid);
+
+	if (!m)
+		m = find_ghost(p, q->birth_sid);
+	if (!m)
+		m = add_ghost(p, q->birth_sid, q->birth_sid, q->parent);
+	if (m->parent == q->parent && m->zombie && m->sid == m->pid)
+		q->maker = m;
+	else
+		q->problem = BIRTH_NO_SESSION;
+}
+
+static void plan_session(struct plan *p, struct birth *q)
+{
+	struct birth *up = q->parent;
+
+	if (q->birth_sid < 0 || (up && up->sid == q->birth_sid))
+		return;
+	if (!is_outer_session(p, q->birth_sid) && !has_leader_above(q, q->birth_sid)) {
+		find_maker(p, q);
+		return;
+	}
+	if (!up)
+		return;
+	q->early = up->sid == up->pid && q->birth_sid != up->sid;
+	if (q->early && up->birth_sid < 0)
+		up->birth_sid = q->birth_sid;
+	if (q->birth_sid != (q->early ? up->birth_sid : up->sid))
+		q->problem = BIRTH_NO_SESSION;
+}
+
+/* the ghost of a group is a child of its first member, who is in its session already */
+static void plan_group(struct plan *p, struct birth *q)
+{
+	if (q->pgid <= 0 || q->pgid == p->outer_pgid || q->sid == q->pid)
+		return;
+	struct birth *leader = find_birth(p, q->pgid);
+	if (!leader)
+		leader = find_ghost(p, q->pgid);
+	if (!leader && q->zombie)
+		return; /* nobody else knows of it */
+	if (!leader)
+		leader = add_ghost(p, q->pgid, q->sid, q);
+	if (leader->sid != q->sid || leader->pgid != leader->pid)
+		q->problem = BIRTH_NO_GROUP;
+	else
+		q->joins = true;
+}
+
+void plan_births(struct arena *a, struct span *births)
+{
+	struct birth **b = births->at, *root = births->n ? b[0] : NULL;
+	struct plan p = { .arena = a, .births = births, .n_by_pid = births->n };
+
+	if (!root)
+		return;
+	p.by_pid = arena_dup(a, births->at, births->n * sizeof(*b));
+	qsort(p.by_pid, p.n_by_pid, sizeof(*b), by_pid);
+	p.outer_sid = find_birth(&p, root->sid) ? 0 : root->sid;
+	p.outer_pgid = find_birth(&p, root->pgid) ? 0 : root->pgid;
+	for (size_t i = 0; i < births->n; i++)
+		b[i]->birth_sid = b[i]->sid == b[i]->pid ? -1 : b[i]->sid;
+	/* children come after parents, so a walk from the end sees them first */
+	for (size_t i = births->n; i-- > 0;)
+		plan_session(&p, b[i]);
+	for (size_t i = 0; i < births->n; i++)
+		plan_group(&p, b[i]);
+	struct birth **g = p.ghosts.at;
+	for (size_t i = 0; i < p.ghosts.n; i++)
+		*(struct birth **)span_push(a, births, sizeof(*g)) = g[i];
+}
