@@ -61,6 +61,7 @@ int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret);
 void settle_names(struct arena *a, int dir, struct span *vmas);
 int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret);
 int parse_limits(struct lines *l, struct proc_limit ret[PROC_LIMITS]);
+int parse_timers(struct arena *a, struct lines *l, struct span *ret);
 /** parse_children() - append the numbers to @ret */
 int parse_children(struct arena *a, struct lines *l, struct span *ret);
 /** parse_ns() - "pid:[4026531836]" */

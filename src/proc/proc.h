@@ -156,6 +156,22 @@ struct proc_limit {
  */
 int proc_read_limits(struct arena *a, int dir, struct proc_limit ret[PROC_LIMITS]);
 
+/** struct proc_timer - a timer of timer_create(2) */
+struct proc_timer {
+	int32_t id;
+	int32_t clock; /* as it was asked for; CPU clocks name processes and threads as the process counts */
+	uint32_t notify; /* SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID */
+	pid_t target; /* of the signal: the process, or the thread of SIGEV_THREAD_ID; it may have ended */
+	int32_t signo; /* of SIGEV_NONE: any number */
+	uint64_t value; /* sigval */
+};
+
+/**
+ * proc_read_timers() - the timers of a process, the newest first
+ * -ENOENT: the kernel has no CONFIG_CHECKPOINT_RESTORE. -EPROTONOSUPPORT: a way to notify that is not known.
+ */
+int proc_read_timers(struct arena *a, int dir, struct span *ret /* of struct proc_timer */);
+
 /** proc_read_ns() - the inode of namespace @name ("pid", "user", "mnt", "time_for_children") of a process */
 int proc_read_ns(int dir, const char *name, uint64_t *ret_ino);
 

@@ -75,6 +75,17 @@ static void fuzz_strings(struct arena *a, struct lines *l, bool mounts)
 		must(s[0] == '/' && touch(s));
 }
 
+static void fuzz_timers(struct arena *a, struct lines *l)
+{
+	struct span s = { 0 };
+
+	if (parse_timers(a, l, &s) < 0)
+		return;
+	const struct proc_timer *t = s.at;
+	for (size_t i = 0; i < s.n; i++)
+		must(t[i].id >= 0 && t[i].target >= 0);
+}
+
 static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const char *text, size_t len)
 {
 	struct proc_limit limits[PROC_LIMITS];
@@ -105,6 +116,9 @@ static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const
 	case 8:
 		fuzz_strings(a, l, which == 8);
 		break;
+	case 9:
+		fuzz_timers(a, l);
+		break;
 	default:
 		parse_ns(text, &ino);
 		break;
@@ -123,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(text);
 	memcpy(text, data + 1, len);
 	lines_mem(&l, text, len);
-	fuzz_one(data[0] % 10, &a, &l, text, len);
+	fuzz_one(data[0] % 11, &a, &l, text, len);
 	lines_close(&l);
 	arena_done(&a);
 	free(text);

@@ -281,6 +281,78 @@ TEST(limits)
 	arena_done(&a);
 }
 
+static int timers_of(const char *text, struct arena *a, struct span *ret)
+{
+	char copy[1024];
+	struct lines l;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	lines_mem(&l, copy, strlen(copy));
+	int r = parse_timers(a, &l, ret);
+	lines_close(&l);
+	return r;
+}
+
+#define TIMER(id, signal, notify, clock) "ID: " id "\nsignal: " signal "\nnotify: " notify "\nClockID: " clock "\n"
+
+TEST(timers)
+{
+	static const char good[] = TIMER("7", "14/00007ffc12345678", "signal/pid.812", "0") TIMER("2147483647",
+		"34/ffffffffffffffff", "signal/tid.813", "-6498") TIMER("0", "-1/0000000000000000", "none/pid.0", "-6");
+	struct arena a = { 0 };
+	struct span s = { 0 };
+
+	ASSERT_EQ(timers_of(good, &a, &s), 0);
+	ASSERT_EQ(s.n, 3);
+	const struct proc_timer *t = s.at;
+	EXPECT_EQ(t[0].id, 7);
+	EXPECT_EQ(t[0].signo, 14);
+	EXPECT_EQ(t[0].value, 0x7ffc12345678);
+	EXPECT_EQ(t[0].notify, SIGEV_SIGNAL);
+	EXPECT_EQ(t[0].target, 812);
+	EXPECT_EQ(t[0].clock, 0);
+	EXPECT_EQ(t[1].id, INT_MAX);
+	EXPECT_EQ(t[1].notify, SIGEV_THREAD_ID);
+	EXPECT_EQ(t[1].target, 813);
+	EXPECT_EQ(t[1].clock, -6498);
+	EXPECT_EQ(t[2].notify, SIGEV_NONE);
+	EXPECT_EQ(t[2].signo, -1);
+	arena_done(&a);
+}
+
+TEST(timers_bad)
+{
+	static const char one[] = TIMER("7", "14/00007ffc12345678", "signal/pid.812", "0");
+	static const char *const bad[] = {
+		TIMER("-1", "14/0", "signal/pid.1", "0"),
+		TIMER("2147483648", "14/0", "signal/pid.1", "0"),
+		TIMER("1", "14", "signal/pid.1", "0"),
+		TIMER("1", "14/0x1", "signal/pid.1", "0"),
+		TIMER("1", "14/0", "signal/pid.", "0"),
+		TIMER("1", "14/0", "signal/pid.-1", "0"),
+		TIMER("1", "14/0", "signal/pid.1", "x"),
+		TIMER("1", "14/0", "signal/pid.1", "0") "more: 1\n",
+		"signal: 14/0\n",
+	};
+	struct arena a = { 0 };
+	struct span s = { 0 };
+	char text[sizeof(one)];
+
+	EXPECT_EQ(timers_of("", &a, &s), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_EQ(timers_of(bad[i], &a, &s), -EBADMSG);
+	for (size_t n = 1; n < sizeof(one) - 1; n++) {
+		memcpy(text, one, n);
+		text[n] = 0;
+		int r = timers_of(text, &a, &s); /* a mode of which only a part is there is an unknown one */
+		EXPECT_TRUE(r == -EBADMSG || r == -EPROTONOSUPPORT);
+	}
+	EXPECT_EQ(timers_of(TIMER("1", "14/0", "thread/tid.1", "0"), &a, &s), -EPROTONOSUPPORT);
+	EXPECT_EQ(timers_of(TIMER("1", "14/0", "pidfd/pid.1", "0"), &a, &s), -EPROTONOSUPPORT);
+	EXPECT_EQ(s.n, 0);
+	arena_done(&a);
+}
+
 TEST(fds_awkward)
 {
 	struct arena a = { 0 };
