@@ -14,13 +14,15 @@ static void add_part(struct checkpoint *c, struct span *parts, const struct kind
 	*part = (struct part){ .kind = k, .rec = arena_alloc(&c->op->arena, k->size), .id = c->next_id++ };
 }
 
-static int ask(struct checkpoint *c, struct span *parts, const struct sight *s)
+/* @all: else only kinds that ask every thread */
+static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
 {
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		int r = part[i].kind->ask ? part[i].kind->ask(c->op, s, part[i].rec) : 0;
-
+		if (!part[i].kind->ask || (!all && !part[i].kind->asks_all))
+			continue;
+		int r = part[i].kind->ask(c->op, s, part[i].rec);
 		if (r < 0)
 			return r;
 	}
@@ -52,14 +54,14 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 		else if ((*k)->scope == SCOPE_PROCESS && leader)
 			add_part(c, &p->parts, *k);
 	batch_init(&b, &c->op->arena, &p->room, &t->held);
-	int r = leader ? ask(c, &p->parts, &s) : 0;
-	if (r == 0)
-		r = ask(c, &t->parts, &s);
-	if (r < 0)
-		return r;
-	r = room_enter(&p->room, &t->held);
+	int r = room_enter(&p->room, &t->held);
 	if (r < 0)
 		return fail(c->op, r, "let the thread enter the stub");
+	r = ask(c, &p->parts, &s, leader);
+	if (r == 0)
+		r = ask(c, &t->parts, &s, true);
+	if (r < 0)
+		return r;
 	r = batch_run(&b);
 	if (r < 0)
 		return fail(c->op, r, "%s", batch_what(&b));
@@ -70,8 +72,18 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	if (r < 0)
 		return fail(c->op, r, "let the thread leave the stub");
 	s.batch = NULL;
-	r = leader ? save(c, &p->parts, &s) : 0;
-	return r < 0 ? r : save(c, &t->parts, &s);
+	return save(c, &t->parts, &s);
+}
+
+static int save_process(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
+	int r = 0;
+
+	for (size_t k = 0; k < p->threads.n && r == 0; k++)
+		r = save_thread(c, p, &t[k], k == 0);
+	return r < 0 || p->zombie ? r : save(c, &p->parts, &s);
 }
 
 int save_parts(struct checkpoint *c)
@@ -79,18 +91,13 @@ int save_parts(struct checkpoint *c)
 	struct process **p = c->tree.processes.at;
 
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		struct thread *t = p[i]->threads.at;
-
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		for (size_t k = 0; k < p[i]->threads.n; k++) {
-			int r = save_thread(c, p[i], &t[k], k == 0);
-
-			if (r < 0)
-				return r;
-		}
+		int r = save_process(c, p[i]);
+		if (r < 0)
+			return r;
 		if (p[i]->zombie)
 			continue;
-		int r = watch_tell(c->op, &c->watch, "asking", i, 0);
+		r = watch_tell(c->op, &c->watch, "asking", i, 0);
 		if (r < 0)
 			return r;
 		r = room_fill(&p[i]->room);

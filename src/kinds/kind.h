@@ -80,11 +80,12 @@ const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_
 struct sight {
 	const struct tree *tree;
 	const struct process *process;
-	const struct thread *thread; /* thread kinds; process kinds: the leader */
+	const struct thread
+		*thread; /* thread kinds; process kinds: the leader, and in ask() with asks_all any thread */
 	const struct proc_vma *vma; /* mem kinds */
 	const struct proc_fd *fd; /* fd kinds */
 	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
-	struct batch *batch; /* task kinds, in ask(): calls by this very thread */
+	struct batch *batch; /* task kinds, in ask(): calls by this very thread; may be run there when it is full */
 };
 
 /** sight_take_fd() - a descriptor here of the very open file at s->fd (pidfd_getfd(2)): never change what is shared through it */
@@ -182,6 +183,7 @@ struct kind {
 	bool has_pages; /* mem kinds: private mappings of it may hold pages of their own */
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
+	bool asks_all; /* process kinds: ask() is called for each thread, the leader first, not for the leader alone */
 
 	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */
 	bool (*probe)(const struct sight *s);
@@ -191,7 +193,7 @@ struct kind {
 	int (*check)(struct op *op, const struct sight *s);
 	/** ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record */
 	int (*ask)(struct op *op, const struct sight *s, void *rec);
-	/** save - fill the record; the program is stopped and must not notice */
+	/** save - fill the record; the program is stopped and must not notice. Of process kinds: when all threads were asked */
 	int (*save)(struct op *op, const struct sight *s, void *rec);
 
 	/**
@@ -206,7 +208,7 @@ struct kind {
 	bool (*match)(const void *rec, const struct proc_vma *v);
 	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
-	/** link - task kinds: add calls; all tasks and descriptors exist now.  */
+	/** link - task kinds: add calls; all tasks and descriptors exist now. May run the batch, as settle() may. */
 	int (*link)(struct op *op, void *rec, struct site *site);
 	/** settle - last touch before the program runs: arm timers, drop rights, set registers */
 	int (*settle)(struct op *op, void *rec, struct site *site);

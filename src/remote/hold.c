@@ -118,6 +118,23 @@ int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms)
 	return hold_wait(h, timeout_ms);
 }
 
+int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret)
+{
+	struct __ptrace_peeksiginfo_args args = { .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 16 };
+	siginfo_t info[16];
+	long n;
+
+	do {
+		n = ptrace(PTRACE_PEEKSIGINFO, h->tid, &args, info);
+		if (n < 0)
+			return -errno;
+		for (long i = 0; i < n; i++)
+			*(siginfo_t *)span_push(a, ret, sizeof(siginfo_t)) = info[i];
+		args.off += (uint64_t)n;
+	} while (n == args.nr);
+	return 0;
+}
+
 void hold_let_go(struct held *h)
 {
 	if (!h->seized || h->gone)

@@ -89,6 +89,12 @@ struct rseq_registration {
 
 int hold_rseq(const struct held *h, struct rseq_registration *ret);
 
+/**
+ * hold_signals() - what is queued for the stopped thread itself or, with @shared, for its process, in order of arrival
+ * PTRACE_PEEKSIGINFO: nothing is taken from the queue. Signals that the kernel had no memory to queue are not among them.
+ */
+int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret /* of siginfo_t */);
+
 /** hold_let_go() - registers and mask as in *h, and on its way; accepts one that was never seized or is gone */
 void hold_let_go(struct held *h);
 

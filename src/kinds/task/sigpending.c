@@ -75,27 +75,48 @@ static int keep(struct op *op, struct span *to, const siginfo_t *info)
 	if (to->n == QUEUE_MAX)
 		return fail_as(op, OUTCOME_CANNOT, "signal-queue", "try again later",
 			"keep more than %d pending signals", QUEUE_MAX);
-	memcpy(((struct pending *)span_push(&op->arena, to, sizeof(struct pending)))->info, info, sizeof(*info));
+	struct pending *p = span_push(&op->arena, to, sizeof(*p));
+	memcpy(p->info, info, sizeof(*info));
+	if (info->si_code == SI_TIMER) /* of a timer that is gone; behind its value is what only the kernel may see */
+		memset(p->info + offsetof(siginfo_t, si_value) + sizeof(info->si_value), 0, sizeof(int));
 	return 0;
 }
 
-/* @set: what /proc says is pending; signals that the kernel had no memory to queue are only there */
-static int peek(struct op *op, pid_t tid, unsigned int flags, uint64_t set, struct span *to)
+static bool has_timer(struct op *op, const struct process *p, int id)
 {
-	siginfo_t info[16];
-	struct __ptrace_peeksiginfo_args args = { .flags = flags, .nr = ARRAY_SIZE(info) };
-	int r = 0;
+	struct span timers = { 0 };
+	const struct proc_timer *t;
 
-	for (long n = args.nr; n == args.nr; args.off += (uint64_t)n) {
-		n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
-		if (n < 0)
-			return fail(op, -errno, "read its pending signals");
-		for (long i = 0; i < n && r == 0; i++) {
-			set &= ~bit(info[i].si_signo);
+	if (proc_read_timers(&op->arena, p->dir, &timers) < 0)
+		return false;
+	t = timers.at;
+	for (size_t i = 0; i < timers.n; i++)
+		if (t[i].id == id)
+			return true;
+	return false;
+}
+
+/* Does a timer send it again? Then it is part of that: only a signal of the kernel's own sets the timer going again. */
+static bool is_of_timer(struct op *op, const struct sight *s, const siginfo_t *info, bool shared)
+{
+	if (info->si_code == SI_TIMER)
+		return has_timer(op, s->process, info->si_timerid);
+	return shared && info->si_signo == SIGALRM && info->si_code == SI_KERNEL;
+}
+
+/* @set: what /proc says is pending; signals that the kernel had no memory to queue are only there */
+static int peek(struct op *op, const struct sight *s, bool shared, uint64_t set, struct span *to)
+{
+	struct span queue = { 0 };
+	int r = hold_signals(&s->thread->held, &op->arena, shared, &queue);
+
+	if (r < 0)
+		return fail(op, r, "read its pending signals");
+	const siginfo_t *info = queue.at;
+	for (size_t i = 0; i < queue.n && r == 0; i++) {
+		set &= ~bit(info[i].si_signo);
+		if (!is_of_timer(op, s, &info[i], shared))
 			r = keep(op, to, &info[i]);
-		}
-		if (r < 0)
-			return r;
 	}
 	for (int signo = 1; signo <= 64 && r == 0; signo++)
 		if (signo != SIGKILL && set & bit(signo))
@@ -108,9 +129,9 @@ static int sigpending_save(struct op *op, const struct sight *s, void *rec)
 	struct sigpending *p = rec;
 	const struct proc_status *status = &s->thread->status;
 
-	int r = peek(op, s->thread->tid, 0, status->sigpnd, &p->private);
+	int r = peek(op, s, false, status->sigpnd, &p->private);
 	if (r == 0 && s->thread->tid == s->process->pid)
-		r = peek(op, s->thread->tid, PTRACE_PEEKSIGINFO_SHARED, status->shdpnd, &p->shared);
+		r = peek(op, s, true, status->shdpnd, &p->shared);
 	return r;
 }
 

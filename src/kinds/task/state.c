@@ -2,10 +2,10 @@
 /*
  * state - what else makes a process what it is: personality(2), oom_score_adj; and what nothing here can keep
  *
- * Refused: seccomp(2) filters, POSIX timers, a tracer, namespaces(7) of its own, memory or descriptors shared between
+ * Refused: seccomp(2) filters, a tracer, namespaces(7) of its own, memory or descriptors shared between
  * processes (vfork(2), CLONE_VM), threads that share neither.
  *
- * Seen: personality() by the process itself; /proc/PID: status, oom_score_adj, timers, ns; kcmp(2).
+ * Seen: personality() by the process itself; /proc/PID: status, oom_score_adj, ns; kcmp(2).
  * Lost: a personality that a thread does not share with its leader. oom_score_adj, where the right to lower it is
  *	missing (named).
  * Needs: CONFIG_KCMP.
@@ -41,7 +41,7 @@ static int worse(int a, int b)
 	return a < 0 ? a : b;
 }
 
-/* ---- tracer, seccomp, timers ---- */
+/* ---- tracer, seccomp ---- */
 
 static const char *comm_of(struct op *op, pid_t pid)
 {
@@ -72,22 +72,6 @@ static int check_threads(struct op *op, const struct sight *s)
 	if (filtered)
 		r = refuse(op, "seccomp", "seccomp filters are not kept yet", NULL, "has a seccomp filter");
 	return r;
-}
-
-static int check_timers(struct op *op, const struct sight *s)
-{
-	char *text;
-	int n = 0, r = read_text(&op->arena, s->process->dir, "timers", 1 << 20, &text, NULL);
-
-	if (r == -ENOENT) /* no CONFIG_CHECKPOINT_RESTORE, which tid_address refuses */
-		return 0;
-	if (r < 0)
-		return fail(op, r, "read its timers");
-	for (const char *p = text; (p = strstr(p, "notify: ")); p++)
-		n++;
-	if (!n)
-		return 0;
-	return refuse(op, "posix-timer", "timers of timer_create(2) are not kept yet", NULL, "has %d POSIX timers", n);
 }
 
 /* ---- namespaces ---- */
@@ -224,7 +208,6 @@ static int state_check(struct op *op, const struct sight *s)
 	if (s->process->zombie)
 		return 0;
 	int r = check_threads(op, s);
-	r = worse(r, check_timers(op, s));
 	r = worse(r, check_namespaces(op, s));
 	r = worse(r, note_namespaces(op, s));
 	return worse(r, check_sharing(op, s));

@@ -1,38 +1,119 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "lib/witness.h"
 
-static void make(void)
-{
-	const struct itimerval real = { .it_interval = { 5000, 250000 }, .it_value = { 3000, 0 } };
-	const struct itimerval prof = { .it_interval = { 0, 0 }, .it_value = { 4000, 0 } };
+/* armed for so long that no test takes it */
+#define VIRTUAL_SEC 3500
+#define PROF_SEC    4000
+#define REAL_SEC    3000
 
-	setitimer(ITIMER_REAL, &real, NULL);
-	setitimer(ITIMER_PROF, &prof, NULL);
+static int question[2], answer[2];
+
+static void set(__itimer_which_t which, long value_sec, long value_usec, long interval_sec, long interval_usec)
+{
+	const struct itimerval v = { { interval_sec, interval_usec }, { value_sec, value_usec } };
+
+	setitimer(which, &v, NULL);
 }
 
-static void look_at(int which, int limit)
+/* a child whose ITIMER_REAL is armed, for the parent's has always run out */
+static void answer_questions(void)
 {
 	struct itimerval t;
+	char byte;
 
-	SAY(which);
-	SAY(getitimer((__itimer_which_t)which, &t));
-	SAY(t.it_interval.tv_sec);
-	SAY(t.it_interval.tv_usec);
-	SAY(t.it_value.tv_sec > limit - 600 && t.it_value.tv_sec <= limit);
-	SAY(t.it_value.tv_sec || t.it_value.tv_usec);
+	if (fork())
+		return;
+	close(question[1]);
+	set(ITIMER_REAL, REAL_SEC, 0, 5000, 250000);
+	while (read(question[0], &byte, 1) == 1) {
+		getitimer(ITIMER_REAL, &t);
+		if (write(answer[1], &t, sizeof(t)) != sizeof(t))
+			break;
+	}
+	_exit(0);
 }
 
-/* armed for so long that no test takes it */
+static void run_out(void)
+{
+	sigset_t pending;
+
+	set(ITIMER_REAL, 0, 1, 5000, 0);
+	do
+		sigpending(&pending);
+	while (!sigismember(&pending, SIGALRM));
+}
+
+static void make(void)
+{
+	sigset_t alarm;
+
+	if (pipe(question) < 0 || pipe(answer) < 0)
+		_exit(3);
+	answer_questions();
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_BLOCK, &alarm, NULL);
+	set(ITIMER_VIRTUAL, VIRTUAL_SEC, 0, 1, 0);
+	set(ITIMER_PROF, PROF_SEC, 0, 0, 0);
+	run_out();
+}
+
+/* the kernel adds a tick to a CPU timer when it is set, but it must not grow by that */
+static bool is_within(const struct timeval *left, long limit)
+{
+	struct timespec tick;
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	return left->tv_sec > limit - 600 &&
+	       (left->tv_sec < limit || (left->tv_sec == limit && left->tv_usec <= tick.tv_nsec / 1000));
+}
+
+static void look_at(const struct itimerval *t, long limit)
+{
+	SAY(t->it_interval.tv_sec);
+	SAY(t->it_interval.tv_usec);
+	SAY(is_within(&t->it_value, limit));
+	SAY(t->it_value.tv_sec || t->it_value.tv_usec);
+}
+
+static void look_at_signal(void)
+{
+	const struct timespec at_once = { 0, 0 };
+	siginfo_t info = { 0 };
+	struct itimerval t;
+	sigset_t alarm;
+
+	getitimer(ITIMER_REAL, &t);
+	look_at(&t, 5000);
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	SAY(sigtimedwait(&alarm, &info, &at_once) == SIGALRM);
+	SAY(info.si_code);
+	SAY(info.si_pid);
+	SAY(sigtimedwait(&alarm, &info, &at_once)); /* there was one */
+	getitimer(ITIMER_REAL, &t);
+	look_at(&t, 5000);
+	run_out();
+}
+
 static void look(void)
 {
-	look_at(ITIMER_REAL, 3000);
-	look_at(ITIMER_VIRTUAL, 0);
-	look_at(ITIMER_PROF, 4000);
+	struct itimerval t = { 0 };
+
+	SAY(write(question[1], "", 1));
+	SAY(read(answer[0], &t, sizeof(t)) == sizeof(t));
+	look_at(&t, REAL_SEC);
+	getitimer(ITIMER_VIRTUAL, &t);
+	look_at(&t, VIRTUAL_SEC);
+	getitimer(ITIMER_PROF, &t);
+	look_at(&t, PROF_SEC);
+	look_at_signal();
 }
 
 WITNESS(make, look)
