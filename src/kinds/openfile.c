@@ -73,6 +73,45 @@ int openfile_set_status(int fd, uint32_t flags)
 	return fcntl(fd, F_SETFL, want) < 0 ? -errno : 0;
 }
 
+/* ---- what has no path ---- */
+
+bool openfile_is_anon(const struct sight *s, const char *name)
+{
+	static const char head[] = "anon_inode:[";
+	const char *link = s->fd->link;
+	size_t n = strlen(name);
+
+	return strncmp(link, head, sizeof(head) - 1) == 0 && strncmp(link + sizeof(head) - 1, name, n) == 0 &&
+	       strcmp(link + sizeof(head) - 1 + n, "]") == 0;
+}
+
+const char *openfile_line(const struct sight *s, const char *key)
+{
+	const char *const *line = s->fd->extra.at;
+
+	for (size_t i = 0; i < s->fd->extra.n; i++)
+		if (strncmp(line[i], key, strlen(key)) == 0)
+			return line[i] + strlen(key) + strspn(line[i] + strlen(key), " \t");
+	return NULL;
+}
+
+int openfile_check_lines(struct op *op, const struct sight *s, const char *const *keys)
+{
+	const char *const *line = s->fd->extra.at;
+	int r = 0;
+
+	for (size_t i = 0; i < s->fd->extra.n; i++) {
+		const char *const *k = keys;
+
+		while (*k && strncmp(line[i], *k, strlen(*k)) != 0)
+			k++;
+		if (!*k)
+			r = refuse(op, "fd-line", "this version has not considered it", NULL, "has in its fdinfo %s",
+				quoted(&op->arena, line[i]));
+	}
+	return r;
+}
+
 /* ---- paths ---- */
 
 /*

@@ -20,6 +20,15 @@ extern const struct flag lock_types[];
 bool openfile_can_read(uint32_t flags);
 bool openfile_can_write(uint32_t flags);
 
+/** openfile_is_anon() - is s->fd "anon_inode:[@name]"? Such a link is no path: those begin with a slash */
+bool openfile_is_anon(const struct sight *s, const char *name);
+
+/** openfile_line() - what fdinfo of s->fd says behind @key ("sigmask:") and blanks; NULL when it has no such line */
+const char *openfile_line(const struct sight *s, const char *key);
+
+/** openfile_check_lines() - refuse lines of fdinfo that begin with none of @keys (up to NULL); 0 or the refusal */
+int openfile_check_lines(struct op *op, const struct sight *s, const char *const *keys);
+
 /** openfile_check_flags() - refuse flags of s->fd beyond access mode, O_LARGEFILE and @allowed; 0 or the refusal */
 int openfile_check_flags(struct op *op, const struct sight *s, uint32_t allowed);
 
