@@ -59,16 +59,25 @@ static int save_backings(struct checkpoint *c)
 	return 0;
 }
 
+static uint64_t file_id(const struct proc_fd *fd)
+{
+	const struct open_file *of = fd->open_file;
+
+	return of->id;
+}
+
 static int save_files(struct checkpoint *c)
 {
 	struct open_file **f = c->open_files.at;
 
+	for (size_t i = 0; i < c->open_files.n; i++) /* a record may refer to any of them */
+		f[i]->id = c->next_id++;
+	c->tree.file_id = file_id;
 	for (size_t i = 0; i < c->open_files.n; i++) {
 		struct sight s = { .tree = &c->tree, .process = f[i]->process, .fd = f[i]->fd };
 
 		WHERE_TASK(c->op, f[i]->process->pid, f[i]->process->stat.comm);
 		WHERE(c->op, "fd", f[i]->fd->n);
-		f[i]->id = c->next_id++;
 		f[i]->rec = arena_alloc(&c->op->arena, f[i]->kind->size);
 		int r = f[i]->kind->save(c->op, &s, f[i]->rec);
 		if (r < 0)

@@ -38,6 +38,25 @@ static int touch(struct restart *r, const struct span *parts, struct batch *b, s
 	return 0;
 }
 
+static int link_descriptors(struct restart *r, struct patient *p, struct batch *b)
+{
+	const struct fd_record *f = p->fdtable->fds.at;
+	int e = 0;
+
+	for (size_t i = 0; i < p->fdtable->fds.n && e == 0; i++) {
+		struct object *o = find_object(r, f[i].file);
+
+		if (!o->kind->link)
+			continue;
+		r->site.here = o->fd;
+		r->site.number = (int)f[i].n;
+		e = o->kind->link(r->op, o->rec, &r->site);
+		if (e == 0 && !batch_has_room(b, 128, 8192))
+			e = run_batch(r, p, b);
+	}
+	return e;
+}
+
 static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
 {
 	const struct thread_record *t = (const struct thread_record *)p->rec->threads.at + n;
@@ -56,7 +75,9 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 	r->site.regs = &p->regs[n];
 	r->site.sigmask = &p->sigmasks[n];
 	r->site.syscall = p->syscall;
-	if (n == 0 && stage != STAGE_RESTORE) /* that of processes came with their memory */
+	if (n == 0 && stage == STAGE_LINK)
+		e = link_descriptors(r, p, &b);
+	if (e == 0 && n == 0 && stage != STAGE_RESTORE) /* that of processes came with their memory */
 		e = touch(r, &p->rec->parts, &b, p, stage);
 	if (e == 0)
 		e = touch(r, &t->parts, &b, p, stage);

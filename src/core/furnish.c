@@ -181,6 +181,33 @@ static int here(struct restart *r, const struct fd_record *f)
 		       : o->fd;
 }
 
+static int find_file(const struct site *site, uint64_t id, uint32_t n)
+{
+	struct restart *r = site->restart;
+	const struct object *o = find_object(r, id);
+
+	if (!o || !o->kind || o->kind->scope != SCOPE_FD)
+		return -EBADF;
+	return here(r, &(struct fd_record){ .n = n, .file = id });
+}
+
+static int link_files(struct restart *r)
+{
+	struct object *o = r->objects.at;
+	int e = 0;
+
+	r->site.file = find_file;
+	r->site.restart = r;
+	r->site.batch = NULL;
+	for (size_t i = 0; i < r->objects.n && e == 0; i++) {
+		if (!o[i].kind || o[i].kind->scope != SCOPE_FD || !o[i].kind->link)
+			continue;
+		r->site.here = o[i].fd;
+		e = o[i].kind->link(r->op, o[i].rec, &r->site);
+	}
+	return e;
+}
+
 static int give_some(
 	struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n, size_t done)
 {
@@ -310,5 +337,5 @@ int furnish(struct restart *r)
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "furnishing", r->memory, 0);
 	}
-	return e;
+	return e < 0 ? e : link_files(r);
 }

@@ -71,6 +71,8 @@ struct tree {
 	struct span holders; /* of struct holder, sorted by dev, ino */
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
+	uint64_t (*file_id)(
+		const struct proc_fd *fd); /* in save(): the object in the image that the open file at fd is */
 };
 
 /** tree_holders() - the descriptors in the tree that lead to (dev, ino); *@ret_n of them, NULL when there is none */
@@ -122,12 +124,19 @@ struct site {
 	size_t n_rules;
 	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
 	struct span *slots; /* of struct slot */
+	int here; /* fd kinds, in link(): what restore() returned */
+	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
+	int (*file)(const struct site *site, uint64_t id, uint32_t n); /* fd kinds, in link(): see site_file() */
+	void *restart; /* core's */
 	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
 	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
 };
 
 /** site_slot() - the shared int of (@owner, @key); made on first use. Valid until the next call. */
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key);
+
+/** site_file() - the descriptor here of open file @id, as processes have it at number @n; -EBADF when that is no open file */
+int site_file(const struct site *site, uint64_t id, uint32_t n);
 
 /** struct vma - one mapping in the image: the part that all mem kinds share */
 struct vma {
@@ -208,7 +217,11 @@ struct kind {
 	bool (*match)(const void *rec, const struct proc_vma *v);
 	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
-	/** link - task kinds: add calls; all tasks and descriptors exist now. May run the batch, as settle() may. */
+	/**
+	 * link - join it to others: all tasks and descriptors exist now, and no signal is pending
+	 * task kinds: add calls; may run the batch, as settle() may. fd kinds: first once without a batch, to join files here (site_file()); then for each
+	 * descriptor of it in a process, to add calls by that process.
+	 */
 	int (*link)(struct op *op, void *rec, struct site *site);
 	/** settle - last touch before the program runs: arm timers, drop rights, set registers */
 	int (*settle)(struct op *op, void *rec, struct site *site);

@@ -75,6 +75,11 @@ int sight_take_fd(const struct sight *s)
 	return fd < 0 ? -errno : fd;
 }
 
+int site_file(const struct site *site, uint64_t id, uint32_t n)
+{
+	return site->file(site, id, n);
+}
+
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key)
 {
 	struct slot *slots = site->slots->at;

@@ -116,7 +116,7 @@ struct proc_fd {
 	uint32_t nlink;
 	int64_t mtime_sec, mtime_nsec;
 	bool has_stat;
-	void *open_file; /* for the caller's use */
+	void *open_file; /* for the caller's use: the same where descriptors share an open file */
 };
 
 /**

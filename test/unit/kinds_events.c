@@ -4,7 +4,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 
 #include "kinds/kind.h"
@@ -117,6 +120,164 @@ TEST(records_of_nobody)
 	rec.flags = O_RDONLY;
 	EXPECT_EQ(restored(e, &rec), OUTCOME_IMAGE);
 	EXPECT_EQ(restored(s, &rec), OUTCOME_IMAGE);
+	op_done(&op);
+}
+
+#define ITEM(number, events) "tfd: " number " events: " events " data: ffffffff00000007  pos:-1 ino:40e sdev:10"
+
+TEST(epoll_as_proc_shows_it)
+{
+	static const char link[] = "anon_inode:[eventpoll]";
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll = epoll_create1(0), watched = eventfd(0, 0);
+
+	op_init(&op, "test");
+	ASSERT_EQ(dup2(watched, 77), 77);
+	ASSERT_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, 77, &event), 0);
+	ASSERT_EQ(dup2(epoll, 5), 5);
+	EXPECT_TRUE(VERDICT(link, O_RDWR, ITEM("77", "19")) == NULL);
+	EXPECT_TRUE(VERDICT(link, O_RDWR, ITEM("      77", "40000000")) == NULL);
+	EXPECT_TRUE(VERDICT(link, O_RDWR, ITEM("78", "19")) == NULL); /* it runs: gone again */
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "10")), "epoll-events");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "80000000")), "epoll-events");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "4000019")), "epoll-events");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "100000019")), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("-77", "19") "x"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "19") " colour:7"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, "napi: 7"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR | O_ASYNC, ITEM("77", "19")), "fd-async");
+	tree.frozen = true;
+	EXPECT_STREQ(VERDICT(link, O_RDWR, ITEM("77", "19")), "epoll-target"); /* no descriptor that was listed */
+	op_done(&op);
+}
+
+/* as src/kinds/fd/epoll.c has them */
+struct registration {
+	uint32_t number, events;
+	uint64_t data, file;
+	int32_t by;
+	uint32_t via;
+};
+
+static struct {
+	uint32_t flags, usecs;
+	uint16_t budget;
+	uint8_t prefer;
+	struct span items;
+} epoll_rec;
+
+/* files of the image are numbered as descriptors here */
+static int find_file(const struct site *s, uint64_t id, uint32_t n)
+{
+	return fcntl((int)id, F_GETFD) < 0 ? -EBADF : (int)id;
+}
+
+/* an epoll with these registrations; its descriptor, or -1 and the outcome in *@ret */
+static int linked(const struct kind *k, struct registration *g, size_t n, int *ret)
+{
+	*ret = 0;
+	op.err = 0;
+	op.outcome = 0;
+	epoll_rec.flags = O_RDWR;
+	epoll_rec.items = (struct span){ g, n, n };
+	site.file = find_file;
+	site.batch = NULL;
+	int fd = site.here = k->restore(&op, &epoll_rec, &site);
+	if (fd >= 0 && (k->link(&op, &epoll_rec, &site) < 0 || k->settle(&op, &epoll_rec, &site) < 0)) {
+		close(fd);
+		fd = -1;
+	}
+	if (fd < 0)
+		*ret = op_outcome(&op);
+	return fd < 0 ? -1 : fd;
+}
+
+TEST(epoll_records)
+{
+	const struct kind *k = kind_called("epoll");
+	int watched = eventfd(1, 0), null = open("/dev/null", O_RDWR), said, epoll;
+	struct registration g[2] = { { 60, EPOLLIN | EPOLLERR | EPOLLHUP, 7, (uint64_t)watched, 0, 0 } };
+	struct epoll_event got;
+
+	op_init(&op, "test");
+	ASSERT_TRUE(k && k->size == sizeof(epoll_rec));
+	ASSERT_LE(0, epoll = linked(k, g, 1, &said));
+	EXPECT_EQ(epoll_wait(epoll, &got, 1, 0), 1);
+	EXPECT_EQ(got.data.u64, 7);
+	EXPECT_EQ(fcntl(60, F_GETFD), -1);
+	close(epoll);
+
+	g[0].number = (uint32_t)epoll; /* where the epoll itself will be */
+	ASSERT_EQ(linked(k, g, 1, &said), epoll);
+	EXPECT_EQ(epoll_wait(epoll, &got, 1, 0), 1);
+	close(epoll);
+
+	g[0].number = 1; /* in use here */
+	EXPECT_LE(0, epoll = linked(k, g, 1, &said));
+	EXPECT_EQ(fcntl(1, F_GETFD), 0);
+	EXPECT_NE(proc_kcmp(getpid(), getpid(), KCMP_FILE, 1, (unsigned long)watched), 0);
+	close(epoll);
+
+	g[1] = g[0]; /* twice the same */
+	EXPECT_EQ(linked(k, g, 2, &said), -1);
+	EXPECT_EQ(said, OUTCOME_IMAGE);
+	g[0].by = 12; /* a process that has no such epoll */
+	EXPECT_EQ(linked(k, g, 1, &said), -1);
+	EXPECT_EQ(said, OUTCOME_IMAGE);
+	g[0].by = 0;
+	g[0].events = EPOLLIN;
+	EXPECT_EQ(linked(k, g, 1, &said), -1);
+	EXPECT_EQ(said, OUTCOME_IMAGE);
+	g[0] = (struct registration){ 60, EPOLLIN | EPOLLERR | EPOLLHUP, 7, 999, 0, 0 };
+	EXPECT_EQ(linked(k, g, 1, &said), -1);
+	EXPECT_EQ(said, OUTCOME_IMAGE);
+	g[0].number = INT32_MAX;
+	EXPECT_EQ(linked(k, g, 1, &said), -1);
+	EXPECT_EQ(said, OUTCOME_IMAGE);
+
+	EXPECT_EQ(op.notes.n, 0);
+	g[0].number = 60; /* a stream that nobody can wait for */
+	g[0].file = (uint64_t)null;
+	EXPECT_LE(0, linked(k, g, 1, &said));
+	EXPECT_EQ(op.notes.n, 1);
+	op_done(&op);
+}
+
+static uint32_t events_of(int epoll)
+{
+	char path[64], line[256];
+	unsigned int events = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "tfd: %*d events: %x", &events) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return events;
+}
+
+TEST(epoll_that_has_fired)
+{
+	const struct kind *k = kind_called("epoll");
+	uint32_t events = EPOLLONESHOT | (uint32_t)EPOLLET;
+	struct registration g = { 60, events, 7, 0, 0, 0 };
+	int ends[2], said, epoll, waiting = -1;
+
+	op_init(&op, "test");
+	ASSERT_EQ(pipe(ends), 0);
+	g.file = (uint64_t)ends[0];
+	ASSERT_LE(0, epoll = linked(k, &g, 1, &said));
+	EXPECT_EQ(events_of(epoll), events);
+	EXPECT_EQ(ioctl(ends[0], FIONREAD, &waiting), 0);
+	EXPECT_EQ(waiting, 0);
+	EXPECT_EQ(op.notes.n, 0);
+
+	site.stdio[0] = ends[0]; /* others may read from the caller's pipe: nothing is put into it */
+	ASSERT_LE(0, epoll = linked(k, &g, 1, &said));
+	EXPECT_EQ(events_of(epoll), events | EPOLLERR | EPOLLHUP);
+	EXPECT_EQ(op.notes.n, 1);
 	op_done(&op);
 }
 
