@@ -78,7 +78,8 @@ static int save_files(struct checkpoint *c)
 
 		WHERE_TASK(c->op, f[i]->process->pid, f[i]->process->stat.comm);
 		WHERE(c->op, "fd", f[i]->fd->n);
-		f[i]->rec = arena_alloc(&c->op->arena, f[i]->kind->size);
+		if (!f[i]->rec)
+			f[i]->rec = arena_alloc(&c->op->arena, f[i]->kind->size);
 		int r = f[i]->kind->save(c->op, &s, f[i]->rec);
 		if (r < 0)
 			return r;

@@ -52,6 +52,7 @@ struct checkpoint {
 	uint64_t planned; /* bytes that may be written */
 	uint64_t frozen_at, thawed_at;
 	struct span open_files; /* of struct open_file *, in tree order */
+	size_t n_asked; /* how many of them have been asked about */
 	struct span backings; /* of struct backing * */
 	struct span mms; /* of struct mm_plan * */
 };

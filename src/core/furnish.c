@@ -106,10 +106,24 @@ static int end_zombies(struct restart *r)
 
 /* ---- descriptors ---- */
 
+/* the processes that can make calls for the kinds */
+static void list_tasks(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		struct site_task *t = span_push(&r->op->arena, &r->site.tasks, sizeof(*t));
+		*t = (struct site_task){ p[i]->rec->pid, p[i]->pid, &p[i]->room, &p[i]->threads[0] };
+	}
+}
+
 static int restore_files(struct restart *r)
 {
 	struct object *o = r->objects.at;
 
+	list_tasks(r);
 	for (size_t i = 0; i < r->objects.n; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_FD)
 			continue;
@@ -327,6 +341,8 @@ int furnish(struct restart *r)
 		e = end_zombies(r);
 	if (e == 0)
 		e = restore_files(r);
+	if (e == 0)
+		e = link_files(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
@@ -337,5 +353,5 @@ int furnish(struct restart *r)
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "furnishing", r->memory, 0);
 	}
-	return e < 0 ? e : link_files(r);
+	return e;
 }

@@ -42,6 +42,29 @@ static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
 	return 0;
 }
 
+/* what kinds of open files ask in the process of the first descriptor; open files are in the order of processes */
+static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
+{
+	struct open_file **f = c->open_files.at;
+
+	for (; c->n_asked < c->open_files.n && f[c->n_asked]->process == p; c->n_asked++) {
+		struct open_file *of = f[c->n_asked];
+		struct sight s = { .tree = &c->tree, .process = p, .fd = of->fd, .batch = b };
+
+		if (!of->kind->ask)
+			continue;
+		WHERE(c->op, "fd", of->fd->n);
+		of->rec = arena_alloc(&c->op->arena, of->kind->size);
+		int r = of->kind->ask(c->op, &s, of->rec);
+		if (r == 0 && !batch_has_room(b, 128, 8192) && (r = batch_run(b)) < 0)
+			fail(c->op, r, "%s", batch_what(b));
+		if (r < 0)
+			return r;
+	}
+	int r = batch_run(b);
+	return r < 0 ? fail(c->op, r, "%s", batch_what(b)) : 0;
+}
+
 static int save_thread(struct checkpoint *c, struct process *p, struct thread *t, bool leader)
 {
 	struct batch b;
@@ -66,6 +89,8 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	if (r < 0)
 		return fail(c->op, r, "%s", batch_what(&b));
 	r = leader ? find_shared_pages(c, p) : 0;
+	if (r == 0 && leader)
+		r = ask_files(c, p, &b);
 	if (r < 0)
 		return r;
 	r = room_leave(&p->room, &t->held);

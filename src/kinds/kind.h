@@ -87,7 +87,8 @@ struct sight {
 	const struct proc_vma *vma; /* mem kinds */
 	const struct proc_fd *fd; /* fd kinds */
 	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
-	struct batch *batch; /* task kinds, in ask(): calls by this very thread; may be run there when it is full */
+	struct batch *
+		batch; /* in ask(): calls by this very thread, of fd kinds the first of the process; may be run there when it is full */
 };
 
 /** sight_take_fd() - a descriptor here of the very open file at s->fd (pidfd_getfd(2)): never change what is shared through it */
@@ -108,6 +109,14 @@ struct slot {
 	int value; /* -EBADF at first */
 };
 
+/** struct site_task - a process of the program that has its memory, and as descriptors only what it inherited from us */
+struct site_task {
+	pid_t vpid; /* as it counts */
+	pid_t pid; /* as we count */
+	struct room *room; /* with held: to run batches in it */
+	struct held *held;
+};
+
 /** struct site - where a record is put back */
 struct site {
 	struct batch *batch; /* task kinds: calls by this very thread */
@@ -123,6 +132,7 @@ struct site {
 	const struct file_rule *rules;
 	size_t n_rules;
 	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
+	struct span tasks; /* of struct site_task: fd kinds, in restore() and link(): those that live */
 	struct span *slots; /* of struct slot */
 	int here; /* fd kinds, in link(): what restore() returned */
 	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
@@ -137,6 +147,8 @@ int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key
 
 /** site_file() - the descriptor here of open file @id, as processes have it at number @n; -EBADF when that is no open file */
 int site_file(const struct site *site, uint64_t id, uint32_t n);
+/** site_task() - the process that counts as @vpid; NULL when there is none, or it has ended */
+const struct site_task *site_task(const struct site *site, pid_t vpid);
 
 /** struct vma - one mapping in the image: the part that all mem kinds share */
 struct vma {
@@ -200,7 +212,10 @@ struct kind {
 	void (*key)(const struct sight *s, uint64_t key[2]);
 	/** check - could it be saved and put back? refuse() says every reason. Must not need a stopped program. */
 	int (*check)(struct op *op, const struct sight *s);
-	/** ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record */
+	/**
+	 * ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record
+	 * fd kinds: the same in the process of s->process; they may run the batch themselves. It comes before save().
+	 */
 	int (*ask)(struct op *op, const struct sight *s, void *rec);
 	/** save - fill the record; the program is stopped and must not notice. Of process kinds: when all threads were asked */
 	int (*save)(struct op *op, const struct sight *s, void *rec);
@@ -218,9 +233,10 @@ struct kind {
 	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
 	/**
-	 * link - join it to others: all tasks and descriptors exist now, and no signal is pending
-	 * task kinds: add calls; may run the batch, as settle() may. fd kinds: first once without a batch, to join files here (site_file()); then for each
-	 * descriptor of it in a process, to add calls by that process.
+	 * link - join it to others
+	 * task kinds: add calls; all tasks and descriptors exist now, and no signal is pending. May run the batch, as settle()
+	 * may. fd kinds: first once without a batch, when all that restore() made exists here and no task has it yet, to join
+	 * files here (site_file()); then for each descriptor of it in a process, to add calls by that process.
 	 */
 	int (*link)(struct op *op, void *rec, struct site *site);
 	/** settle - last touch before the program runs: arm timers, drop rights, set registers */

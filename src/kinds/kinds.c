@@ -91,3 +91,13 @@ int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key
 	*slot = (struct slot){ owner, key, -EBADF };
 	return &slot->value;
 }
+
+const struct site_task *site_task(const struct site *site, pid_t vpid)
+{
+	const struct site_task *t = site->tasks.at;
+
+	for (size_t i = 0; i < site->tasks.n; i++)
+		if (t[i].vpid == vpid)
+			return &t[i];
+	return NULL;
+}

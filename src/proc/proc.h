@@ -224,6 +224,27 @@ int proc_scan_pages(struct arena *a, int pagemap, uint64_t start, uint64_t end, 
 int proc_scan_guards(
 	struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret /* of struct proc_pages */);
 
+/** struct proc_unix - a socket of unix(7) as sock_diag(7) shows it; its inodes have 32 bits */
+struct proc_unix {
+	uint32_t ino;
+	uint32_t type; /* SOCK_* */
+	bool listens;
+	bool has_peer; /* it is connected, or was */
+	uint32_t peer; /* inode; 0: the peer is gone, or waits to be accepted */
+	uint32_t shutdown; /* 1: does not receive, 2: does not send */
+	uint32_t received, sent; /* bytes that wait; of one that listens connections that wait, and how many may */
+	bool has_file; /* bound to a path: */
+	uint32_t file_ino;
+	struct span name; /* bytes of sun_path */
+	struct span pending; /* of uint32_t: who waits to be accepted */
+};
+
+/** proc_unix_read() - the socket with inode @ino in our network namespace; -ENOENT: none, or a kernel without unix_diag */
+int proc_unix_read(struct arena *a, uint64_t ino, struct proc_unix *ret);
+
+/** proc_unix_listeners() - all that listen in our network namespace: ino, type and name */
+int proc_unix_listeners(struct arena *a, struct span *ret /* of struct proc_unix */);
+
 /**
  * proc_kcmp() - order of two kernel objects of processes @a and @b: kcmp(2)
  * @type KCMP_FILE (with the descriptors), KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND ...

@@ -4,12 +4,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <poll.h>
+#include <signal.h>
+#include <stddef.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include "base/io.h"
 #include "kinds/kind.h"
@@ -475,7 +480,7 @@ TEST(directories_and_devices)
 {
 	begin();
 	int d = open(dir, O_RDONLY | O_DIRECTORY), null = open("/dev/null", O_RDWR | O_APPEND);
-	int random = open("/dev/urandom", O_RDONLY), sock = socket(AF_UNIX, SOCK_STREAM, 0);
+	int random = open("/dev/urandom", O_RDONLY), sock = socket(AF_NETLINK, SOCK_RAW, 0);
 	ASSERT_EQ(rmdir(path("x")), -1);
 	collect();
 	const struct kind *dk, *nk;
@@ -488,6 +493,104 @@ TEST(directories_and_devices)
 	EXPECT_EQ(fcntl(again, F_GETFL), fcntl(null, F_GETFL));
 	again = dk->restore(&op, drec, &site);
 	EXPECT_EQ(fcntl(again, F_GETFL), fcntl(d, F_GETFL));
+	end();
+}
+
+static int has(const char *slug)
+{
+	const struct obstacle *o = op.obstacles.at;
+	int n = 0;
+
+	for (size_t i = 0; i < op.obstacles.n; i++)
+		n += strcmp(o[i].slug, slug) == 0;
+	return n;
+}
+
+static void send_descriptor(int to, int fd)
+{
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .h = { CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec io = { "", 1 };
+	struct msghdr m = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+
+	memcpy(CMSG_DATA(&control.h), &fd, sizeof(fd));
+	ASSERT_EQ(sendmsg(to, &m, 0), 1);
+}
+
+TEST(unix_sockets_that_cannot_be_kept)
+{
+	const struct sock_filter all = { BPF_RET | BPF_K, 0, 0, UINT32_MAX };
+	const struct sock_fprog filter = { 1, (struct sock_filter *)&all };
+	int rights[2], urgent[2], offset[2], outside[2], filtered[2], zero = 0;
+
+	begin();
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, rights), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, urgent), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, offset), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, outside), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, filtered), 0);
+	send_descriptor(rights[0], 1);
+	bool has_urgent = send(urgent[0], "ab", 2, MSG_OOB) == 2;
+	ASSERT_EQ(send(offset[0], "x", 1, 0), 1);
+	ASSERT_EQ(setsockopt(offset[1], SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)), 0);
+	ASSERT_EQ(setsockopt(filtered[0], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)), 0);
+	pid_t holder = fork();
+	if (holder == 0)
+		for (;;)
+			pause();
+	close(outside[1]);
+	collect();
+	EXPECT_STREQ(refused(rights[1]), "scm-rights");
+	EXPECT_EQ(kind_of(rights[0])->check(&op, &(struct sight){ &tree, &self, .fd = sight_of(rights[0]).fd }), 0);
+	EXPECT_STREQ(refused(offset[1]), "unix-peek-off");
+	EXPECT_STREQ(refused(filtered[0]), "socket-filter");
+	EXPECT_STREQ(refused(outside[0]), "unix-outside");
+	if (has_urgent)
+		EXPECT_STREQ(refused(urgent[1]), "unix-oob");
+	EXPECT_EQ(has("fd-unknown"), 0);
+	kill(holder, SIGKILL);
+	EXPECT_EQ(waitpid(holder, NULL, 0), holder);
+	end();
+}
+
+TEST(unix_diag_knows_peers)
+{
+	struct proc_unix one, other, listener;
+	struct stat st[3];
+	struct span all = { 0 };
+	bool found = false;
+	int pair[2], fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	begin();
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+	ASSERT_EQ(shutdown(pair[1], SHUT_RD), 0);
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	ASSERT_EQ(bind(fd, (struct sockaddr *)&un, offsetof(struct sockaddr_un, sun_path)), 0);
+	ASSERT_EQ(listen(fd, 9), 0);
+	fstat(pair[0], &st[0]);
+	fstat(pair[1], &st[1]);
+	fstat(fd, &st[2]);
+	if (proc_unix_read(&op.arena, st[0].st_ino, &one) == -ENOENT)
+		SKIP("the kernel has no unix_diag");
+	ASSERT_EQ(proc_unix_read(&op.arena, st[1].st_ino, &other), 0);
+	ASSERT_EQ(proc_unix_read(&op.arena, st[2].st_ino, &listener), 0);
+	EXPECT_EQ(one.peer, st[1].st_ino);
+	EXPECT_EQ(other.peer, st[0].st_ino);
+	EXPECT_EQ(other.shutdown, 1);
+	EXPECT_EQ(one.type, SOCK_DGRAM);
+	EXPECT_TRUE(listener.listens && !one.listens);
+	EXPECT_EQ(listener.sent, 9);
+	EXPECT_EQ(listener.name.n, 6);
+	ASSERT_EQ(proc_unix_listeners(&op.arena, &all), 0);
+	for (size_t i = 0; i < all.n; i++)
+		found |= ((struct proc_unix *)all.at)[i].ino == st[2].st_ino;
+	EXPECT_TRUE(found);
+	EXPECT_EQ(proc_unix_read(&op.arena, 0, &one), -ENOENT);
+	EXPECT_EQ(proc_unix_read(&op.arena, 1ull << 40, &one), -ENOENT);
 	end();
 }
 

@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/unix.h"
 
 struct outside {
 	uint32_t streams;
@@ -163,7 +164,7 @@ static unsigned int find_streams(const struct sight *s)
 	if (is_tty(s->fd))
 		return tty_streams(s);
 	if (S_ISSOCK(s->fd->mode))
-		return openfile_stdio(s);
+		return unix_is_ours(s) ? 0 : openfile_stdio(s);
 	return openfile_pipe_is_outside(s) ? openfile_stdio(s) : 0;
 }
 

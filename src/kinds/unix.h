@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The record of a unix socket, which is seen (unix_look.c), read (unix_queue.c) and made again (unix_make.c).
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "kinds/kind.h"
+
+/** enum unix_role - what made the socket what it is */
+enum unix_role {
+	UNIX_ALONE, /* socket(2), perhaps bind(2) */
+	UNIX_LISTEN,
+	UNIX_PAIR, /* socketpair(2) */
+	UNIX_CLIENT, /* connect(2) */
+	UNIX_SERVER, /* accept(2) */
+	UNIX_PENDING, /* connect(2), and not yet accepted */
+	UNIX_ONEWAY, /* connect(2) of a datagram socket */
+	UNIX_ROLES,
+};
+
+/** struct unix_end - a socket, as far as others have to know it to make it */
+struct unix_end {
+	uint64_t ino; /* 0: no socket of the program */
+	struct span name; /* bytes of sun_path; empty: not bound */
+	const char *dir; /* of a relative path: where it starts */
+	uint32_t file_mode, file_uid, file_gid; /* of a path */
+	bool unlinked; /* no path leads to it any more */
+	uint32_t cred_pid, cred_uid, cred_gid; /* SO_PEERCRED as it shows it, the pid as the program counts; 0: none */
+	uint32_t mode, uid, gid; /* fstat(2) */
+	uint32_t backlog;
+};
+
+/** struct unix_message - something in the queue; of a stream as much as has one sender */
+struct unix_message {
+	struct span data;
+	struct span name; /* of its sender */
+	uint32_t pid, uid, gid; /* SCM_CREDENTIALS, where the receiver asks for them; pid 0: none */
+	bool goes_on; /* only while it is read: the next piece belongs to it */
+};
+
+struct unix_ino {
+	uint64_t ino;
+};
+
+struct unix_sock {
+	uint32_t role; /* enum unix_role */
+	uint32_t type; /* SOCK_* */
+	uint32_t flags;
+	uint32_t shutdown; /* 1: does not receive, 2: does not send */
+	bool peer_gone;
+	bool reset; /* the peer went without having read all: an error that was not yet reported */
+	struct span ends; /* of struct unix_end, UNIX_ENDS of them */
+	struct span remote; /* getpeername(2): of one without a peer in the program */
+	struct span messages; /* of struct unix_message */
+	struct span options; /* of struct sockopt */
+	struct span pending; /* of struct unix_ino: of one that listens, clients to be accepted, in order */
+	uint32_t waiting; /* bytes, only while it is saved */
+	bool asked; /* likewise */
+};
+
+enum {
+	UNIX_SELF,
+	UNIX_PEER,
+	UNIX_LISTENER, /* where client and server met */
+	UNIX_ENDS,
+};
+
+#define UNIX_NAME_MAX 108
+
+/** unix_is_ours() - is it an AF_UNIX socket that is no standard stream to the outside? */
+bool unix_is_ours(const struct sight *s);
+
+/** unix_look() - fill @u but for its queue; refuse() what cannot be kept */
+int unix_look(struct op *op, const struct sight *s, struct unix_sock *u);
+
+/** unix_ask() - read a queue that only the program itself can read without harm: messages, and who sent what */
+int unix_ask(struct op *op, const struct sight *s, struct unix_sock *u);
+
+/** unix_read() - read the queue if unix_ask() had no need to */
+int unix_read(struct op *op, const struct sight *s, struct unix_sock *u);
+
+/** unix_make() - a descriptor of the socket, and in slots what others need of it */
+int unix_make(struct op *op, struct unix_sock *u, struct site *site);
+
+/** unix_fill() - put the messages back into its queue, once all sockets exist */
+int unix_fill(struct op *op, const struct unix_sock *u, struct site *site);
+
+/** unix_await() - have those that wait to be accepted connect again */
+int unix_await(struct op *op, const struct unix_sock *u, struct site *site);
+
+/** unix_finish() - what comes when all queues are full again: one-way connections, shutdown(2), the end of peers */
+int unix_finish(struct op *op, const struct unix_sock *u, struct site *site);
+
+/** unix_self() and so on - the slots: descriptors here under the inode in the image */
+int *unix_self(struct op *op, struct site *site, uint64_t ino);
+int *unix_lost_peer(struct op *op, struct site *site, uint64_t ino); /* of a peer that will be gone */
+
+/** unix_named() - the slot of the socket bound to @name */
+int *unix_named(struct op *op, struct site *site, const struct span *name);
+
+/** unix_temporary() - a socket bound to an abstract @name for a moment; -errno */
+int unix_temporary(uint32_t type, const struct span *name);
+
+/** unix_send_inside() - have process @t send message @m by the socket @from, to whom it is connected or to @to; 0 or -errno */
+int unix_send_inside(struct op *op, const struct site_task *t, int from, const struct unix_message *m,
+	const struct sockaddr_un *to, socklen_t to_len);
+
+/** unix_shown() - a name for people */
+const char *unix_shown(struct op *op, const struct span *name);

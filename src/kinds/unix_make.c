@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Making unix sockets again. What SO_PEERCRED says of a socket is whoever called socketpair(2), connect(2) or listen(2): so
+ * these calls are made by that very process, as the user that it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "kinds/openfile.h"
+#include "kinds/sockopt.h"
+#include "kinds/unix.h"
+
+/* ---- slots ---- */
+
+static const char selves[1], lost_peers[1], names[1], inside[1], makers[1];
+
+int *unix_self(struct op *op, struct site *site, uint64_t ino)
+{
+	return site_slot(op, site, selves, ino);
+}
+
+int *unix_lost_peer(struct op *op, struct site *site, uint64_t ino)
+{
+	return site_slot(op, site, lost_peers, ino);
+}
+
+/* FNV-1a: two names of one sum would only mix up senders of datagrams */
+int *unix_named(struct op *op, struct site *site, const struct span *name)
+{
+	const unsigned char *at = name->at;
+	uint64_t sum = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < name->n; i++)
+		sum = (sum ^ at[i]) * 0x100000001b3;
+	return site_slot(op, site, names, sum);
+}
+
+/* ---- names ---- */
+
+static socklen_t address(const struct span *name, struct sockaddr_un *ret)
+{
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (name->n > sizeof(ret->sun_path))
+		return 0;
+	memcpy(ret->sun_path, name->at, name->n);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + name->n);
+}
+
+int unix_temporary(uint32_t type, const struct span *name)
+{
+	struct sockaddr_un un;
+	socklen_t len = address(name, &un);
+
+	if (!name->n || un.sun_path[0])
+		return -EADDRINUSE;
+	_cleanup_close_ int fd = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&un, len) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* does nobody listen or receive at the path? A socket of the wrong type is told of one that is there, and not let in. */
+static bool is_stale(const struct sockaddr_un *un, socklen_t len, uint32_t type)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, (type == SOCK_DGRAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)un, len) < 0 && errno == ECONNREFUSED;
+}
+
+static int in_use(struct op *op, const struct span *name)
+{
+	return fail_as(op, OUTCOME_CANNOT, "address-used", "end the program that uses it; ss -xp names it",
+		"bind a socket to %s: another program has it", unix_shown(op, name));
+}
+
+static int bind_path(
+	struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type, int fd)
+{
+	struct stat st;
+
+	if (lstat(un->sun_path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return fail_as(op, OUTCOME_CANNOT, "address-used", "move it away",
+				"bind a socket to %s: something else is there", unix_shown(op, &e->name));
+		if (!is_stale(un, len, type))
+			return in_use(op, &e->name);
+		if (unlink(un->sun_path) < 0)
+			return fail(op, -errno, "put a new socket in the place of %s", unix_shown(op, &e->name));
+	}
+	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
+	int r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0)
+		return fail(op, r, "bind a socket to %s", unix_shown(op, &e->name));
+	if (e->unlinked)
+		return unlink(un->sun_path) < 0 ? fail(op, -errno, "unlink %s", unix_shown(op, &e->name)) : 0;
+	if (lstat(un->sun_path, &st) == 0 && (st.st_uid != e->file_uid || st.st_gid != e->file_gid) &&
+		lchown(un->sun_path, e->file_uid, e->file_gid) < 0)
+		note(op, "%s belongs to user %u, not %u", unix_shown(op, &e->name), st.st_uid, e->file_uid);
+	return 0;
+}
+
+/* run @what at the directory where the path of @e starts */
+static int at_directory(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len,
+	uint32_t type, int fd,
+	int (*what)(struct op *, const struct unix_end *, const struct sockaddr_un *, socklen_t, uint32_t, int))
+{
+	if (!e->dir || !un->sun_path[0] || un->sun_path[0] == '/')
+		return what(op, e, un, len, type, fd);
+	_cleanup_close_ int home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (home < 0 || chdir(e->dir) < 0)
+		return fail(op, -errno, "go to \"%s\", where a socket is bound", e->dir);
+	int r = what(op, e, un, len, type, fd);
+	return fchdir(home) < 0 ? fail(op, -errno, "go back to the working directory") : r;
+}
+
+static int bind_end(struct op *op, struct site *site, const struct unix_end *e, uint32_t type, int fd)
+{
+	struct sockaddr_un un, now;
+	socklen_t len = address(&e->name, &un), now_len = sizeof(now);
+
+	if (!e->name.n || (getsockname(fd, (struct sockaddr *)&now, &now_len) == 0 &&
+				  now_len > offsetof(struct sockaddr_un, sun_path)))
+		return 0;
+	if (!len)
+		return fail_as(op, OUTCOME_IMAGE, "image", NULL, "bind a socket to a name of %zu bytes", e->name.n);
+	*unix_named(op, site, &e->name) = *unix_self(op, site, e->ino);
+	if (un.sun_path[0])
+		return at_directory(op, e, &un, len, type, fd, bind_path);
+	if (bind(fd, (const struct sockaddr *)&un, len) == 0)
+		return 0;
+	return errno == EADDRINUSE ? in_use(op, &e->name)
+				   : fail(op, -errno, "bind a socket to %s", unix_shown(op, &e->name));
+}
+
+/* ---- calls by others ---- */
+
+/** struct maker - the process that makes a call, and as whom */
+struct maker {
+	const struct site_task *task;
+	uint32_t uid, gid;
+	bool change;
+};
+
+static int find_maker(struct op *op, struct site *site, const struct unix_end *e, struct maker *ret)
+{
+	ret->task = site_task(site, (pid_t)e->cred_pid);
+	if (!ret->task && !site->tasks.n)
+		return fail(op, -ESRCH, "make a socket");
+	if (!ret->task) {
+		ret->task = site->tasks.at;
+		if (e->cred_pid)
+			note(op, "SO_PEERCRED of a socket says process %d: process %u, which it was, has ended",
+				ret->task->vpid, e->cred_pid);
+	}
+	ret->uid = e->cred_pid ? e->cred_uid : geteuid();
+	ret->gid = e->cred_pid ? e->cred_gid : getegid();
+	ret->change = ret->uid != geteuid() || ret->gid != getegid();
+	if (ret->change && (site->user_ns || geteuid() != 0)) {
+		note(op, "SO_PEERCRED of a socket says user %u, not %u", geteuid(), ret->uid);
+		ret->change = false;
+	}
+	return 0;
+}
+
+#define KEEP_ID 0xffffffffu
+
+static void enter(const struct maker *m, struct op *op, struct batch *b)
+{
+	batch_init(b, &op->arena, m->task->room, m->task->held);
+	if (!m->change)
+		return;
+	BATCH_CALL(b, "take a group id", SYS_setresgid, KEEP_ID, m->gid, KEEP_ID);
+	BATCH_CALL(b, "take a user id", SYS_setresuid, KEEP_ID, m->uid, KEEP_ID);
+}
+
+/* the result of the call @c, made between enter() and here */
+static int leave(const struct maker *m, struct op *op, struct batch *b, const struct stub_call *c)
+{
+	if (m->change) {
+		BATCH_CALL(b, "give the user id back", SYS_setresuid, KEEP_ID, geteuid(), KEEP_ID);
+		BATCH_CALL(b, "give the group id back", SYS_setresgid, KEEP_ID, getegid(), KEEP_ID);
+	}
+	int r = batch_run(b);
+	if (r < 0)
+		return fail(op, r, "%s", batch_what(b));
+	return c->ret < 0 ? (int)c->ret : 0;
+}
+
+static int take_from(const struct site_task *t, int n)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int close_inside(struct op *op, const struct site_task *t, int one, int two)
+{
+	struct batch b;
+
+	batch_init(&b, &op->arena, t->room, t->held);
+	BATCH_CALL(&b, "close a socket", SYS_close, (uint64_t)one);
+	if (two >= 0)
+		BATCH_CALL(&b, "close a socket", SYS_close, (uint64_t)two);
+	int r = batch_run(&b);
+	return r < 0 ? fail(op, r, "%s", batch_what(&b)) : 0;
+}
+
+/* a socket in the task, where it stays open as *ret_n, and here */
+static int socket_inside(struct op *op, const struct maker *m, uint32_t type, int *ret_n)
+{
+	struct batch b;
+
+	enter(m, op, &b);
+	const struct stub_call *c = BATCH_CALL(&b, "make a socket", SYS_socket, AF_UNIX, type | SOCK_CLOEXEC, 0);
+	int r = leave(m, op, &b, c);
+	if (r < 0)
+		return fail(op, r, "make a socket");
+	*ret_n = (int)c->ret;
+	r = take_from(m->task, *ret_n);
+	return r < 0 ? fail(op, r, "take a socket") : r;
+}
+
+static int make_pair(struct op *op, struct site *site, const struct unix_sock *u, int *ret_self, int *ret_peer)
+{
+	struct maker m;
+	struct batch b;
+	const int *fds;
+
+	int r = find_maker(op, site, u->ends.at, &m);
+	if (r < 0)
+		return r;
+	enter(&m, op, &b);
+	struct taddr out = batch_out(&b, 2 * sizeof(int), &fds);
+	const struct stub_call *c =
+		BATCH_CALL(&b, "make a pair of sockets", SYS_socketpair, AF_UNIX, u->type | SOCK_CLOEXEC, 0, out.at);
+	r = leave(&m, op, &b, c);
+	if (r < 0)
+		return fail(op, r, "make a pair of sockets");
+	_cleanup_close_ int self = take_from(m.task, fds[0]);
+	_cleanup_close_ int peer = take_from(m.task, fds[1]);
+	if (self < 0 || peer < 0)
+		return fail(op, self < 0 ? self : peer, "take a pair of sockets");
+	r = close_inside(op, m.task, fds[0], fds[1]);
+	if (r < 0)
+		return r;
+	*ret_self = TAKE_FD(self);
+	*ret_peer = TAKE_FD(peer);
+	return 0;
+}
+
+/* ---- messages ---- */
+
+#define ONE_FD CMSG_SPACE(sizeof(int))
+
+static int lend(int channel, int fd)
+{
+	union {
+		struct cmsghdr h;
+		char space[ONE_FD];
+	} control = { .h = { CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec io = { "", 1 };
+	const struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = ONE_FD };
+
+	memcpy(CMSG_DATA(&control.h), &fd, sizeof(fd));
+	return sendmsg(channel, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* take a descriptor from the channel; where its number will lie */
+static struct taddr add_borrow(struct batch *b, int channel)
+{
+	unsigned char *space;
+	struct taddr byte = batch_out(b, 1, &space), control = batch_out(b, ONE_FD, &space);
+	const struct iovec io = { (void *)byte.at, 1 };
+	const struct msghdr m = { .msg_iov = (void *)batch_in(b, &io, sizeof(io)).at,
+		.msg_iovlen = 1,
+		.msg_control = (void *)control.at,
+		.msg_controllen = ONE_FD };
+
+	BATCH_MUST(b, "borrow a socket", SYS_recvmsg, (uint64_t)channel, batch_in(b, &m, sizeof(m)).at, MSG_DONTWAIT);
+	return (struct taddr){ control.at + CMSG_LEN(0) };
+}
+
+static const struct stub_call *add_send(
+	struct batch *b, struct taddr fd, const struct unix_message *m, const struct sockaddr_un *to, socklen_t to_len)
+{
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(struct ucred))];
+	} control = { .h = { CMSG_LEN(sizeof(struct ucred)), SOL_SOCKET, SCM_CREDENTIALS } };
+	const struct ucred cred = { (pid_t)m->pid, m->uid, m->gid };
+
+	memcpy(CMSG_DATA(&control.h), &cred, sizeof(cred));
+	const struct iovec io = { (void *)batch_in(b, m->data.at, m->data.n).at, m->data.n };
+	const struct msghdr h = { .msg_name = to_len ? (void *)batch_in(b, to, sizeof(*to)).at : NULL,
+		.msg_namelen = to_len,
+		.msg_iov = (void *)batch_in(b, &io, sizeof(io)).at,
+		.msg_iovlen = 1,
+		.msg_control = (void *)batch_in(b, &control, sizeof(control)).at,
+		.msg_controllen = sizeof(control) };
+	struct stub_call *c = BATCH_CALL(
+		b, "send a message", SYS_sendmsg, fd.at, batch_in(b, &h, sizeof(h)).at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	c->indirect = 1u << 0;
+	BATCH_CALL(b, "give the socket back", SYS_close, fd.at);
+	batch_last(b)->indirect = 1u << 0;
+	return c;
+}
+
+int unix_send_inside(struct op *op, const struct site_task *t, int from, const struct unix_message *m,
+	const struct sockaddr_un *to, socklen_t to_len)
+{
+	const struct maker maker = { .task = t };
+	struct batch b;
+	const int *ends;
+
+	if (m->data.n > ROOM_AUX_BYTES / 2)
+		return -E2BIG;
+	enter(&maker, op, &b);
+	struct taddr out = batch_out(&b, 2 * sizeof(int), &ends);
+	int r = leave(&maker, op, &b,
+		BATCH_CALL(&b, "make a channel", SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out.at));
+	if (r < 0)
+		return r;
+	_cleanup_close_ int channel = take_from(t, ends[0]);
+	r = channel < 0 ? channel : lend(channel, from);
+	if (r < 0)
+		return r;
+	enter(&maker, op, &b);
+	const struct stub_call *c = add_send(&b, add_borrow(&b, ends[1]), m, to, to_len);
+	r = leave(&maker, op, &b, c);
+	size_t sent = r < 0 ? 0 : (size_t)c->ret;
+	int closed = close_inside(op, t, ends[0], ends[1]);
+	return r < 0 ? r : closed < 0 ? closed : sent == m->data.n ? 0 : -EAGAIN;
+}
+
+/* ---- client and server ---- */
+
+static int make_listener(struct op *op, struct site *site, const struct unix_end *e, uint32_t type)
+{
+	struct maker m;
+	struct batch b;
+	int n, r = find_maker(op, site, e, &m);
+
+	if (r < 0)
+		return r;
+	_cleanup_close_ int fd = socket_inside(op, &m, type, &n);
+	if (fd < 0)
+		return fd;
+	r = bind_end(op, site, e, type, fd);
+	if (r < 0)
+		return r;
+	enter(&m, op, &b);
+	r = leave(&m, op, &b, BATCH_CALL(&b, "listen", SYS_listen, (uint64_t)n, e->backlog));
+	if (r < 0)
+		return fail(op, r, "listen at %s", unix_shown(op, &e->name));
+	r = close_inside(op, m.task, n, -1);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* is the name of a listener that is gone free to be used for a moment? */
+static bool is_free(const struct unix_end *l, uint32_t type)
+{
+	struct sockaddr_un un;
+	socklen_t len = address(&l->name, &un);
+	struct stat st;
+
+	if (un.sun_path[0])
+		return un.sun_path[0] == '/' && lstat(un.sun_path, &st) < 0 && errno == ENOENT;
+	_cleanup_close_ int fd = len ? unix_temporary(type, &l->name) : -EINVAL;
+	return fd >= 0;
+}
+
+static int connect_to(struct op *op, const struct unix_end *l, const struct maker *m, int n)
+{
+	struct sockaddr_un un;
+	socklen_t len = address(&l->name, &un);
+	struct batch b;
+	const struct stub_call *c;
+
+	enter(m, op, &b);
+	if (l->dir && un.sun_path[0] && un.sun_path[0] != '/')
+		BATCH_CALL(&b, "go to a directory", SYS_chdir, batch_in(&b, l->dir, strlen(l->dir) + 1).at);
+	c = BATCH_CALL(&b, "connect a socket", SYS_connect, (uint64_t)n, batch_in(&b, &un, sizeof(un)).at, len);
+	int r = leave(m, op, &b, c);
+	return r < 0 ? fail(op, r, "connect a socket to %s", unix_shown(op, &l->name)) : 0;
+}
+
+static int meet(
+	struct op *op, struct site *site, const struct unix_sock *u, int listener, int *ret_client, int *ret_server)
+{
+	const struct unix_end *e = u->ends.at;
+	struct maker m;
+	int n, r = find_maker(op, site, &e[u->role == UNIX_SERVER ? UNIX_SELF : UNIX_PEER], &m);
+
+	if (r < 0)
+		return r;
+	_cleanup_close_ int client = socket_inside(op, &m, u->type, &n);
+	if (client < 0)
+		return client;
+	r = connect_to(op, &e[UNIX_LISTENER], &m, n);
+	if (r < 0)
+		return r;
+	struct pollfd waits = { .fd = listener, .events = POLLIN };
+	_cleanup_close_ int server = poll(&waits, 1, 0) == 1 ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+	if (server < 0)
+		return fail(op, waits.revents ? -errno : -ENOTCONN, "accept a connection at %s",
+			unix_shown(op, &e[UNIX_LISTENER].name));
+	r = close_inside(op, m.task, n, -1);
+	if (r < 0)
+		return r;
+	*ret_client = TAKE_FD(client);
+	*ret_server = TAKE_FD(server);
+	return 0;
+}
+
+static int make_connection(struct op *op, struct site *site, const struct unix_sock *u, int *ret_self, int *ret_peer)
+{
+	struct unix_end l = ((const struct unix_end *)u->ends.at)[UNIX_LISTENER];
+	_cleanup_close_ int own = -EBADF;
+	bool server = u->role == UNIX_SERVER;
+
+	if (!l.ino && !is_free(&l, u->type)) {
+		note(op, "a connection that was made at %s has lost this name: nobody of the program listens there",
+			unix_shown(op, &l.name));
+		return make_pair(op, site, u, ret_self, ret_peer);
+	}
+	int listener = l.ino ? *unix_self(op, site, l.ino) : -EBADF;
+	if (listener < 0) {
+		l.unlinked |= !l.ino;
+		listener = make_listener(op, site, &l, u->type);
+		if (listener < 0)
+			return listener;
+		*(l.ino ? unix_self(op, site, l.ino) : &own) = listener;
+	}
+	int r = meet(op, site, u, listener, server ? ret_peer : ret_self, server ? ret_self : ret_peer);
+	if (!l.ino)
+		*unix_named(op, site, &l.name) = -EBADF;
+	return r;
+}
+
+/* ---- one socket ---- */
+
+static int make_alone(struct op *op, struct site *site, const struct unix_sock *u)
+{
+	const struct unix_end *e = u->ends.at;
+	struct maker m;
+	int n, r;
+
+	if (u->role == UNIX_LISTEN)
+		return make_listener(op, site, e, u->type);
+	if (u->role != UNIX_PENDING) {
+		r = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0);
+		return r < 0 ? fail(op, -errno, "make a socket") : r;
+	}
+	r = find_maker(op, site, &e[UNIX_PEER], &m);
+	if (r < 0)
+		return r;
+	_cleanup_close_ int fd = socket_inside(op, &m, u->type, &n);
+	if (fd < 0)
+		return fd;
+	/* it connects by itself, in unix_await(); its number there is no descriptor of ours: kept as one below zero */
+	*site_slot(op, site, inside, e->ino) = -1000 - n;
+	*site_slot(op, site, makers, e->ino) = -1000 - (int)(m.task - (const struct site_task *)site->tasks.at);
+	return TAKE_FD(fd);
+}
+
+static int make_both(struct op *op, struct site *site, const struct unix_sock *u)
+{
+	const struct unix_end *e = u->ends.at;
+	_cleanup_close_ int self = -EBADF;
+	_cleanup_close_ int peer = -EBADF;
+	int r = u->role == UNIX_PAIR ? make_pair(op, site, u, &self, &peer)
+				     : make_connection(op, site, u, &self, &peer);
+
+	if (r < 0)
+		return r;
+	int *slot = u->peer_gone ? unix_lost_peer(op, site, e[UNIX_SELF].ino) : unix_self(op, site, e[UNIX_PEER].ino);
+	fd_closep(slot);
+	*slot = TAKE_FD(peer);
+	return TAKE_FD(self);
+}
+
+static void set_owner(struct op *op, const struct unix_end *e, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return;
+	if ((st.st_mode & 07777) != e->mode)
+		fchmod(fd, e->mode & 0777);
+	if ((st.st_uid != e->uid || st.st_gid != e->gid) && fchown(fd, e->uid, e->gid) < 0)
+		note(op, "a socket belongs to user %u, not %u", st.st_uid, e->uid);
+}
+
+int unix_make(struct op *op, struct unix_sock *u, struct site *site)
+{
+	const struct unix_end *e = u->ends.at;
+	bool both = u->role == UNIX_PAIR || u->role == UNIX_CLIENT || u->role == UNIX_SERVER;
+	int r = 0;
+
+	if (*unix_self(op, site, e->ino) < 0) {
+		r = both ? make_both(op, site, u) : make_alone(op, site, u);
+		if (r < 0)
+			return r;
+		*unix_self(op, site, e->ino) = r;
+	}
+	int self = *unix_self(op, site, e->ino);
+	r = u->role == UNIX_SERVER ? 0 : bind_end(op, site, e, u->type, self);
+	if (r < 0)
+		return r;
+	set_owner(op, e, self);
+	int fd = fcntl(self, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? fail(op, -errno, "duplicate a socket") : fd;
+}
+
+int unix_await(struct op *op, const struct unix_sock *u, struct site *site)
+{
+	const struct unix_end *e = u->ends.at;
+	const struct unix_ino *i = u->pending.at;
+	const struct site_task *tasks = site->tasks.at;
+
+	for (size_t k = 0; k < u->pending.n; k++) {
+		int n = -1000 - *site_slot(op, site, inside, i[k].ino);
+		int maker = -1000 - *site_slot(op, site, makers, i[k].ino);
+
+		if (n < 0 || maker < 0 || (size_t)maker >= site->tasks.n)
+			return fail_as(op, OUTCOME_IMAGE, "image", NULL, "find a socket that waits to be accepted");
+		const struct maker m = { .task = &tasks[maker] };
+		int r = connect_to(op, e, &m, n);
+		if (r < 0)
+			return r;
+		*site_slot(op, site, inside, i[k].ino) = -EBADF;
+	}
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static int connect_path(
+	struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type, int fd)
+{
+	(void)op, (void)e, (void)type;
+	return connect(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+}
+
+static int connect_oneway(struct op *op, const struct unix_sock *u, int fd)
+{
+	const struct unix_end *e = u->ends.at;
+	const struct span *name = e[UNIX_PEER].ino ? &e[UNIX_PEER].name : &u->remote;
+	_cleanup_close_ int gone = -EBADF;
+	struct sockaddr_un un;
+	socklen_t len = address(name, &un);
+
+	if (u->peer_gone) {
+		gone = unix_temporary(u->type, name);
+		if (gone < 0) {
+			gone = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0);
+			un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+			len = sizeof(un);
+			if (gone < 0 ||
+				bind(gone, (struct sockaddr *)&un, offsetof(struct sockaddr_un, sun_path)) < 0 ||
+				getsockname(gone, (struct sockaddr *)&un, &len) < 0)
+				return fail(op, -errno, "make a socket");
+		}
+	}
+	int r = len ? at_directory(op, &e[UNIX_PEER], &un, len, u->type, fd, connect_path) : -EINVAL;
+	if (r < 0 && !e[UNIX_PEER].ino) {
+		note(op, "a socket is not connected any more: nobody is at %s (%s)", unix_shown(op, name),
+			strerror(-r));
+		return 0;
+	}
+	return r < 0 ? fail(op, r, "connect a socket to %s", unix_shown(op, name)) : 0;
+}
+
+int unix_finish(struct op *op, const struct unix_sock *u, struct site *site)
+{
+	const struct unix_end *e = u->ends.at;
+	int *self = unix_self(op, site, e->ino), fd = *self, r = 0;
+
+	if (fd < 0)
+		return 0;
+	if (u->role == UNIX_ONEWAY)
+		r = connect_oneway(op, u, fd);
+	if (r == 0)
+		r = sockopt_restore(op, fd, &u->options);
+	if (r < 0)
+		return r;
+	/* a peer that goes with something unread leaves an error behind */
+	if (u->peer_gone && u->reset && u->type != SOCK_DGRAM)
+		send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	int *peer = unix_lost_peer(op, site, e->ino);
+	if (*peer >= 0)
+		*peer = fd_close(*peer);
+	if (u->shutdown && shutdown(fd, (int)u->shutdown - 1) < 0)
+		return fail(op, -errno, "shut a socket down");
+	self = unix_self(op, site, e->ino);
+	*self = fd_close(*self);
+	return 0;
+}
