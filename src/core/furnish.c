@@ -119,11 +119,46 @@ static void list_tasks(struct restart *r)
 	}
 }
 
+/* a standard stream that led outside is the caller's of the same number, whatever it was shared with */
+static int here(struct restart *r, const struct fd_record *f)
+{
+	const struct object *o = find_object(r, f->file);
+
+	return f->n < 3 && o->kind->is_stream && o->kind->is_stream(o->rec) && r->site.stdio[f->n] >= 0
+		       ? r->site.stdio[f->n]
+		       : o->fd;
+}
+
+static int find_file(const struct site *site, uint64_t id, uint32_t n)
+{
+	struct restart *r = site->restart;
+	const struct object *o = find_object(r, id);
+
+	if (!o || !o->kind || o->kind->scope != SCOPE_FD)
+		return -EBADF;
+	return here(r, &(struct fd_record){ .n = n, .file = id });
+}
+
+static pid_t find_process(const struct site *site, int32_t vpid)
+{
+	const struct restart *r = site->restart;
+	struct patient *const *p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++)
+		if (!vpid || p[i]->rec->pid == vpid)
+			return p[i]->pid;
+	return -ESRCH;
+}
+
 static int restore_files(struct restart *r)
 {
 	struct object *o = r->objects.at;
 
 	list_tasks(r);
+	r->site.file = find_file;
+	r->site.process = find_process;
+	r->site.restart = r;
+
 	for (size_t i = 0; i < r->objects.n; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_FD)
 			continue;
@@ -185,33 +220,11 @@ static int place(
 	return e;
 }
 
-/* a standard stream that led outside is the caller's of the same number, whatever it was shared with */
-static int here(struct restart *r, const struct fd_record *f)
-{
-	const struct object *o = find_object(r, f->file);
-
-	return f->n < 3 && o->kind->is_stream && o->kind->is_stream(o->rec) && r->site.stdio[f->n] >= 0
-		       ? r->site.stdio[f->n]
-		       : o->fd;
-}
-
-static int find_file(const struct site *site, uint64_t id, uint32_t n)
-{
-	struct restart *r = site->restart;
-	const struct object *o = find_object(r, id);
-
-	if (!o || !o->kind || o->kind->scope != SCOPE_FD)
-		return -EBADF;
-	return here(r, &(struct fd_record){ .n = n, .file = id });
-}
-
 static int link_files(struct restart *r)
 {
 	struct object *o = r->objects.at;
 	int e = 0;
 
-	r->site.file = find_file;
-	r->site.restart = r;
 	r->site.batch = NULL;
 	for (size_t i = 0; i < r->objects.n && e == 0; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_FD || !o[i].kind->link)

@@ -137,6 +137,7 @@ struct site {
 	int here; /* fd kinds, in link(): what restore() returned */
 	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
 	int (*file)(const struct site *site, uint64_t id, uint32_t n); /* fd kinds, in link(): see site_file() */
+	pid_t (*process)(const struct site *site, int32_t vpid); /* fd kinds: see site_process() */
 	void *restart; /* core's */
 	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
 	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
@@ -149,6 +150,9 @@ int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key
 int site_file(const struct site *site, uint64_t id, uint32_t n);
 /** site_task() - the process that counts as @vpid; NULL when there is none, or it has ended */
 const struct site_task *site_task(const struct site *site, pid_t vpid);
+
+/** site_process() - the process @vpid (0: the first) of the program, ended or not, as we count; -ESRCH */
+pid_t site_process(const struct site *site, int32_t vpid);
 
 /** struct vma - one mapping in the image: the part that all mem kinds share */
 struct vma {

@@ -80,6 +80,11 @@ int site_file(const struct site *site, uint64_t id, uint32_t n)
 	return site->file(site, id, n);
 }
 
+pid_t site_process(const struct site *site, int32_t vpid)
+{
+	return site->process(site, vpid);
+}
+
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key)
 {
 	struct slot *slots = site->slots->at;

@@ -123,6 +123,52 @@ TEST(records_of_nobody)
 	op_done(&op);
 }
 
+TEST(pidfd_as_proc_shows_it)
+{
+	static const char link[] = "anon_inode:[pidfd]";
+
+	op_init(&op, "test");
+	const char *mine = arena_printf(&op.arena, "Pid:\t%d", getpid());
+	EXPECT_TRUE(VERDICT(link, O_RDWR, mine, "NSpid:\t7\t1") == NULL);
+	EXPECT_TRUE(VERDICT(link, O_RDWR | O_NONBLOCK | O_EXCL, mine) == NULL);
+	EXPECT_TRUE(VERDICT(link, O_RDWR, "Pid:\t-1", "NSpid:\t-1") == NULL);
+	EXPECT_STREQ(VERDICT(link, O_RDWR, "Pid:\t0", "NSpid:\t0"), "pidfd-outside");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, "Pid:\t1", "NSpid:\t1"), "pidfd-outside");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, "Pid:\t-2"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, "NSpid:\t1"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR, mine, "Colour:\t1"), "fd-line");
+	EXPECT_STREQ(VERDICT(link, O_RDWR | O_DIRECT, mine), "fd-flags");
+	op_done(&op);
+}
+
+static pid_t find_process(const struct site *s, int32_t vpid)
+{
+	return !vpid || vpid == 12 ? getpid() : -ESRCH;
+}
+
+TEST(pidfd_records)
+{
+	struct {
+		int32_t pid;
+		uint32_t flags;
+	} rec = { 12, O_RDWR };
+	const struct kind *k = kind_called("pidfd");
+
+	op_init(&op, "test");
+	ASSERT_TRUE(k && k->size == sizeof(rec));
+	site.process = find_process;
+	EXPECT_EQ(restored(k, &rec), 0);
+	rec.pid = 13;
+	EXPECT_EQ(restored(k, &rec), OUTCOME_IMAGE);
+	rec.pid = -1;
+	EXPECT_EQ(restored(k, &rec), OUTCOME_IMAGE);
+	rec.pid = 0;
+	EXPECT_EQ(restored(k, &rec), 0);
+	rec.flags = O_RDWR | O_DIRECT;
+	EXPECT_EQ(restored(k, &rec), OUTCOME_IMAGE);
+	op_done(&op);
+}
+
 #define ITEM(number, events) "tfd: " number " events: " events " data: ffffffff00000007  pos:-1 ino:40e sdev:10"
 
 TEST(epoll_as_proc_shows_it)
