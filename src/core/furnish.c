@@ -155,6 +155,7 @@ static int restore_files(struct restart *r)
 	struct object *o = r->objects.at;
 
 	list_tasks(r);
+	r->site.batch = NULL; /* what they ask of a process they run themselves */
 	r->site.file = find_file;
 	r->site.process = find_process;
 	r->site.restart = r;

@@ -40,8 +40,10 @@ struct unix_message {
 	bool goes_on; /* only while it is read: the next piece belongs to it */
 };
 
-struct unix_ino {
+/** struct unix_client - who waits to be accepted, and whom SO_PEERCRED of the accepted socket will name */
+struct unix_client {
 	uint64_t ino;
+	uint32_t pid, uid, gid;
 };
 
 struct unix_sock {
@@ -55,7 +57,7 @@ struct unix_sock {
 	struct span remote; /* getpeername(2): of one without a peer in the program */
 	struct span messages; /* of struct unix_message */
 	struct span options; /* of struct sockopt */
-	struct span pending; /* of struct unix_ino: of one that listens, clients to be accepted, in order */
+	struct span pending; /* of struct unix_client: of one that listens, in order */
 	uint32_t waiting; /* bytes, only while it is saved */
 	bool asked; /* likewise */
 };
@@ -81,8 +83,11 @@ int unix_ask(struct op *op, const struct sight *s, struct unix_sock *u);
 /** unix_read() - read the queue if unix_ask() had no need to */
 int unix_read(struct op *op, const struct sight *s, struct unix_sock *u);
 
+/** unix_verify() - fail if there is more in the queue than was read */
+int unix_verify(struct op *op, const struct unix_sock *u);
+
 /** unix_make() - a descriptor of the socket, and in slots what others need of it */
-int unix_make(struct op *op, struct unix_sock *u, struct site *site);
+int unix_make(struct op *op, const struct unix_sock *u, struct site *site);
 
 /** unix_fill() - put the messages back into its queue, once all sockets exist */
 int unix_fill(struct op *op, const struct unix_sock *u, struct site *site);

@@ -293,9 +293,6 @@ static int look_at_pending(struct op *op, const struct sight *s, struct unix_soc
 			"try again when it has been accepted",
 			"is a socket that has sent data on a connection that waits at %s", unix_shown(op, &u->remote));
 	u->role = UNIX_PENDING;
-	e[UNIX_PEER].cred_pid = (uint32_t)s->process->vpid;
-	e[UNIX_PEER].cred_uid = s->process->status.uid[1];
-	e[UNIX_PEER].cred_gid = s->process->status.gid[1];
 	return 0;
 }
 
@@ -350,10 +347,16 @@ static int look_at_listener(struct op *op, const struct sight *s, const struct p
 
 	u->role = UNIX_LISTEN;
 	for (size_t i = 0; i < d->pending.n; i++) {
-		if (holds(s, ino[i]))
-			((struct unix_ino *)span_push(&op->arena, &u->pending, sizeof(struct unix_ino)))->ino = ino[i];
-		else
-			strangers++;
+		size_t n = 0;
+		const struct holder *h = ino[i] ? tree_holders(s->tree, s->fd->dev, ino[i], &n) : NULL;
+
+		strangers += !h;
+		if (!h)
+			continue;
+		/* who connected it is not shown: taken for whoever has it */
+		struct unix_client *c = span_push(&op->arena, &u->pending, sizeof(*c));
+		*c = (struct unix_client){ ino[i], (uint32_t)h->process->vpid, h->process->status.uid[1],
+			h->process->status.gid[1] };
 	}
 	if (strangers)
 		note(op,

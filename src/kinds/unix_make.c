@@ -21,7 +21,7 @@
 
 /* ---- slots ---- */
 
-static const char selves[1], lost_peers[1], names[1], inside[1], makers[1];
+static const char selves[1], lost_peers[1], names[1];
 
 int *unix_self(struct op *op, struct site *site, uint64_t ino)
 {
@@ -291,57 +291,89 @@ static struct taddr add_borrow(struct batch *b, int channel)
 	return (struct taddr){ control.at + CMSG_LEN(0) };
 }
 
-static const struct stub_call *add_send(
-	struct batch *b, struct taddr fd, const struct unix_message *m, const struct sockaddr_un *to, socklen_t to_len)
+/* struct errand - a call that @maker makes with the socket @fd of ours */
+struct errand {
+	const struct maker *maker;
+	int fd;
+	const struct unix_message *message; /* to send */
+	const struct sockaddr_un *to;
+	socklen_t to_len;
+	const char *dir; /* where the path starts; the directory of the process itself is not yet what it will be */
+};
+
+static struct stub_call *add_send(struct batch *b, struct taddr fd, const struct errand *e)
 {
 	union {
 		struct cmsghdr h;
 		char space[CMSG_SPACE(sizeof(struct ucred))];
 	} control = { .h = { CMSG_LEN(sizeof(struct ucred)), SOL_SOCKET, SCM_CREDENTIALS } };
+	const struct unix_message *m = e->message;
 	const struct ucred cred = { (pid_t)m->pid, m->uid, m->gid };
 
 	memcpy(CMSG_DATA(&control.h), &cred, sizeof(cred));
 	const struct iovec io = { (void *)batch_in(b, m->data.at, m->data.n).at, m->data.n };
-	const struct msghdr h = { .msg_name = to_len ? (void *)batch_in(b, to, sizeof(*to)).at : NULL,
-		.msg_namelen = to_len,
+	const struct msghdr h = { .msg_name = e->to_len ? (void *)batch_in(b, e->to, sizeof(*e->to)).at : NULL,
+		.msg_namelen = e->to_len,
 		.msg_iov = (void *)batch_in(b, &io, sizeof(io)).at,
 		.msg_iovlen = 1,
 		.msg_control = (void *)batch_in(b, &control, sizeof(control)).at,
 		.msg_controllen = sizeof(control) };
-	struct stub_call *c = BATCH_CALL(
+	return BATCH_CALL(
 		b, "send a message", SYS_sendmsg, fd.at, batch_in(b, &h, sizeof(h)).at, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
+static struct stub_call *add_connect(struct batch *b, struct taddr fd, const struct errand *e)
+{
+	if (e->dir)
+		BATCH_CALL(b, "go to a directory", SYS_chdir, batch_in(b, e->dir, strlen(e->dir) + 1).at);
+	return BATCH_CALL(b, "connect a socket", SYS_connect, fd.at, batch_in(b, e->to, sizeof(*e->to)).at, e->to_len);
+}
+
+static int run_errand(struct op *op, const struct errand *e, int channel_there, int64_t *ret)
+{
+	struct batch b;
+
+	enter(e->maker, op, &b);
+	struct taddr fd = add_borrow(&b, channel_there);
+	struct stub_call *c = e->message ? add_send(&b, fd, e) : add_connect(&b, fd, e);
 	c->indirect = 1u << 0;
-	BATCH_CALL(b, "give the socket back", SYS_close, fd.at);
-	batch_last(b)->indirect = 1u << 0;
-	return c;
+	BATCH_CALL(&b, "give the socket back", SYS_close, fd.at)->indirect = 1u << 0;
+	int r = leave(e->maker, op, &b, c);
+	*ret = c->ret;
+	return r;
+}
+
+/* the descriptor goes there by a channel made for it; what the call gives, or -errno */
+static int64_t send_on_errand(struct op *op, const struct errand *e)
+{
+	struct batch b;
+	const int *ends;
+	int64_t ret = 0;
+
+	enter(e->maker, op, &b);
+	struct taddr out = batch_out(&b, 2 * sizeof(int), &ends);
+	int r = leave(e->maker, op, &b,
+		BATCH_CALL(&b, "make a channel", SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out.at));
+	if (r < 0)
+		return r;
+	_cleanup_close_ int channel = take_from(e->maker->task, ends[0]);
+	r = channel < 0 ? channel : lend(channel, e->fd);
+	if (r == 0)
+		r = run_errand(op, e, ends[1], &ret);
+	int closed = close_inside(op, e->maker->task, ends[0], ends[1]);
+	return r < 0 ? r : closed < 0 ? closed : ret;
 }
 
 int unix_send_inside(struct op *op, const struct site_task *t, int from, const struct unix_message *m,
 	const struct sockaddr_un *to, socklen_t to_len)
 {
 	const struct maker maker = { .task = t };
-	struct batch b;
-	const int *ends;
+	const struct errand e = { .maker = &maker, .fd = from, .message = m, .to = to, .to_len = to_len };
 
 	if (m->data.n > ROOM_AUX_BYTES / 2)
 		return -E2BIG;
-	enter(&maker, op, &b);
-	struct taddr out = batch_out(&b, 2 * sizeof(int), &ends);
-	int r = leave(&maker, op, &b,
-		BATCH_CALL(&b, "make a channel", SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out.at));
-	if (r < 0)
-		return r;
-	_cleanup_close_ int channel = take_from(t, ends[0]);
-	r = channel < 0 ? channel : lend(channel, from);
-	if (r < 0)
-		return r;
-	enter(&maker, op, &b);
-	const struct stub_call *c = add_send(&b, add_borrow(&b, ends[1]), m, to, to_len);
-	r = leave(&maker, op, &b, c);
-	size_t sent = r < 0 ? 0 : (size_t)c->ret;
-	int closed = close_inside(op, t, ends[0], ends[1]);
-	return r < 0 ? r : closed < 0 ? closed : sent == m->data.n ? 0 : -EAGAIN;
+	int64_t sent = send_on_errand(op, &e);
+	return sent < 0 ? (int)sent : (size_t)sent == m->data.n ? 0 : -EAGAIN;
 }
 
 /* ---- client and server ---- */
@@ -350,7 +382,7 @@ static int make_listener(struct op *op, struct site *site, const struct unix_end
 {
 	struct maker m;
 	struct batch b;
-	int n, r = find_maker(op, site, e, &m);
+	int n = -1, r = find_maker(op, site, e, &m);
 
 	if (r < 0)
 		return r;
@@ -381,44 +413,37 @@ static bool is_free(const struct unix_end *l, uint32_t type)
 	return fd >= 0;
 }
 
-static int connect_to(struct op *op, const struct unix_end *l, const struct maker *m, int n)
+/* @fd, in the name of who is to be seen at the other end */
+static int connect_by(struct op *op, struct site *site, const struct unix_end *shown, const struct unix_end *to, int fd)
 {
 	struct sockaddr_un un;
-	socklen_t len = address(&l->name, &un);
-	struct batch b;
-	const struct stub_call *c;
+	socklen_t len = address(&to->name, &un);
+	struct maker m;
+	int r = find_maker(op, site, shown, &m);
+	const struct errand e = { .maker = &m, .fd = fd, .to = &un, .to_len = len, .dir = to->dir };
 
-	enter(m, op, &b);
-	if (l->dir && un.sun_path[0] && un.sun_path[0] != '/')
-		BATCH_CALL(&b, "go to a directory", SYS_chdir, batch_in(&b, l->dir, strlen(l->dir) + 1).at);
-	c = BATCH_CALL(&b, "connect a socket", SYS_connect, (uint64_t)n, batch_in(&b, &un, sizeof(un)).at, len);
-	int r = leave(m, op, &b, c);
-	return r < 0 ? fail(op, r, "connect a socket to %s", unix_shown(op, &l->name)) : 0;
+	if (r < 0)
+		return r;
+	int64_t done = send_on_errand(op, &e);
+	return done < 0 ? fail(op, (int)done, "connect a socket to %s", unix_shown(op, &to->name)) : 0;
 }
 
 static int meet(
 	struct op *op, struct site *site, const struct unix_sock *u, int listener, int *ret_client, int *ret_server)
 {
 	const struct unix_end *e = u->ends.at;
-	struct maker m;
-	int n, r = find_maker(op, site, &e[u->role == UNIX_SERVER ? UNIX_SELF : UNIX_PEER], &m);
-
-	if (r < 0)
-		return r;
-	_cleanup_close_ int client = socket_inside(op, &m, u->type, &n);
-	if (client < 0)
-		return client;
-	r = connect_to(op, &e[UNIX_LISTENER], &m, n);
-	if (r < 0)
-		return r;
 	struct pollfd waits = { .fd = listener, .events = POLLIN };
+
+	_cleanup_close_ int client = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (client < 0)
+		return fail(op, -errno, "make a socket");
+	int r = connect_by(op, site, &e[u->role == UNIX_SERVER ? UNIX_SELF : UNIX_PEER], &e[UNIX_LISTENER], client);
+	if (r < 0)
+		return r;
 	_cleanup_close_ int server = poll(&waits, 1, 0) == 1 ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
 	if (server < 0)
 		return fail(op, waits.revents ? -errno : -ENOTCONN, "accept a connection at %s",
 			unix_shown(op, &e[UNIX_LISTENER].name));
-	r = close_inside(op, m.task, n, -1);
-	if (r < 0)
-		return r;
 	*ret_client = TAKE_FD(client);
 	*ret_server = TAKE_FD(server);
 	return 0;
@@ -453,26 +478,10 @@ static int make_connection(struct op *op, struct site *site, const struct unix_s
 
 static int make_alone(struct op *op, struct site *site, const struct unix_sock *u)
 {
-	const struct unix_end *e = u->ends.at;
-	struct maker m;
-	int n, r;
-
 	if (u->role == UNIX_LISTEN)
-		return make_listener(op, site, e, u->type);
-	if (u->role != UNIX_PENDING) {
-		r = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0);
-		return r < 0 ? fail(op, -errno, "make a socket") : r;
-	}
-	r = find_maker(op, site, &e[UNIX_PEER], &m);
-	if (r < 0)
-		return r;
-	_cleanup_close_ int fd = socket_inside(op, &m, u->type, &n);
-	if (fd < 0)
-		return fd;
-	/* it connects by itself, in unix_await(); its number there is no descriptor of ours: kept as one below zero */
-	*site_slot(op, site, inside, e->ino) = -1000 - n;
-	*site_slot(op, site, makers, e->ino) = -1000 - (int)(m.task - (const struct site_task *)site->tasks.at);
-	return TAKE_FD(fd);
+		return make_listener(op, site, u->ends.at, u->type);
+	int fd = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0);
+	return fd < 0 ? fail(op, -errno, "make a socket") : fd;
 }
 
 static int make_both(struct op *op, struct site *site, const struct unix_sock *u)
@@ -503,7 +512,7 @@ static void set_owner(struct op *op, const struct unix_end *e, int fd)
 		note(op, "a socket belongs to user %u, not %u", st.st_uid, e->uid);
 }
 
-int unix_make(struct op *op, struct unix_sock *u, struct site *site)
+int unix_make(struct op *op, const struct unix_sock *u, struct site *site)
 {
 	const struct unix_end *e = u->ends.at;
 	bool both = u->role == UNIX_PAIR || u->role == UNIX_CLIENT || u->role == UNIX_SERVER;
@@ -526,21 +535,20 @@ int unix_make(struct op *op, struct unix_sock *u, struct site *site)
 
 int unix_await(struct op *op, const struct unix_sock *u, struct site *site)
 {
-	const struct unix_end *e = u->ends.at;
-	const struct unix_ino *i = u->pending.at;
-	const struct site_task *tasks = site->tasks.at;
+	const struct unix_client *c = u->pending.at;
 
-	for (size_t k = 0; k < u->pending.n; k++) {
-		int n = -1000 - *site_slot(op, site, inside, i[k].ino);
-		int maker = -1000 - *site_slot(op, site, makers, i[k].ino);
+	for (size_t i = 0; i < u->pending.n; i++) {
+		const struct unix_end shown = { .cred_pid = c[i].pid, .cred_uid = c[i].uid, .cred_gid = c[i].gid };
+		int fd = *unix_self(op, site, c[i].ino);
+		int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
 
-		if (n < 0 || maker < 0 || (size_t)maker >= site->tasks.n)
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 			return fail_as(op, OUTCOME_IMAGE, "image", NULL, "find a socket that waits to be accepted");
-		const struct maker m = { .task = &tasks[maker] };
-		int r = connect_to(op, e, &m, n);
+		int r = connect_by(op, site, &shown, u->ends.at, fd);
 		if (r < 0)
 			return r;
-		*site_slot(op, site, inside, i[k].ino) = -EBADF;
+		if (fcntl(fd, F_SETFL, flags) < 0)
+			return fail(op, -errno, "set the status flags of a socket");
 	}
 	return 0;
 }

@@ -182,6 +182,44 @@ int unix_read(struct op *op, const struct sight *s, struct unix_sock *u)
 	return 0;
 }
 
+/*
+ * An empty message that was once looked at is not shown at an offset again. So what was seen is sent once more, between
+ * two sockets of ours: it must take up as much of the sender's buffer as it does there. 1: it does, 0: something was not
+ * seen, or -errno.
+ */
+static int rehearse(const struct unix_sock *u, uint32_t sent)
+{
+	const struct unix_message *m = u->messages.at;
+	int ends[2], taken = 0;
+
+	if (socketpair(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	_cleanup_close_ int from = ends[0];
+	_cleanup_close_ int to = ends[1];
+	sockopt_widen(from);
+	for (size_t i = 0; i < u->messages.n; i++)
+		if (send(from, m[i].data.at, m[i].data.n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			return errno == EAGAIN || errno == EMSGSIZE ? 1 : -errno;
+	return ioctl(from, SIOCOUTQ, &taken) < 0 ? -errno : (uint32_t)taken == sent;
+}
+
+int unix_verify(struct op *op, const struct unix_sock *u)
+{
+	const struct unix_end *e = u->ends.at;
+	bool alone = u->role != UNIX_PAIR && u->role != UNIX_CLIENT && u->role != UNIX_SERVER;
+	struct proc_unix peer;
+
+	if (alone || u->peer_gone || u->type == SOCK_STREAM)
+		return 0;
+	int r = proc_unix_read(&op->arena, e[UNIX_PEER].ino, &peer);
+	if (r == 0)
+		r = rehearse(u, peer.sent);
+	if (r == 0)
+		return fail_as(op, OUTCOME_CANNOT, "unix-empty", "try again when the program has received them",
+			"see all that waits in a socket: messages without content are hidden once they were looked at");
+	return r < 0 ? fail(op, r, "see all that waits in a socket") : 0;
+}
+
 /* ---- putting back ---- */
 
 static const struct site_task *task_of(struct op *op, struct site *site, const struct unix_message *m)

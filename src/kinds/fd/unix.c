@@ -10,8 +10,8 @@
  *        with MSG_PEEK; fdinfo: scm_fds
  * Lost:  SO_PEERCRED of a process that has ended, and SO_PEERGROUPS; SO_TIMESTAMP of what waits in the queue; the sender of
  *        what waits in one without SO_PASSCRED; connections from outside that wait to be accepted; F_SETOWN; security labels;
- *        an empty message behind others, when a queue that nobody reads is saved a second time. Descriptors under way and
- *        urgent data are refused
+ *        of a socket that receives from many, empty messages, when the queue is saved a second time before it is read.
+ *        Descriptors under way and urgent data are refused
  * Needs: CONFIG_UNIX_DIAG, pidfd_getfd(2)
  */
 #include <errno.h>
@@ -56,8 +56,11 @@ static const struct field message_fields[] = {
 	FIELDS_END,
 };
 
-static const struct field ino_fields[] = {
-	FIELD_U(1, struct unix_ino, ino, "inode.i_ino"),
+static const struct field client_fields[] = {
+	FIELD_U(1, struct unix_client, ino, "inode.i_ino"),
+	FIELD_U(2, struct unix_client, pid, "sock.sk_peer_pid"),
+	FIELD_U(3, struct unix_client, uid, "sock.sk_peer_cred"),
+	FIELD_U(4, struct unix_client, gid, "sock.sk_peer_cred"),
 	FIELDS_END,
 };
 
@@ -78,7 +81,7 @@ static const struct field fields[] = {
 	FIELD_BLOB(8, struct unix_sock, remote, "unix_address.name"),
 	FIELD_A(9, struct unix_sock, messages, "sock.sk_receive_queue", message_fields, struct unix_message),
 	FIELD_A(10, struct unix_sock, options, "sock", sockopt_fields, struct sockopt),
-	FIELD_A(11, struct unix_sock, pending, "sock.sk_receive_queue", ino_fields, struct unix_ino),
+	FIELD_A(11, struct unix_sock, pending, "sock.sk_receive_queue", client_fields, struct unix_client),
 	FIELDS_END,
 };
 
@@ -115,7 +118,9 @@ static int unix_save(struct op *op, const struct sight *s, void *rec)
 	if (fd < 0 || fresh < 0)
 		return fail(op, fd < 0 ? fd : -errno, "examine a socket");
 	r = sockopt_save(op, fd, fresh, &u->options);
-	return r < 0 ? r : unix_read(op, s, u);
+	if (r == 0)
+		r = unix_read(op, s, u);
+	return r < 0 ? r : unix_verify(op, u);
 }
 
 /* ---- restarting ---- */
@@ -160,9 +165,10 @@ static int unix_restore(struct op *op, void *rec, struct site *site)
 
 static int unix_link(struct op *op, void *rec, struct site *site)
 {
-	int r = site->batch ? 0 : unix_fill(op, rec, site);
-
-	return r < 0 || site->batch ? r : unix_await(op, rec, site);
+	if (site->batch) /* the turn of one process: this concerns none alone */
+		return 0;
+	int r = unix_fill(op, rec, site);
+	return r < 0 ? r : unix_await(op, rec, site);
 }
 
 static int unix_settle(struct op *op, void *rec, struct site *site)
