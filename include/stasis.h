@@ -126,6 +126,9 @@ struct stasis_restart_options {
 	const volatile sig_atomic_t *cancel;
 	stasis_progress_fn *progress;
 	void *progress_data;
+	bool terminal; /* the caller stands by the program and takes his terminal back when it stops or ends: when he is in
+			* the foreground of the terminal at 0, 1 or 2, the program gets the foreground, and the terminal
+			* the settings that the program's had */
 	bool own_cgroup; /* give it a control group of its own, when that is allowed */
 	int (*before_run)(
 		void *data, pid_t pid); /* called last, when all is ready, with the pid of the program; an errno

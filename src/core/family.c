@@ -165,7 +165,7 @@ static void add_ghost(struct restart *r, struct birth *b)
 		.comm = "ghost",
 		.flags = TASK_ZOMBIE,
 		.exit_signal = SIGCHLD };
-	*p = (struct patient){ .rec = rec, .parent = up, .birth = b };
+	*p = (struct patient){ .rec = rec, .parent = up, .birth = b, .sid = b->sid };
 	b->subject = p;
 	*(struct patient **)span_push(&r->op->arena, &r->patients, sizeof(p)) = p;
 	if (up)
@@ -184,7 +184,7 @@ static int order_births(struct restart *r)
 		const struct task_record *t = p[i]->rec;
 
 		births[i] = (struct birth){ .pid = t->pid,
-			.sid = t->sid,
+			.sid = p[i]->sid,
 			.pgid = t->pgid,
 			.parent = p[i]->parent ? p[i]->parent->birth : NULL,
 			.zombie = t->flags & TASK_ZOMBIE,
@@ -205,6 +205,35 @@ static int order_births(struct restart *r)
 	return 0;
 }
 
+static bool joins_caller(struct restart *r, const struct patient *p)
+{
+	const struct ref *ref = p->rec->parts.at;
+
+	for (size_t i = 0; i < p->rec->parts.n; i++) {
+		struct object *o = find_object(r, ref[i].id);
+
+		if (o->kind->joins && o->kind->joins(o->rec, &r->site))
+			return true;
+	}
+	return false;
+}
+
+/* A session whose terminal is the caller's now can only be the caller's. */
+static void join_sessions(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n; i++)
+		p[i]->sid = p[i]->rec->sid;
+	for (size_t i = 0; i < r->patients.n; i++) {
+		if (p[i]->rec->sid != p[i]->rec->pid || !joins_caller(r, p[i]))
+			continue;
+		for (size_t k = 0; k < r->patients.n; k++)
+			p[k]->sid = p[k]->rec->sid == p[i]->rec->pid ? 0 : p[k]->sid;
+		note(r->op, "session %d is a part of the caller's session now, as its terminal is", p[i]->rec->pid);
+	}
+}
+
 int gather_family(struct restart *r)
 {
 	struct object *o = r->objects.at;
@@ -219,5 +248,6 @@ int gather_family(struct restart *r)
 		return e;
 	if (!r->patients.n)
 		return malformed(r, "it holds no process");
+	join_sessions(r);
 	return order_births(r);
 }

@@ -150,24 +150,30 @@ static pid_t find_process(const struct site *site, int32_t vpid)
 	return -ESRCH;
 }
 
-static int restore_files(struct restart *r)
+static int restore_files(struct restart *r, bool early)
 {
 	struct object *o = r->objects.at;
 
-	list_tasks(r);
+	if (!early) /* most do not exist yet */
+		list_tasks(r);
 	r->site.batch = NULL; /* what they ask of a process they run themselves */
 	r->site.file = find_file;
 	r->site.process = find_process;
 	r->site.restart = r;
 
 	for (size_t i = 0; i < r->objects.n; i++) {
-		if (!o[i].kind || o[i].kind->scope != SCOPE_FD)
+		if (!o[i].kind || o[i].kind->scope != SCOPE_FD || o[i].kind->early != early)
 			continue;
 		o[i].fd = o[i].kind->restore(r->op, o[i].rec, &r->site);
 		if (o[i].fd < 0)
 			return o[i].fd;
 	}
 	return 0;
+}
+
+int restore_early_files(struct restart *r)
+{
+	return restore_files(r, true);
 }
 
 static int send_fds(struct restart *r, const int *fds, size_t n)
@@ -304,6 +310,24 @@ static int join_groups(struct restart *r)
 	return e;
 }
 
+/* what belongs to the groups of a session, such as who is in the foreground of its terminal */
+static int settle_groups(struct restart *r, struct patient *p)
+{
+	const struct ref *ref = p->rec->parts.at;
+	int e = 0;
+
+	batch_init(&p->batch, &r->op->arena, &p->room, &p->threads[0]);
+	r->site.batch = &p->batch;
+	r->site.pid = r->site.tid = p->pid;
+	r->site.vpid = r->site.vtid = p->rec->pid;
+	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
+		struct object *o = find_object(r, ref[i].id);
+
+		e = o->kind->group ? o->kind->group(r->op, o->rec, &r->site) : 0;
+	}
+	return e < 0 ? e : run_batch(r, p, &p->batch);
+}
+
 /* ---- threads ---- */
 
 static void add_thread(struct batch *b, int32_t tid)
@@ -354,14 +378,16 @@ int furnish(struct restart *r)
 	if (e == 0)
 		e = end_zombies(r);
 	if (e == 0)
-		e = restore_files(r);
+		e = restore_files(r, false);
 	if (e == 0)
 		e = link_files(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
 		WHERE_PATIENT(r, p[i]);
-		e = give_descriptors(r, p[i]);
+		e = settle_groups(r, p[i]);
+		if (e == 0)
+			e = give_descriptors(r, p[i]);
 		if (e == 0)
 			e = make_threads(r, p[i]);
 		if (e == 0)

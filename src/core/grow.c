@@ -459,11 +459,22 @@ static int clone_some(struct restart *r, struct patient *p, const struct span *a
 
 static int become_leader(struct restart *r, struct patient *p)
 {
-	if (p->rec->sid != p->rec->pid)
+	const struct ref *ref = p->rec->parts.at;
+	int e = 0;
+
+	if (p->sid != p->rec->pid)
 		return 0;
 	struct batch *b = batch_of(r, p);
 	BATCH_MUST(b, "begin its session", SYS_setsid, 0);
-	return run_batch(r, p, b);
+	r->site.batch = b;
+	r->site.pid = r->site.tid = p->pid;
+	r->site.vpid = r->site.vtid = p->rec->pid;
+	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
+		struct object *o = find_object(r, ref[i].id);
+
+		e = o->kind->lead ? o->kind->lead(r->op, o->rec, &r->site) : 0;
+	}
+	return e < 0 ? e : run_batch(r, p, b);
 }
 
 /* a dead leader of a session, or its ghost, makes those who are still in that session */

@@ -24,10 +24,12 @@
 
 /* what init is asked for, and what it answers: one message each; a pidfd comes with the answer to plant and spawn */
 struct order {
-	enum { ORDER_PLANT = 1, ORDER_SPAWN, ORDER_RELEASE } what;
+	enum { ORDER_PLANT = 1, ORDER_SPAWN, ORDER_CALL, ORDER_RELEASE } what;
 	pid_t pid;
 	bool detach;
 	char *const *argv; /* as we had it when init was made: init is our copy */
+	int (*fn)(const void *arg); /* likewise */
+	const void *arg;
 };
 
 struct answer {
@@ -153,6 +155,10 @@ static void obey(int socket, const sigset_t *mask)
 				detach_init();
 			send_answer(socket, 0, -EBADF);
 			reap(first);
+		}
+		if (o.what == ORDER_CALL) {
+			send_answer(socket, o.fn(o.arg), -EBADF);
+			continue;
 		}
 		int pidfd = -EBADF;
 		pid_t pid = clone_child(0, o.pid, &pidfd);
@@ -333,6 +339,15 @@ pid_t nest_plant(struct nest *nest, pid_t vpid)
 pid_t nest_spawn(struct nest *nest, char *const argv[])
 {
 	return order_child(nest, &(struct order){ .what = ORDER_SPAWN, .argv = argv });
+}
+
+int nest_call(struct nest *nest, int (*fn)(const void *arg), const void *arg)
+{
+	struct order o = { .what = ORDER_CALL, .fn = fn, .arg = arg };
+
+	if (send(nest->socket, &o, sizeof(o), MSG_NOSIGNAL) < 0)
+		return -errno;
+	return take_answer(nest->socket, NULL);
 }
 
 int nest_release(struct nest *nest, bool detach)

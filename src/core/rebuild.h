@@ -4,6 +4,7 @@
  * A program being restarted.
  */
 #include "core/births.h"
+#include "base/terminal.h"
 #include "core/core.h"
 #include "core/nest.h"
 
@@ -31,6 +32,7 @@ struct patient {
 	struct span children; /* of struct patient * */
 	struct birth *birth; /* when and by whom it is made */
 	struct span makes; /* of struct patient *: siblings that it makes */
+	int32_t sid; /* the session it gets: that of its record, or 0: the caller's */
 	struct mm_record *mm;
 	const struct fdtable_record *fdtable;
 	pid_t pid; /* as we count; 0 while it does not exist */
@@ -64,6 +66,7 @@ struct restart {
 	char cgroup[256]; /* one of its own, or "" */
 	bool own_cgroup; /* wanted */
 	struct nest nest; /* own_pidns: the namespaces */
+	struct terminal terminal; /* the caller's, as it was before; the program may have it */
 	uint64_t memory; /* bytes of page data put back */
 };
 
@@ -85,6 +88,7 @@ int plant_seeds(struct restart *r);
 /* grow.c */
 int grow_tree(struct restart *r);
 /* furnish.c */
+int restore_early_files(struct restart *r);
 int furnish(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);

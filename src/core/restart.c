@@ -32,6 +32,8 @@ static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 	if (e == 0)
 		e = plant_seeds(r);
 	if (e == 0)
+		e = restore_early_files(r);
+	if (e == 0)
 		e = grow_tree(r);
 	if (e == 0)
 		e = furnish(r);
@@ -82,6 +84,7 @@ static void take_back(struct restart *r)
 			bury(p[i]->pid);
 	reap_tracees();
 	nest_raze(&r->nest);
+	terminal_set(&r->terminal);
 }
 
 static void tidy(struct restart *r)
@@ -113,6 +116,11 @@ static int take_options(struct restart *r, const struct stasis_restart_options *
 	for (int i = 0; i < 3; i++)
 		r->site.stdio[i] = fcntl(i, F_GETFD) < 0 ? -EBADF : i;
 	r->site.slots = &r->slots;
+	r->site.root = "";
+	r->terminal.fd = -EBADF;
+	if (o->terminal && !o->detach)
+		terminal_find(&r->terminal);
+	r->site.terminal = r->terminal.fd;
 	r->own_cgroup = o->own_cgroup;
 	r->watch = (struct watch){ o->cancel, o->progress, o->progress_data, now_ns() };
 	int e = image_open(&r->image, o->fd, o->cancel);
@@ -145,7 +153,7 @@ static void tell(struct restart *r, struct stasis_job *job, struct stasis_report
 	if (r->own_pidns && !r->head->own_pidns)
 		note(r->op, "the program has a pid namespace of its own: %s",
 			nest_needs_user_ns() ? "this user may not choose pids otherwise"
-					     : "its pids are taken, or it was asked for");
+					     : "its pids, or other numbers of it, are taken, or it was asked for");
 }
 
 int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *job, struct stasis_report *report)
@@ -154,7 +162,9 @@ int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *jo
 	uint64_t began = now_ns();
 
 	op_init(&op, "restart");
-	struct restart r = { .op = &op, .channel = { -EBADF, -EBADF }, .nest = { .socket = -EBADF } };
+	struct restart r = {
+		.op = &op, .channel = { -EBADF, -EBADF }, .nest = { .socket = -EBADF }, .terminal = { .fd = -EBADF }
+	};
 	int e = take_options(&r, o);
 	if (e == 0)
 		e = rebuild(&r, o);

@@ -23,7 +23,7 @@
 #define STOP_TIMEOUT_MS 10000
 #define FIRST_CHANNEL	64
 
-static bool is_taken(pid_t pid)
+static bool is_used(pid_t pid)
 {
 	return kill(pid, 0) == 0 || errno != ESRCH || kill(-pid, 0) == 0 || errno != ESRCH;
 }
@@ -35,10 +35,10 @@ static bool all_free(struct restart *r)
 	for (size_t i = 0; i < r->patients.n; i++) {
 		const struct thread_record *t = p[i]->rec->threads.at;
 
-		if (is_taken(p[i]->rec->pid))
+		if (is_used(p[i]->rec->pid))
 			return false;
 		for (size_t k = 1; k < p[i]->rec->threads.n; k++)
-			if (is_taken(t[k].tid))
+			if (is_used(t[k].tid))
 				return false;
 	}
 	return true;
@@ -68,11 +68,39 @@ static bool has_orphans(struct restart *r)
 	return false;
 }
 
+static bool is_taken(const struct object *o)
+{
+	return o->kind && o->kind->is_taken && o->kind->is_taken(o->rec);
+}
+
+/* numbers and names that the kernel gives once on this host, but once again in each namespace */
+static bool anything_taken(struct restart *r)
+{
+	const struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++)
+		if (is_taken(&o[i]))
+			return true;
+	return false;
+}
+
+/* what cannot be made there either is said by who misses it */
+static void make_places(struct restart *r)
+{
+	const struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++)
+		if (is_taken(&o[i]) && o[i].kind->make_place)
+			nest_call(&r->nest, o[i].kind->make_place, o[i].rec);
+	r->site.root = arena_printf(&r->op->arena, "/proc/%d/root", r->nest.init);
+}
+
 int choose_namespace(struct restart *r, bool own_pidns)
 {
 	struct patient **p = r->patients.at;
 
-	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r);
+	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r) ||
+		       anything_taken(r);
 	if (r->own_pidns && p[0]->rec->pid == 1)
 		return fail_as(r->op, OUTCOME_CANNOT, "init", NULL,
 			"restart a program that was the init of its pid namespace: stasis puts an init of its own "
@@ -148,6 +176,8 @@ int plant_seeds(struct restart *r)
 	if (e == 0 && r->own_pidns && r->own_cgroup)
 		cgroup_make(r->nest.init, r->cgroup, sizeof(r->cgroup));
 	r->site.user_ns = r->nest.user_ns;
+	if (e == 0 && r->own_pidns)
+		make_places(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->parent || p[i]->birth->maker)
 			continue;

@@ -133,6 +133,8 @@ struct site {
 	size_t n_rules;
 	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
 	struct span tasks; /* of struct site_task: fd kinds, in restore() and link(): those that live */
+	int terminal; /* one of them: the terminal that the program gets with all that it had of its own; -EBADF: none */
+	const char *root; /* before a path: where the program's "/" is for us, "" or "/proc/PID/root" */
 	struct span *slots; /* of struct slot */
 	int here; /* fd kinds, in link(): what restore() returned */
 	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
@@ -209,6 +211,7 @@ struct kind {
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool asks_all; /* process kinds: ask() is called for each thread, the leader first, not for the leader alone */
+	bool early; /* fd kinds: restored before the processes exist, as these need it when they begin their sessions */
 
 	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */
 	bool (*probe)(const struct sight *s);
@@ -230,12 +233,22 @@ struct kind {
 	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0.
 	 */
 	int (*restore)(struct op *op, void *rec, struct site *site);
+	/** is_taken - fd kinds: has somebody else here what it must have? Then the program gets namespaces of its own, */
+	bool (*is_taken)(const void *rec);
+	/** make_place - and there, in their init, this makes a place where nobody has it yet; 0 or -errno */
+	int (*make_place)(const void *rec);
 	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
 	bool (*is_stream)(const void *rec);
 	/** match - mem kinds that move: is the mapping @v the one of this record? */
 	bool (*match)(const void *rec, const struct proc_vma *v);
 	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
+	/** joins - process kinds: must the session that it leads become a part of the caller's, to have his terminal? */
+	bool (*joins)(const void *rec, const struct site *site);
+	/** lead - process kinds: add calls; the process has just begun its session, which its next children are born into */
+	int (*lead)(struct op *op, void *rec, struct site *site);
+	/** group - process kinds: add calls; all process groups exist now, and paths are still the caller's */
+	int (*group)(struct op *op, void *rec, struct site *site);
 	/**
 	 * link - join it to others
 	 * task kinds: add calls; all tasks and descriptors exist now, and no signal is pending. May run the batch, as settle()

@@ -60,7 +60,7 @@ static void begin(void)
 {
 	op_init(&op, "test");
 	slots = (struct span){ 0 };
-	site = (struct site){ .slots = &slots, .stdio = { 0, 1, 2 } };
+	site = (struct site){ .slots = &slots, .stdio = { 0, 1, 2 }, .terminal = -EBADF, .root = "" };
 	ASSERT_TRUE(mkdtemp(dir) != NULL);
 }
 
@@ -464,8 +464,9 @@ TEST(terminals)
 		SKIP("the pseudoterminal cannot be opened");
 	dup2(slave, 0);
 	collect();
-	EXPECT_TRUE(kind_of(master) == NULL);
-	EXPECT_TRUE(kind_of(slave) == NULL); /* its master is in the program */
+	EXPECT_STREQ(kind_of(master)->name, "pty");
+	EXPECT_STREQ(kind_of(slave)->name, "pty"); /* its master is in the program */
+	EXPECT_STREQ(kind_of(0)->name, "pty");
 
 	if (fork() == 0)
 		pause();
@@ -473,6 +474,62 @@ TEST(terminals)
 	collect();
 	EXPECT_STREQ(kind_of(slave)->name, "outside");
 	EXPECT_STREQ(kind_of(0)->name, "outside");
+	end();
+}
+
+TEST(pseudoterminals_with_data)
+{
+	const struct kind *k;
+	int null_discipline = 27; /* N_NULL, where there is such a module */
+
+	begin();
+	int master = posix_openpt(O_RDWR | O_NOCTTY), narrow = open("/dev/ptmx", O_RDONLY | O_NOCTTY);
+	if (master < 0 || narrow < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+		SKIP("there are no pseudoterminals here");
+	char name[64];
+	ASSERT_EQ(ptsname_r(master, name, sizeof(name)), 0);
+	int slave = open(name, O_RDWR | O_NOCTTY);
+	ASSERT_LE(0, slave);
+	ASSERT_EQ(write_all(slave, "unread", 6), 0);
+	ASSERT_EQ(write_all(master, "a line\n", 7), 0);
+	collect();
+	EXPECT_STREQ(refused(narrow), "fd-flags");
+	op.obstacles = (struct span){ 0 };
+	op.notes = (struct span){ 0 };
+	saved(slave, &k);
+	EXPECT_EQ(op.notes.n, 0);
+	saved(master, &k);
+	ASSERT_EQ(op.notes.n, 2); /* output, with the echo, and input */
+	EXPECT_TRUE(strstr(((const struct note *)op.notes.at)[0].what, "14 bytes of output"));
+	EXPECT_TRUE(strstr(((const struct note *)op.notes.at)[1].what, "7 bytes of input"));
+	if (ioctl(slave, TIOCSETD, &null_discipline) == 0) {
+		collect();
+		EXPECT_STREQ(refused(master), "pty-discipline");
+	}
+	fcntl(master, F_SETFL, O_ASYNC);
+	collect();
+	EXPECT_STREQ(refused(master), "fd-async");
+	end();
+}
+
+TEST(numbers_of_pseudoterminals)
+{
+	const struct kind *k;
+	unsigned int number, got;
+
+	begin();
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	if (master < 0 || ioctl(master, TIOCGPTN, &number) < 0)
+		SKIP("there are no pseudoterminals here");
+	collect();
+	void *rec = saved(master, &k);
+	EXPECT_TRUE(k->is_taken(rec));
+	int other = k->restore(&op, rec, &site); /* it is taken: by us */
+	ASSERT_LE(0, other);
+	EXPECT_EQ(op.notes.n, 1);
+	EXPECT_EQ(ioctl(other, TIOCGPTN, &got), 0);
+	EXPECT_NE(got, number);
+	EXPECT_EQ(k->settle(&op, rec, &site), 0);
 	end();
 }
 

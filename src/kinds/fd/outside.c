@@ -6,9 +6,11 @@
  * belongs to where the program was started. After a restart its place is taken by the same stream of the restart.
  * Every other descriptor that leads to the same object follows, such as the one at 255 by which bash(1) keeps its terminal.
  *
- * Seen:  stat(2) through /proc/PID/fd/0, 1, 2; of pipes poll(2) on the open file; of /dev/tty tty_nr in /proc/PID/stat
- * Lost:  the object itself, what waits in it unread, the settings of the terminal, O_NONBLOCK and the like: all these are
- *        those of the restart's streams
+ * A restart that is attached to a terminal, in its foreground, gives it the settings that the program's terminal had.
+ *
+ * Seen:  stat(2) through /proc/PID/fd/0, 1, 2; of pipes poll(2) on the open file; TIOCGDEV and TCGETS2 of terminals
+ * Lost:  the object itself, what waits in it unread, O_NONBLOCK and the like: all these are those of the restart's streams;
+ *        the size of the terminal; its settings where the restart has no terminal to give them to
  * Needs: pidfd_getfd(2)
  */
 #include <errno.h>
@@ -17,12 +19,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/tty.h"
 #include "kinds/unix.h"
 
 struct outside {
@@ -30,6 +32,7 @@ struct outside {
 	uint32_t flags;
 	uint32_t type; /* S_IFMT */
 	const char *link;
+	struct span modes; /* of struct tty_modes: of a terminal, one */
 };
 
 static const struct flag streams[] = {
@@ -44,125 +47,29 @@ static const struct field fields[] = {
 	FIELD_U(2, struct outside, flags, "file.f_flags"),
 	FIELD_U(3, struct outside, type, "inode.i_mode"),
 	FIELD_S(4, struct outside, link, "file.f_path"),
+	FIELD_A(5, struct outside, modes, "tty_struct.termios", tty_modes_fields, struct tty_modes),
 	FIELDS_END,
 };
 
-/* ---- which terminal ---- */
-
-/* majors of terminals: Documentation/admin-guide/devices.txt */
-enum {
-	TTY_MAJOR = 4,
-	TTYAUX_MAJOR = 5,
-	PTY_SLAVE_MAJOR = 136,
-	PTY_SLAVE_LAST = 143,
-	ACM_MAJOR = 166,
-	USB_MAJOR = 188,
-	SERIAL_MAJOR = 204,
-	HVC_MAJOR = 229,
-};
-
-static bool is_dev_tty(const struct proc_fd *f)
-{
-	return f->rdev == makedev(TTYAUX_MAJOR, 0);
-}
-
-static bool is_ptmx(const struct proc_fd *f)
-{
-	return f->has_stat && S_ISCHR(f->mode) && f->rdev == makedev(TTYAUX_MAJOR, 2);
-}
-
-static bool is_pty_slave(dev_t rdev)
-{
-	return major(rdev) >= PTY_SLAVE_MAJOR && major(rdev) <= PTY_SLAVE_LAST;
-}
-
-static bool is_tty(const struct proc_fd *f)
-{
-	if (!f->has_stat || !S_ISCHR(f->mode) || is_ptmx(f))
-		return false;
-	switch (major(f->rdev)) {
-	case TTY_MAJOR:
-	case TTYAUX_MAJOR:
-	case ACM_MAJOR:
-	case USB_MAJOR:
-	case SERIAL_MAJOR:
-	case HVC_MAJOR:
-		return true;
-	default:
-		return is_pty_slave(f->rdev);
-	}
-}
-
-/* The index that fdinfo shows of a master, "tty-index:\t3"; -1 when it is none. */
-static int64_t master_index(const struct proc_fd *f)
-{
-	static const char key[] = "tty-index:\t";
-	const char *const *line = f->extra.at;
-	uint64_t index;
-
-	for (size_t i = 0; i < f->extra.n; i++) {
-		const char *digits = line[i] + sizeof(key) - 1;
-		if (strncmp(line[i], key, sizeof(key) - 1) == 0 && parse_u64(&digits, 10, &index) == 0 &&
-			index <= INT32_MAX)
-			return (int64_t)index;
-	}
-	return -1;
-}
-
-/* Has the program itself the master of this pseudoterminal? Then it does not lead outside. */
-static bool is_own_pty(const struct tree *tree, dev_t rdev)
-{
-	const struct holder *h = tree->holders.at;
-	int64_t index = minor(rdev) + (int64_t)(major(rdev) - PTY_SLAVE_MAJOR) * 256;
-
-	for (size_t i = 0; is_pty_slave(rdev) && i < tree->holders.n; i++)
-		if (is_ptmx(h[i].fd) && master_index(h[i].fd) == index)
-			return true;
-	return false;
-}
-
-/* tty_nr of proc(5): new_encode_dev() of the kernel */
-static dev_t controlling_tty(const struct process *p)
-{
-	uint64_t nr = p->stat.tty_nr;
-
-	return nr ? makedev((nr >> 8) & 0xfff, (nr & 0xff) | ((nr >> 12) & 0xfff00)) : 0;
-}
-
-/* The streams of the tree that are the terminal @rdev, by whichever path each was opened; the root process comes first. */
-static unsigned int streams_of_tty(const struct tree *tree, dev_t rdev)
-{
-	struct process *const *all = tree->processes.at;
-	unsigned int mask = 0;
-
-	for (size_t i = 0; i < tree->processes.n && !mask; i++) {
-		const struct proc_fd *f = all[i]->fds.at;
-		for (size_t k = 0; k < all[i]->fds.n && f[k].n <= 2; k++)
-			if (f[k].n >= 0 && f[k].has_stat && S_ISCHR(f[k].mode) && f[k].rdev == rdev)
-				mask |= 1u << f[k].n;
-	}
-	return mask;
-}
-
-/* The streams of the tree that are the terminal at s->fd; 0: it is none of them. */
-static unsigned int tty_streams(const struct sight *s)
-{
-	dev_t rdev = is_dev_tty(s->fd) ? controlling_tty(s->process) : s->fd->rdev;
-
-	if (is_own_pty(s->tree, rdev))
-		return 0;
-	unsigned int mask = openfile_stdio(s);
-	return mask || !rdev ? mask : streams_of_tty(s->tree, rdev);
-}
-
 /* ---- saving ---- */
+
+/* The streams of the tree that are the terminal at s->fd; 0: it is none of them, or a pseudoterminal of the program. */
+static unsigned int streams_of_tty(const struct sight *s)
+{
+	unsigned int mask = tty_own_master(s) ? 0 : openfile_stdio(s);
+
+	if (mask || tty_own_master(s) || tty_is_hung_up(s))
+		return mask;
+	dev_t rdev = tty_device(s);
+	return rdev ? tty_streams(s->tree, rdev) : 0;
+}
 
 static unsigned int find_streams(const struct sight *s)
 {
 	if (s->fd->flags & O_PATH || !s->fd->has_stat)
 		return 0;
-	if (is_tty(s->fd))
-		return tty_streams(s);
+	if (tty_is_terminal(s->fd))
+		return streams_of_tty(s);
 	if (S_ISSOCK(s->fd->mode))
 		return unix_is_ours(s) ? 0 : openfile_stdio(s);
 	return openfile_pipe_is_outside(s) ? openfile_stdio(s) : 0;
@@ -217,6 +124,9 @@ static int outside_save(struct op *op, const struct sight *s, void *rec)
 		waiting > 0)
 		note(op, "%d bytes that wait to be read from outside, at \"%s\", are not in the image", waiting,
 			o->link);
+	struct tty_modes modes;
+	if (fd >= 0 && S_ISCHR(o->type) && tty_get_modes(fd, &modes) == 0)
+		*(struct tty_modes *)span_push(&op->arena, &o->modes, sizeof(modes)) = modes;
 	return 0;
 }
 
@@ -270,6 +180,23 @@ static bool outside_is_stream(const void *rec)
 	return S_ISCHR(((const struct outside *)rec)->type);
 }
 
+/* The caller has seen to it that his terminal can be had, and puts his own settings back when the program has ended. */
+static int outside_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct outside *o = rec;
+	const struct tty_modes *modes = tty_modes_in(&o->modes);
+	struct stat here, terminal;
+	int n = choose(o, site);
+
+	if (!modes || n < 0 || site->terminal < 0 || fstat(site->stdio[n], &here) < 0 ||
+		fstat(site->terminal, &terminal) < 0 || here.st_rdev != terminal.st_rdev)
+		return 0;
+	int r = tty_set_modes(site->terminal, modes);
+	if (r < 0)
+		note(op, "this terminal keeps its settings: %s", strerror(-r));
+	return 0;
+}
+
 static void outside_describe(const void *rec, FILE *out)
 {
 	const struct outside *o = rec;
@@ -296,5 +223,6 @@ const struct kind kind_fd_outside = {
 	.save = outside_save,
 	.restore = outside_restore,
 	.is_stream = outside_is_stream,
+	.settle = outside_settle,
 	.describe = outside_describe,
 };
