@@ -259,10 +259,12 @@ static int look_for_meeting(struct op *op, const struct sight *s, struct unix_so
 
 static int refuse_outside(struct op *op, const struct sight *s, uint32_t peer, const struct span *name)
 {
-	return refuse(op, "unix-outside",
-		name->n ? arena_printf(&op->arena, "it is bound to %s", unix_shown(op, name)) : NULL,
-		arena_printf(&op->arena, "close it, or checkpoint the process that holds both; ss -xp tells who has %u",
-			peer),
+	const char *who = openfile_who_outside(op, s->tree, arena_printf(&op->arena, "socket:[%u]", peer));
+	const char *bound = name->n ? arena_printf(&op->arena, "it is bound to %s", unix_shown(op, name)) : NULL;
+
+	if (who && bound)
+		who = arena_printf(&op->arena, "%s, and %s", bound, who);
+	return refuse(op, "unix-outside", who ? who : bound, "close it, or checkpoint the process that holds both ends",
 		"is a socket whose peer, socket %u, is outside of the program: \"%s\"", peer, s->fd->link);
 }
 

@@ -11,7 +11,6 @@
  *        writer; an end that a process outside of the tree holds beside one in the tree is cut off
  * Needs: pidfd_getfd(2)
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -123,45 +122,6 @@ static int save_data(struct op *op, int from, struct pipe *p)
 	return 0;
 }
 
-/* Has a process with /proc/PID/fd open as @dir a descriptor that leads to @link? */
-static bool holds(DIR *dir, const char *link)
-{
-	char to[PATH_MAX];
-
-	for (struct dirent *e; (e = readdir(dir));) {
-		ssize_t n = readlinkat(dirfd(dir), e->d_name, to, sizeof(to) - 1);
-		if (n >= 0 && (size_t)n == strlen(link) && memcmp(to, link, (size_t)n) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* "it is held by "cat" (pid 812)": the first process outside of the tree that has the pipe; NULL when none is in sight */
-static const char *who_outside(struct op *op, const struct sight *s)
-{
-	_cleanup_dir_ DIR *proc = opendir("/proc");
-	char path[300], *comm;
-
-	for (struct dirent *e; proc && (e = readdir(proc));) {
-		const char *digits = e->d_name;
-		uint64_t pid;
-
-		if (parse_u64(&digits, 10, &pid) < 0 || *digits || tree_has_pid(s->tree, (pid_t)pid) ||
-			(pid_t)pid == getpid())
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/fd", e->d_name);
-		_cleanup_dir_ DIR *fds = opendir(path);
-		if (!fds || !holds(fds, s->fd->link))
-			continue;
-		snprintf(path, sizeof(path), "%s/comm", e->d_name);
-		if (read_text(&op->arena, dirfd(proc), path, 64, &comm, NULL) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = 0;
-		return arena_printf(&op->arena, "it is held by %s (pid %s)", quoted(&op->arena, comm), e->d_name);
-	}
-	return NULL;
-}
-
 static int check_data(struct op *op, const struct sight *s)
 {
 	size_t len;
@@ -198,7 +158,8 @@ static int pipe_check(struct op *op, const struct sight *s)
 			return fd;
 	}
 	if (openfile_pipe_ends(s) != PIPE_ENDS && !openfile_pipe_is_broken(s))
-		return refuse(op, "pipe-outside", who_outside(op, s), "checkpoint the process that starts both",
+		return refuse(op, "pipe-outside", openfile_who_outside(op, s->tree, s->fd->link),
+			"checkpoint the process that starts both",
 			"is a pipe whose other end is outside of the program: \"%s\"", s->fd->link);
 	int data = keeps_data(s) ? check_data(op, s) : 0;
 	return r < 0 ? r : data;
