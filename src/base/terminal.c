@@ -5,13 +5,20 @@
 #include <signal.h>
 #include <unistd.h>
 
-void terminal_find(struct terminal *ret)
+void terminal_find(struct terminal *ret, bool foreground)
 {
 	*ret = (struct terminal){ .fd = -EBADF };
 	for (int fd = 0; fd < 3 && ret->fd < 0; fd++)
-		if (isatty(fd) && tcgetpgrp(fd) == getpgrp())
+		if (tcgetpgrp(fd) >= 0)
 			ret->fd = fd;
+	if (foreground && !terminal_is_ours(ret))
+		ret->fd = -EBADF;
 	terminal_look(ret);
+}
+
+bool terminal_is_ours(const struct terminal *t)
+{
+	return t->fd >= 0 && tcgetpgrp(t->fd) == getpgrp();
 }
 
 void terminal_look(struct terminal *t)

@@ -14,8 +14,11 @@ struct terminal {
 	struct termios modes;
 };
 
-/** terminal_find() - the terminal at 0, 1 or 2 whose foreground we are in; else fd is -EBADF */
-void terminal_find(struct terminal *ret);
+/** terminal_find() - the one of 0, 1 and 2 that is our controlling terminal; with @foreground, and we in its foreground */
+void terminal_find(struct terminal *ret, bool foreground);
+
+/** terminal_is_ours() - are we in its foreground now? */
+bool terminal_is_ours(const struct terminal *t);
 
 /** terminal_look() - @t as it is now */
 void terminal_look(struct terminal *t);

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/arena.h"
+#include "base/terminal.h"
 
 #include "stasis.h"
 
@@ -128,6 +129,10 @@ struct watch {
 	int signal_fd; /* owned */
 	int wait_fd, pid_fd; /* pidfds, owned */
 	int status; /* exit status once it has ended: its own, or 128 + n */
+	struct terminal terminal; /* ours, as it was before the program got it */
+	struct terminal lent; /* as the program had it last; fd is -EBADF until it was taken back once */
+	bool is_lent;
+	bool restarted; /* the program got it with settings of its own: those are not to stay */
 };
 
 /** forwarded_signals() - what a supervisor passes on: all that a person or a batch system sends */
@@ -136,6 +141,14 @@ void forwarded_signals(sigset_t *set);
 /** watch_begin() - @signals must be blocked already; 0 or -errno */
 int watch_begin(struct watch *w, const struct stasis_job *job, const sigset_t *signals);
 void watch_end(struct watch *w);
+
+/**
+ * watch_lend() - the program has the terminal that terminal_find() found before it was there, as far as we had it
+ *
+ * From now on watch_next() takes it back while the program is stopped, when we stop too as a shell expects of a job, and
+ * watch_end() when it has ended. @restarted: what is on the screen is not the program's: have it draw that again.
+ */
+void watch_lend(struct watch *w, const struct terminal *terminal, bool restarted);
 
 /** watch_next() - wait for the next event until @deadline_ns (CLOCK_MONOTONIC; 0: for ever); the end comes before all */
 enum watch_event watch_next(struct watch *w, uint64_t deadline_ns, struct signalfd_siginfo *ret_signal);

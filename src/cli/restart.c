@@ -151,7 +151,8 @@ static void hold_signals(sigset_t *all)
 }
 
 /* Stand by the program until it ends; returns its exit status. */
-static int attend(const struct stasis_job *job, const sigset_t *signals, struct stasis_report *r, struct arena *a)
+static int attend(const struct stasis_job *job, const sigset_t *signals, const struct terminal *terminal,
+	struct stasis_report *r, struct arena *a)
 {
 	struct signalfd_siginfo si;
 	struct watch w;
@@ -164,6 +165,7 @@ static int attend(const struct stasis_job *job, const sigset_t *signals, struct 
 		report_failure(r);
 		return EXIT_ENVIRONMENT;
 	}
+	watch_lend(&w, terminal, true);
 	/* a signal that came too late to stop the restart was meant for the program */
 	int signo = cancel_signal(&from_kernel);
 	if (signo)
@@ -196,6 +198,7 @@ static int restart_do(const struct restart_args *args, struct arena *a, struct s
 		.detach = args->detach,
 		.own_pidns = args->pidns,
 		.strict = args->strict,
+		.terminal = true,
 		.cancel = cancel_begin(),
 		.progress = progress_show,
 		.progress_data = &progress,
@@ -215,6 +218,7 @@ static int restart_main(const struct command *self, int argc, char **argv)
 	struct restart_args args = { 0 };
 	struct stasis_report r = { 0 };
 	struct stasis_job job = { 0 };
+	struct terminal terminal;
 	sigset_t signals;
 	struct arena a;
 
@@ -225,6 +229,7 @@ static int restart_main(const struct command *self, int argc, char **argv)
 		return status < 0 ? 0 : status;
 	}
 	hold_signals(&signals);
+	terminal_find(&terminal, false);
 	status = restart_do(&args, &a, &job, &r);
 	if (args.json)
 		report_json(stdout, &r, false);
@@ -233,7 +238,7 @@ static int restart_main(const struct command *self, int argc, char **argv)
 	else
 		report_restarted(&r);
 	if (status == 0 && !args.detach)
-		status = attend(&job, &signals, &r, &a);
+		status = attend(&job, &signals, &terminal, &r, &a);
 	stasis_report_done(&r);
 	arena_done(&a);
 	return status;

@@ -206,6 +206,7 @@ static int restart_image(struct run *run, const struct image_file *image)
 		.fd = fd,
 		.own_pidns = true,
 		.own_cgroup = true,
+		.terminal = true,
 		.progress = progress_show,
 		.progress_data = &progress,
 	};
@@ -312,6 +313,7 @@ static int run_do(struct run *run)
 	blocked = signals;
 	sigaddset(&blocked, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &blocked, &run->old_mask);
+	terminal_find(&run->terminal, false);
 	status = start(run);
 	if (status)
 		return status;

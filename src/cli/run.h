@@ -26,6 +26,7 @@ struct run {
 	struct lock lock;
 	sigset_t old_mask; /* the caller's: the program gets it */
 	struct stasis_job job;
+	struct terminal terminal; /* as it was before the program was there */
 	const char *registered; /* of job_register() */
 
 	uint64_t next; /* number of the next image */

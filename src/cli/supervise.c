@@ -152,6 +152,7 @@ int supervise(struct run *run, const sigset_t *signals)
 		return report_fail(&run->report, &run->arena, EXIT_ENVIRONMENT, "wait", NULL,
 			"cannot wait for the program: %s", strerror(-err));
 	}
+	watch_lend(&w, &run->terminal, run->restarted_from > 0);
 	for (;;) {
 		switch (watch_next(&w, next, &si)) {
 		case WATCH_ENDED:

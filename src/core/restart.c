@@ -119,7 +119,7 @@ static int take_options(struct restart *r, const struct stasis_restart_options *
 	r->site.root = "";
 	r->terminal.fd = -EBADF;
 	if (o->terminal && !o->detach)
-		terminal_find(&r->terminal);
+		terminal_find(&r->terminal, true);
 	r->site.terminal = r->terminal.fd;
 	r->own_cgroup = o->own_cgroup;
 	r->watch = (struct watch){ o->cancel, o->progress, o->progress_data, now_ns() };

@@ -189,7 +189,7 @@ static int look_into(int fd, FILE *out, bool json, struct stasis_report *report)
 	uint64_t began = now_ns();
 
 	op_init(&op, out ? "show the image" : "verify the image");
-	struct restart r = { .op = &op };
+	struct restart r = { .op = &op, .site = { .terminal = -EBADF } };
 	if (read_image(&r, fd, report) == 0 && out) {
 		if (json)
 			print_json(&r, out);
