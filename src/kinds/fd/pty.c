@@ -222,13 +222,14 @@ static uint32_t bit(int fd, unsigned long request, uint32_t state)
 
 static void save_state(struct op *op, struct pty *p, int master, int slave)
 {
+	/* poll(2) has the kernel finish what it is moving from one side to the other; FIONREAD alone would not count that */
+	short events = ready(master), slave_events = slave < 0 ? 0 : ready(slave);
 	int output = waiting(master), input = waiting(slave);
-	short events = ready(master);
 
 	p->state |= bit(master, TIOCGPTLCK, STATE_LOCKED) | bit(master, TIOCGPKT, STATE_PACKET) |
 		    bit(slave, TIOCGEXCL, STATE_EXCLUSIVE) | bit(master, TIOCGEXCL, STATE_MASTER_EXCLUSIVE);
 	p->state |= events & POLLHUP ? STATE_LEFT : 0;
-	if (slave >= 0 && !(ready(slave) & POLLOUT) && output < ROOMY)
+	if (slave >= 0 && !(slave_events & POLLOUT) && output < ROOMY)
 		p->state |= STATE_STOPPED;
 	if (!(events & (POLLOUT | POLLHUP)) && input < ROOMY)
 		p->state |= STATE_MASTER_STOPPED;
