@@ -28,8 +28,7 @@ struct order {
 	pid_t pid;
 	bool detach;
 	char *const *argv; /* as we had it when init was made: init is our copy */
-	int (*fn)(const void *arg); /* likewise */
-	const void *arg;
+	int (*fn)(void); /* likewise */
 };
 
 struct answer {
@@ -157,7 +156,7 @@ static void obey(int socket, const sigset_t *mask)
 			reap(first);
 		}
 		if (o.what == ORDER_CALL) {
-			send_answer(socket, o.fn(o.arg), -EBADF);
+			send_answer(socket, o.fn(), -EBADF);
 			continue;
 		}
 		int pidfd = -EBADF;
@@ -341,9 +340,9 @@ pid_t nest_spawn(struct nest *nest, char *const argv[])
 	return order_child(nest, &(struct order){ .what = ORDER_SPAWN, .argv = argv });
 }
 
-int nest_call(struct nest *nest, int (*fn)(const void *arg), const void *arg)
+int nest_call(struct nest *nest, int (*fn)(void))
 {
-	struct order o = { .what = ORDER_CALL, .fn = fn, .arg = arg };
+	struct order o = { .what = ORDER_CALL, .fn = fn };
 
 	if (send(nest->socket, &o, sizeof(o), MSG_NOSIGNAL) < 0)
 		return -errno;

@@ -32,8 +32,8 @@ int nest_build(struct op *op, struct nest *nest, const sigset_t *mask);
  */
 pid_t nest_plant(struct nest *nest, pid_t vpid);
 
-/** nest_call() - have the init call @fn with @arg, which it has as we had it at nest_build(); what it returns, or -errno */
-int nest_call(struct nest *nest, int (*fn)(const void *arg), const void *arg);
+/** nest_call() - have the init, which is our copy, call @fn; what it returns, or -errno */
+int nest_call(struct nest *nest, int (*fn)(void));
 
 /** nest_spawn() - have the init start a command (execvp); its pid as we count, or -errno */
 pid_t nest_spawn(struct nest *nest, char *const argv[]);

@@ -63,6 +63,7 @@ struct restart {
 	size_t syscall_offset;
 	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
 	bool own_pidns;
+	bool crowded; /* somebody here has a number that the program must have */
 	char cgroup[256]; /* one of its own, or "" */
 	bool own_cgroup; /* wanted */
 	struct nest nest; /* own_pidns: the namespaces */

@@ -68,39 +68,41 @@ static bool has_orphans(struct restart *r)
 	return false;
 }
 
-static bool is_taken(const struct object *o)
-{
-	return o->kind && o->kind->is_taken && o->kind->is_taken(o->rec);
-}
-
 /* numbers and names that the kernel gives once on this host, but once again in each namespace */
-static bool anything_taken(struct restart *r)
+static bool reserve_all(struct restart *r)
 {
 	const struct object *o = r->objects.at;
 
 	for (size_t i = 0; i < r->objects.n; i++)
-		if (is_taken(&o[i]))
-			return true;
-	return false;
+		if (o[i].kind && o[i].kind->reserve && !o[i].kind->reserve(r->op, o[i].rec, &r->site))
+			return false;
+	return true;
 }
 
-/* what cannot be made there either is said by who misses it */
+/* what was reserved is given up: it is had there anew. What cannot be had there either is said by who misses it. */
 static void make_places(struct restart *r)
 {
 	const struct object *o = r->objects.at;
+	struct slot *s = r->slots.at;
+	size_t n;
 
-	for (size_t i = 0; i < r->objects.n; i++)
-		if (is_taken(&o[i]) && o[i].kind->make_place)
-			nest_call(&r->nest, o[i].kind->make_place, o[i].rec);
-	r->site.root = arena_printf(&r->op->arena, "/proc/%d/root", r->nest.init);
+	for (size_t i = 0; i < r->slots.n; i++)
+		s[i].value = s[i].value < 0 ? s[i].value : fd_close(s[i].value);
+	for (const struct kind *const *k = kinds; *k; k++) {
+		for (n = 0; n < r->objects.n && o[n].kind != *k; n++)
+			;
+		if ((*k)->make_place && n < r->objects.n)
+			nest_call(&r->nest, (*k)->make_place);
+	}
 }
 
 int choose_namespace(struct restart *r, bool own_pidns)
 {
 	struct patient **p = r->patients.at;
 
-	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r) ||
-		       anything_taken(r);
+	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r);
+	r->crowded = !reserve_all(r);
+	r->own_pidns |= r->crowded;
 	if (r->own_pidns && p[0]->rec->pid == 1)
 		return fail_as(r->op, OUTCOME_CANNOT, "init", NULL,
 			"restart a program that was the init of its pid namespace: stasis puts an init of its own "
@@ -177,6 +179,8 @@ int plant_seeds(struct restart *r)
 		cgroup_make(r->nest.init, r->cgroup, sizeof(r->cgroup));
 	r->site.user_ns = r->nest.user_ns;
 	if (e == 0 && r->own_pidns)
+		r->site.root = arena_printf(&r->op->arena, "/proc/%d/root", r->nest.init);
+	if (e == 0 && r->crowded)
 		make_places(r);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->parent || p[i]->birth->maker)

@@ -233,10 +233,13 @@ struct kind {
 	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0.
 	 */
 	int (*restore)(struct op *op, void *rec, struct site *site);
-	/** is_taken - fd kinds: has somebody else here what it must have? Then the program gets namespaces of its own, */
-	bool (*is_taken)(const void *rec);
-	/** make_place - and there, in their init, this makes a place where nobody has it yet; 0 or -errno */
-	int (*make_place)(const void *rec);
+	/**
+	 * reserve - fd kinds: take into a slot, before anything is made, what it must have by its number
+	 * False when somebody else has it. Then the program gets namespaces of its own, all that was reserved is given
+	 * up, and make_place(), called in their init and once for the kind, makes a place where nobody has any: 0 or -errno.
+	 */
+	bool (*reserve)(struct op *op, const void *rec, struct site *site);
+	int (*make_place)(void);
 	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
 	bool (*is_stream)(const void *rec);
 	/** match - mem kinds that move: is the mapping @v the one of this record? */

@@ -523,7 +523,7 @@ TEST(numbers_of_pseudoterminals)
 		SKIP("there are no pseudoterminals here");
 	collect();
 	void *rec = saved(master, &k);
-	EXPECT_TRUE(k->is_taken(rec));
+	EXPECT_TRUE(!k->reserve(&op, rec, &site));
 	int other = k->restore(&op, rec, &site); /* it is taken: by us */
 	ASSERT_LE(0, other);
 	EXPECT_EQ(op.notes.n, 1);

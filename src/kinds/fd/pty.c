@@ -67,7 +67,7 @@ struct pty {
 	uint32_t state;
 	const char *path;
 	/* of masters: */
-	uint32_t mode, uid, gid; /* of /dev/pts/N */
+	uint32_t mode, uid, gid; /* of /dev/pts/N; the mode of slaves too, where it matters when they are hung up */
 	uint32_t rows, columns, width, height;
 	struct span modes, locked; /* of struct tty_modes: one each; those that are locked have their bits set */
 };
@@ -314,6 +314,7 @@ static int pty_save(struct op *op, const struct sight *s, void *rec)
 	const struct holder *master = tty_own_master(s);
 	p->index = master ? (uint32_t)tty_index(master->fd) : 0;
 	p->state = (tty_is_dev_tty(s->fd) ? STATE_DEV_TTY : 0) | (master ? 0 : STATE_HUNG_UP);
+	p->mode = s->fd->mode & 07777;
 	return 0;
 }
 
@@ -379,22 +380,26 @@ static int make_pair(struct op *op, struct site *site, uint32_t index)
 	return fd;
 }
 
-static bool pty_is_taken(const void *rec)
+static bool pty_reserve(struct op *op, const void *rec, struct site *site)
 {
 	const struct pty *p = rec;
-	char path[64];
+	uint32_t got;
 
-	snprintf(path, sizeof(path), "/dev/pts/%u", p->index);
-	return p->state & STATE_MASTER && access(path, F_OK) == 0;
+	if (!(p->state & STATE_MASTER) || p->index >= INDEX_END)
+		return true;
+	int fd = open_number(op, site, p->index, &got);
+	if (fd >= 0 && got != p->index)
+		fd = fd_close(fd);
+	if (fd >= 0)
+		*tty_pair(op, site, p->index) = fd;
+	return fd >= 0;
 }
 
 /* in the mount namespace of the program: a devpts of its own, which counts from 0 */
-static int pty_make_place(const void *rec)
+static int pty_make_place(void)
 {
 	struct statfs fs;
 
-	if (!pty_is_taken(rec)) /* it was made for another */
-		return 0;
 	if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666") < 0 &&
 		mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") < 0)
 		return -errno;
@@ -467,6 +472,8 @@ static int restore_slave(struct op *op, const struct pty *p, struct site *site)
 	int r = fd < 0 ? fd : openfile_set_status(fd, p->flags);
 	if (r < 0)
 		return fail(op, r, "open the slave of a pseudoterminal");
+	if (hung_up && !(p->state & STATE_DEV_TTY))
+		fchmod(fd, p->mode & 07777); /* nobody can open it any more: only fstat(2) shows this */
 	int *slot = hung_up ? NULL : site_slot(op, site, slaves, p->index);
 	if (slot && *slot < 0)
 		*slot = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -624,7 +631,7 @@ const struct kind kind_fd_pty = {
 	.check = pty_check,
 	.save = pty_save,
 	.restore = pty_restore,
-	.is_taken = pty_is_taken,
+	.reserve = pty_reserve,
 	.make_place = pty_make_place,
 	.settle = pty_settle,
 	.describe = pty_describe,
