@@ -27,7 +27,7 @@
 
 #include "base/cleanup.h"
 
-#ifndef PR_TIMER_CREATE_RESTORE_IDS /* ec2d0c04624b "posix-timers: Provide a mechanism to allocate a given timer ID" */
+#ifndef PR_TIMER_CREATE_RESTORE_IDS /* Linux 6.15 */
 #define PR_TIMER_CREATE_RESTORE_IDS 77
 #endif
 #define RESTORE_IDS_OFF 0
@@ -51,11 +51,12 @@ struct posix_timer {
 	const struct itimerspec *asked;
 	const struct stub_call *overrun_asked;
 	const int32_t *made; /* the id that it got */
+	int32_t owner; /* the thread on whose CPU clock it was seen to run */
 };
 
 /* struct look - what a thread saw of a timer that runs on the CPU clock of the thread that made it, twice */
 struct look {
-	uint32_t id;
+	struct posix_timer *timer;
 	int32_t tid;
 	const struct itimerspec *asked;
 };
@@ -63,7 +64,7 @@ struct look {
 struct posix_timers {
 	struct span timers; /* of struct posix_timer, the oldest first */
 	bool restore_ids; /* PR_TIMER_CREATE_RESTORE_IDS is on */
-	struct span looks;
+	struct span looks; /* by the thread that was asked last */
 	const struct stub_call *ids_asked;
 	uint64_t asked_at;
 };
@@ -315,17 +316,29 @@ static int ask_process(struct op *op, const struct sight *s, struct posix_timers
 	return r;
 }
 
-/* Only the one that gets the signal, where a single thread does: others are asked for it by none that exists. */
+/* A clock that went on between two looks of a thread is that thread's: all others stood still. */
+static void find_owners(struct posix_timers *rec)
+{
+	const struct look *look = rec->looks.at;
+
+	for (size_t i = 0; i < rec->looks.n; i++)
+		if (to_ns(&look[i].asked[0].it_value) != to_ns(&look[i].asked[1].it_value))
+			look[i].timer->owner = look[i].tid;
+	rec->looks.n = 0;
+}
+
+/* a timer whose signal goes to one thread is mostly that one's: no other is asked */
 static int ask_thread(struct op *op, const struct sight *s, struct posix_timers *rec)
 {
-	const struct posix_timer *t = rec->timers.at;
+	struct posix_timer *t = rec->timers.at;
 	int r = 0;
 
+	find_owners(rec);
 	for (size_t i = 0; i < rec->timers.n && r == 0; i++) {
-		if (!is_own_thread_clock(t[i].clock) || (t[i].tid && t[i].tid != s->thread->vtid))
+		if (!is_own_thread_clock(t[i].clock) || t[i].owner || (t[i].tid && t[i].tid != s->thread->vtid))
 			continue;
 		struct look *look = span_push(&op->arena, &rec->looks, sizeof(*look));
-		*look = (struct look){ .id = t[i].id, .tid = s->thread->vtid };
+		*look = (struct look){ .timer = &t[i], .tid = s->thread->vtid };
 		struct taddr out = batch_out(s->batch, 2 * sizeof(*look->asked), &look->asked);
 		BATCH_MUST(s->batch, "read a POSIX timer", SYS_timer_gettime, t[i].id, out.at);
 		BATCH_MUST(s->batch, "read a POSIX timer", SYS_timer_gettime, t[i].id, out.at + sizeof(*look->asked));
@@ -344,20 +357,9 @@ static int timers_ask(struct op *op, const struct sight *s, void *rec)
 
 /* ---- saving ---- */
 
-/* A clock that ran between two looks of a thread is that thread's: all others stood still. */
-static int32_t find_owner(const struct posix_timers *rec, const struct posix_timer *t)
+static int save_clock(struct op *op, const struct sight *s, struct posix_timer *t)
 {
-	const struct look *look = rec->looks.at;
-
-	for (size_t i = 0; i < rec->looks.n; i++)
-		if (look[i].id == t->id && to_ns(&look[i].asked[0].it_value) != to_ns(&look[i].asked[1].it_value))
-			return look[i].tid;
-	return 0;
-}
-
-static int save_clock(struct op *op, const struct sight *s, const struct posix_timers *rec, struct posix_timer *t)
-{
-	int32_t owner = find_owner(rec, t);
+	int32_t owner = t->owner;
 
 	if (!is_own_thread_clock(t->clock) || s->process->threads.n == 1)
 		return 0;
@@ -397,7 +399,7 @@ static int save_timer(struct op *op, const struct sight *s, const struct posix_t
 		return fail(op, -ERANGE, "read the overruns of POSIX timer %" PRIu32, t->id);
 	t->overrun = (uint32_t)t->overrun_asked->ret;
 	t->pending = is_pending(t, now_ns() - rec->asked_at);
-	return save_clock(op, s, rec, t);
+	return save_clock(op, s, t);
 }
 
 static int timers_save(struct op *op, const struct sight *s, void *rec)
@@ -408,6 +410,7 @@ static int timers_save(struct op *op, const struct sight *s, void *rec)
 
 	timers->restore_ids = timers->ids_asked->ret == RESTORE_IDS_ON;
 	int r = mark_pending(op, s->process, timers);
+	find_owners(timers);
 	for (size_t i = 0; i < timers->timers.n && r == 0; i++) {
 		r = save_timer(op, s, timers, &t[i]);
 		days += is_day_clock(t[i].clock) && t[i].value_ns;

@@ -13,11 +13,16 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ptrace.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+
+#ifndef PR_TIMER_CREATE_RESTORE_IDS
+#define PR_TIMER_CREATE_RESTORE_IDS 77
+#endif
+#define RESTORE_IDS_GET 2
 
 #define QUEUE_MAX 512 /* so that they fit into a batch */
 
@@ -96,11 +101,20 @@ static bool has_timer(struct op *op, const struct process *p, int id)
 	return false;
 }
 
+/*
+ * Newer kernels do not deliver a signal whose timer was deleted, although it can be seen in the queue. The probe is for
+ * what came a little later.
+ */
+static bool forgets_deleted_timers(void)
+{
+	return prctl(PR_TIMER_CREATE_RESTORE_IDS, RESTORE_IDS_GET, 0, 0, 0) >= 0;
+}
+
 /* Does a timer send it again? Then it is part of that: only a signal of the kernel's own sets the timer going again. */
 static bool is_of_timer(struct op *op, const struct sight *s, const siginfo_t *info, bool shared)
 {
 	if (info->si_code == SI_TIMER)
-		return has_timer(op, s->process, info->si_timerid);
+		return has_timer(op, s->process, info->si_timerid) || forgets_deleted_timers();
 	return shared && info->si_signo == SIGALRM && info->si_code == SI_KERNEL;
 }
 

@@ -12,7 +12,7 @@
 #define PROF_SEC    4000
 #define REAL_SEC    3000
 
-static int question[2], answer[2];
+static int question[2][2], answer[2][2];
 
 static void set(__itimer_which_t which, long value_sec, long value_usec, long interval_sec, long interval_usec)
 {
@@ -21,22 +21,35 @@ static void set(__itimer_which_t which, long value_sec, long value_usec, long in
 	setitimer(which, &v, NULL);
 }
 
-/* a child whose ITIMER_REAL is armed, for the parent's has always run out */
-static void answer_questions(void)
+/* children with timers of their own: of the first it is armed, of the second it ran out, and its signal was ignored */
+static void answer_questions(int which)
 {
 	struct itimerval t;
 	char byte;
 
+	if (pipe(question[which]) < 0 || pipe(answer[which]) < 0)
+		_exit(3);
 	if (fork())
 		return;
-	close(question[1]);
-	set(ITIMER_REAL, REAL_SEC, 0, 5000, 250000);
-	while (read(question[0], &byte, 1) == 1) {
+	for (int i = 0; i <= which; i++)
+		close(question[i][1]);
+	signal(SIGALRM, SIG_IGN);
+	if (which)
+		set(ITIMER_REAL, 0, 1, REAL_SEC, 0);
+	else
+		set(ITIMER_REAL, REAL_SEC, 0, 5000, 250000);
+	while (read(question[which][0], &byte, 1) == 1) {
 		getitimer(ITIMER_REAL, &t);
-		if (write(answer[1], &t, sizeof(t)) != sizeof(t))
+		if (write(answer[which][1], &t, sizeof(t)) != sizeof(t))
 			break;
 	}
 	_exit(0);
+}
+
+static void ask(int which, struct itimerval *t)
+{
+	SAY(write(question[which][1], "", 1));
+	SAY(read(answer[which][0], t, sizeof(*t)) == sizeof(*t));
 }
 
 static void run_out(void)
@@ -53,9 +66,9 @@ static void make(void)
 {
 	sigset_t alarm;
 
-	if (pipe(question) < 0 || pipe(answer) < 0)
-		_exit(3);
-	answer_questions();
+	answer_questions(0);
+	answer_questions(1);
+	witness_nap();
 	sigemptyset(&alarm);
 	sigaddset(&alarm, SIGALRM);
 	sigprocmask(SIG_BLOCK, &alarm, NULL);
@@ -106,9 +119,10 @@ static void look(void)
 {
 	struct itimerval t = { 0 };
 
-	SAY(write(question[1], "", 1));
-	SAY(read(answer[0], &t, sizeof(t)) == sizeof(t));
+	ask(0, &t);
 	look_at(&t, REAL_SEC);
+	ask(1, &t);
+	look_at(&t, 0);
 	getitimer(ITIMER_VIRTUAL, &t);
 	look_at(&t, VIRTUAL_SEC);
 	getitimer(ITIMER_PROF, &t);

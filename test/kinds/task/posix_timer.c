@@ -11,7 +11,24 @@
 
 #define LONG 5000 /* seconds: no test takes that long */
 
-enum { PERIODIC, ONCE, BOOT, DAY, NONE, DISARMED, PROCESS, CHILD, OWN, OTHER, TO_THREAD, SPENT, DUE, RAN_OUT, TIMERS };
+enum {
+	PERIODIC,
+	ONCE,
+	BOOT,
+	DAY,
+	NONE,
+	DISARMED,
+	PROCESS,
+	CHILD,
+	OWN,
+	OTHER,
+	TO_THREAD,
+	SPENT,
+	DUE,
+	RAN_OUT,
+	AGAIN,
+	TIMERS
+};
 
 static int ids[TIMERS], next_id;
 static int signo;
@@ -79,11 +96,14 @@ static void spend(void)
 	sigwaitinfo(&set_of_one, &info);
 }
 
-/* two whose signals wait */
+/* two whose signals wait, and one that was set again when its did; if that signal ever comes is up to the kernel */
 static void run_out(void)
 {
+	set(AGAIN, 0, 0, 1, 0);
 	set(RAN_OUT, 0, 0, 1, 0);
 	set(DUE, 0, 0, 1, LONG);
+	witness_nap();
+	set(AGAIN, 0, LONG, 0, 0);
 }
 
 static void idle(void)
@@ -136,6 +156,7 @@ static void make(void)
 	ids[SPENT] = timer_create_id(CLOCK_MONOTONIC, SIGEV_SIGNAL, signo + 1, 0, 8);
 	ids[DUE] = timer_create_id(CLOCK_MONOTONIC, SIGEV_SIGNAL, signo + 2, 0, 9);
 	ids[RAN_OUT] = timer_create_id(CLOCK_BOOTTIME, SIGEV_SIGNAL, signo + 3, 0, 10);
+	ids[AGAIN] = timer_create_id(CLOCK_MONOTONIC, SIGEV_SIGNAL, signo + 5, 0, 11);
 	make_for_others();
 	spend();
 	run_out();
@@ -217,6 +238,7 @@ static void look(void)
 	SAY(stands_still(OWN)); /* the helper sleeps */
 	look_at_signal(signo + 2);
 	look_at_signal(signo + 3);
+	look_at_signal(signo + 5);
 	sigpending(&pending);
 	for (int s = 1; s <= SIGRTMAX; s++)
 		if (sigismember(&pending, s) == 1)
