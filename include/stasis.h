@@ -102,6 +102,13 @@ struct stasis_file_rule {
 	enum stasis_file_policy policy;
 };
 
+/** enum stasis_clock_policy - what becomes of CLOCK_MONOTONIC and CLOCK_BOOTTIME (CLOCK_REALTIME is always the host's) */
+enum stasis_clock_policy {
+	STASIS_CLOCK_CONTINUE, /* go on from where they were: the time away does not count. By a time namespace; where
+				* none can be had they are the host's, and a jump is named in a note */
+	STASIS_CLOCK_REAL, /* those of the host */
+};
+
 /** struct stasis_job - a program that was started or restarted */
 struct stasis_job {
 	pid_t pid; /* its root process, as the caller counts */
@@ -134,6 +141,7 @@ struct stasis_restart_options {
 		void *data, pid_t pid); /* called last, when all is ready, with the pid of the program; an errno
 						   * below zero undoes the restart */
 	void *before_run_data;
+	enum stasis_clock_policy clock;
 };
 
 /**

@@ -51,6 +51,9 @@ int usage_error(const struct command *self, const char *fmt, ...) __attribute__(
 /** bad_option() - usage_error() for what getopt_long gave as '?' or ':' (@c) */
 int bad_option(const struct command *self, int c, char **argv);
 
+/** parse_clock() - "continue" or "real", the argument of --clock; 0 or 120 */
+int parse_clock(const struct command *self, const char *text, enum stasis_clock_policy *ret);
+
 /** command_help() - the text of `stasis help VERB` on stdout; returns 0 */
 int command_help(const struct command *self);
 

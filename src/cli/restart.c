@@ -19,6 +19,7 @@ struct restart_args {
 	const char *pid_file;
 	struct span files; /* of struct stasis_file_rule */
 	bool detach, json, pidns, strict;
+	enum stasis_clock_policy clock;
 };
 
 /* "PATH=keep" or "PATH=truncate"; a path may hold '=' */
@@ -38,6 +39,17 @@ static int parse_rule(const struct command *self, struct arena *a, const char *t
 	return 0;
 }
 
+int parse_clock(const struct command *self, const char *text, enum stasis_clock_policy *ret)
+{
+	if (strcmp(text, "continue") == 0)
+		*ret = STASIS_CLOCK_CONTINUE;
+	else if (strcmp(text, "real") == 0)
+		*ret = STASIS_CLOCK_REAL;
+	else
+		return usage_error(self, "--clock takes continue or real, not \"%s\"", text);
+	return 0;
+}
+
 static int restart_option(const struct command *self, int c, char **argv, struct arena *a, struct restart_args *ret)
 {
 	switch (c) {
@@ -52,6 +64,8 @@ static int restart_option(const struct command *self, int c, char **argv, struct
 	case 'j':
 		ret->json = true;
 		return 0;
+	case 'c':
+		return parse_clock(self, optarg, &ret->clock);
 	case 'n':
 		ret->pidns = true;
 		return 0;
@@ -72,6 +86,7 @@ static int restart_parse(const struct command *self, int argc, char **argv, stru
 		{ "detach", no_argument, NULL, 'd' },
 		{ "pid-file", required_argument, NULL, 'p' },
 		{ "file", required_argument, NULL, 'f' },
+		{ "clock", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "pidns", no_argument, NULL, 'n' },
 		{ "strict", no_argument, NULL, 'S' },
@@ -199,6 +214,7 @@ static int restart_do(const struct restart_args *args, struct arena *a, struct s
 		.own_pidns = args->pidns,
 		.strict = args->strict,
 		.terminal = true,
+		.clock = args->clock,
 		.cancel = cancel_begin(),
 		.progress = progress_show,
 		.progress_data = &progress,
@@ -246,7 +262,8 @@ static int restart_main(const struct command *self, int argc, char **argv)
 
 const struct command cmd_restart = {
 	.name = "restart",
-	.synopsis = "IMAGE|- [--detach] [--pid-file F] [--file PATH=keep|truncate]... [--pidns] [--strict] [--json]",
+	.synopsis = "IMAGE|- [--detach] [--pid-file F] [--file PATH=keep|truncate]... [--pidns] "
+		    "[--clock=continue|real] [--strict] [--json]",
 	.summary = "bring a saved program back",
 	.help = "The program goes on where its image was made. stasis stays with it, passes signals on to it, and ends "
 		"with its\n"
@@ -257,6 +274,11 @@ const struct command cmd_restart = {
 		"      --file PATH=keep      a file that changed since the checkpoint: take it as it is now\n"
 		"      --file PATH=truncate  cut it back to the size that it had at the checkpoint\n"
 		"      --pidns         give it a pid namespace of its own, even where its pids are free\n"
+		"      --clock=continue      CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they were, where that "
+		"can "
+		"be had\n"
+		"                            (the default)\n"
+		"      --clock=real    the program gets those of this host\n"
 		"      --strict        refuse what could be brought back only in part, instead of naming it in a note\n"
 		"      --json          the report as one JSON object on standard output\n"
 		"\n"

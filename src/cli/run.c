@@ -63,6 +63,8 @@ static int run_option(const struct command *self, int c, char **argv, struct run
 	case 'f':
 		ret->fresh = true;
 		return 0;
+	case 'c':
+		return parse_clock(self, optarg, &ret->clock);
 	case 'h':
 		command_help(self);
 		return -1;
@@ -80,6 +82,7 @@ static int run_parse(const struct command *self, int argc, char **argv, struct r
 		{ "on", required_argument, NULL, 'o' },
 		{ "keep", required_argument, NULL, 'k' },
 		{ "fresh", no_argument, NULL, 'f' },
+		{ "clock", required_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -207,6 +210,7 @@ static int restart_image(struct run *run, const struct image_file *image)
 		.own_pidns = true,
 		.own_cgroup = true,
 		.terminal = true,
+		.clock = run->args->clock,
 		.progress = progress_show,
 		.progress_data = &progress,
 	};
@@ -365,8 +369,9 @@ static int run_main(const struct command *self, int argc, char **argv)
 
 const struct command cmd_run = {
 	.name = "run",
-	.synopsis =
-		"[--name N] [--dir D] [--every TIME] [--on SIGNAL]... [--keep N] [--fresh] [--] COMMAND [ARGUMENTS]",
+	.synopsis = "[--name N] [--dir D] [--every TIME] [--on SIGNAL]... [--keep N] [--fresh] [--clock=continue|real] "
+		    "[--] "
+		    "COMMAND [ARGUMENTS]",
 	.summary = "start a program so that it can always be brought back",
 	.help = "Starts COMMAND. When the directory holds images of the job, goes on where the newest one was made "
 		"instead: after a\n"
@@ -380,6 +385,9 @@ const struct command cmd_run = {
 		"once\n"
 		"  --keep N      keep the N newest images (default: 2)\n"
 		"  --fresh       start anew, although there are images\n"
+		"  --clock=real  from an image, go on with CLOCK_MONOTONIC and CLOCK_BOOTTIME of this host, not from "
+		"where "
+		"they were\n"
 		"\n"
 		"A program that ends with status 0 has done its work: its images are removed. After any other end they "
 		"are kept.\n",

@@ -11,6 +11,7 @@ struct run_args {
 	sigset_t on;
 	unsigned int keep;
 	bool fresh;
+	enum stasis_clock_policy clock;
 	char **argv;
 };
 

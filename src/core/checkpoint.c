@@ -174,7 +174,9 @@ static int put_head(struct checkpoint *c, struct image_writer *w)
 		.processes = c->tree.processes.n,
 		.threads = c->threads,
 		.objects = c->next_id + 2 * c->tree.processes.n,
-		.own_pidns = c->own_pidns };
+		.own_pidns = c->own_pidns,
+		.monotonic_ns = c->clocks.monotonic,
+		.boottime_ns = c->clocks.boottime };
 	for (size_t i = 0; i < c->op->notes.n; i++) {
 		struct note_record *rec = span_push(&c->op->arena, &head.notes, sizeof(*rec));
 		*rec = (struct note_record){ n[i].where, n[i].what };

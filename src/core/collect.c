@@ -189,7 +189,10 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (c->root->zombie)
 		return fail_as(op, OUTCOME_CANNOT, "zombie", NULL, "save process %d: it has ended already", c->target);
 	c->tree.frozen = freeze;
-	return walk(c, freeze);
+	r = walk(c, freeze);
+	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)
+		note(op, "its CLOCK_MONOTONIC cannot be read: after a restart it is that of the host");
+	return r;
 }
 
 void release_tree(struct checkpoint *c)

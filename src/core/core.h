@@ -11,6 +11,7 @@
 #include "stasis.h"
 
 #include "base/op.h"
+#include "core/clock.h"
 #include "core/records.h"
 #include "image/image.h"
 #include "kinds/kind.h"
@@ -51,6 +52,7 @@ struct checkpoint {
 	uint64_t memory; /* bytes of page data written */
 	uint64_t planned; /* bytes that may be written */
 	uint64_t frozen_at, thawed_at;
+	struct clocks clocks; /* of the root when all had been stopped */
 	struct span open_files; /* of struct open_file *, in tree order */
 	size_t n_asked; /* how many of them have been asked about */
 	struct span backings; /* of struct backing * */

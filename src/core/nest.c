@@ -24,9 +24,10 @@
 
 /* what init is asked for, and what it answers: one message each; a pidfd comes with the answer to plant and spawn */
 struct order {
-	enum { ORDER_PLANT = 1, ORDER_SPAWN, ORDER_CALL, ORDER_RELEASE } what;
+	enum { ORDER_PLANT = 1, ORDER_SPAWN, ORDER_CALL, ORDER_CLOCKS, ORDER_RELEASE } what;
 	pid_t pid;
 	bool detach;
+	struct clocks clocks;
 	char *const *argv; /* as we had it when init was made: init is our copy */
 	int (*fn)(void); /* likewise */
 };
@@ -66,8 +67,52 @@ static void __attribute__((noreturn)) lie_still(void)
 		syscall(SYS_pause);
 }
 
-pid_t plant_here(pid_t pid)
+/* what the go-between of plant_with_clocks() has to tell */
+struct planted {
+	pid_t pid; /* or -errno */
+	int clocks;
+};
+
+/* a child of our own that sees to the namespace, as we could not leave it again, and makes a sibling of itself in it */
+static void __attribute__((noreturn)) go_between(int to, pid_t pid, const struct clocks *clocks)
 {
+	struct planted p = { .clocks = clocks_continue(clocks) };
+	struct clone_args args = { .flags = CLONE_PARENT, .set_tid = (uint64_t)(uintptr_t)&pid, .set_tid_size = 1 };
+	long got = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (got == 0)
+		lie_still();
+	p.pid = got < 0 ? -errno : (pid_t)got;
+	_exit(write(to, &p, sizeof(p)) != sizeof(p));
+}
+
+static pid_t plant_with_clocks(pid_t pid, const struct clocks *clocks, int *ret_clocks)
+{
+	struct planted p = { .pid = -ECHILD };
+	int pair[2];
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return -errno;
+	pid_t got = clone_child(0, 0, NULL);
+	if (got == 0)
+		go_between(pair[1], pid, clocks);
+	close(pair[1]);
+	if (got > 0) {
+		if (read_all(pair[0], &p, sizeof(p)) == sizeof(p))
+			*ret_clocks = p.clocks;
+		else
+			p.pid = -ECHILD;
+		while (waitpid(got, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+	close(pair[0]);
+	return got < 0 ? got : p.pid;
+}
+
+pid_t plant_here(pid_t pid, const struct clocks *clocks, int *ret_clocks)
+{
+	if (clocks)
+		return plant_with_clocks(pid, clocks, ret_clocks);
 	pid_t got = clone_child(0, pid, NULL);
 
 	if (got == 0)
@@ -157,6 +202,10 @@ static void obey(int socket, const sigset_t *mask)
 		}
 		if (o.what == ORDER_CALL) {
 			send_answer(socket, o.fn(), -EBADF);
+			continue;
+		}
+		if (o.what == ORDER_CLOCKS) {
+			send_answer(socket, clocks_continue(&o.clocks), -EBADF);
 			continue;
 		}
 		int pidfd = -EBADF;
@@ -328,6 +377,15 @@ static pid_t order_child(struct nest *nest, const struct order *o)
 	pid_t pid = pid_of(pidfd);
 	fd_close(pidfd);
 	return pid;
+}
+
+int nest_set_clocks(struct nest *nest, const struct clocks *c)
+{
+	const struct order o = { .what = ORDER_CLOCKS, .clocks = *c };
+
+	if (send(nest->socket, &o, sizeof(o), MSG_NOSIGNAL) < 0)
+		return -errno;
+	return take_answer(nest->socket, NULL);
 }
 
 pid_t nest_plant(struct nest *nest, pid_t vpid)

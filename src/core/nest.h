@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/op.h"
+#include "core/clock.h"
 
 struct nest {
 	pid_t init; /* our child */
@@ -35,6 +36,9 @@ pid_t nest_plant(struct nest *nest, pid_t vpid);
 /** nest_call() - have the init, which is our copy, call @fn; what it returns, or -errno */
 int nest_call(struct nest *nest, int (*fn)(void));
 
+/** nest_set_clocks() - all that is planted or spawned from now on has clocks that go on from @c; see clocks_continue() */
+int nest_set_clocks(struct nest *nest, const struct clocks *c);
+
 /** nest_spawn() - have the init start a command (execvp); its pid as we count, or -errno */
 pid_t nest_spawn(struct nest *nest, char *const argv[]);
 
@@ -44,8 +48,11 @@ int nest_release(struct nest *nest, bool detach);
 /** nest_raze() - end everything in it; accepts an unbuilt one */
 void nest_raze(struct nest *nest);
 
-/** plant_here() - clone a child of our own with pid @pid, stopped before it does anything; its pid or -errno */
-pid_t plant_here(pid_t pid);
+/**
+ * plant_here() - clone a child of our own with pid @pid, stopped before it does anything; its pid or -errno
+ * @clocks: those it is to have; NULL: ours. *@ret_clocks says whether it got them: 0 or -errno.
+ */
+pid_t plant_here(pid_t pid, const struct clocks *clocks, int *ret_clocks);
 
 /** reap_tracees() - end all that we trace and wait for what has ended of it, without blocking; also tasks not yet known to us */
 void reap_tracees(void);

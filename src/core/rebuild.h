@@ -66,6 +66,8 @@ struct restart {
 	bool crowded; /* somebody here has a number that the program must have */
 	char cgroup[256]; /* one of its own, or "" */
 	bool own_cgroup; /* wanted */
+	bool real_clock; /* wanted: the clocks of this host */
+	struct clocks clocks; /* of the program when it was saved */
 	struct nest nest; /* own_pidns: the namespaces */
 	struct terminal terminal; /* the caller's, as it was before; the program may have it */
 	uint64_t memory; /* bytes of page data put back */

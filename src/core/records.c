@@ -18,6 +18,8 @@ const struct field head_fields[] = {
 	FIELD_U(8, struct head, objects, ""),
 	FIELD_U(9, struct head, own_pidns, ""),
 	FIELD_A(10, struct head, notes, "", note_fields, struct note_record),
+	FIELD_U(11, struct head, monotonic_ns, "time_namespace.offsets.monotonic"),
+	FIELD_U(12, struct head, boottime_ns, "time_namespace.offsets.boottime"),
 	FIELDS_END,
 };
 

@@ -31,6 +31,7 @@ struct head {
 	uint64_t objects; /* highest object id */
 	uint8_t own_pidns; /* its pids are those of a pid namespace of its own */
 	struct span notes; /* of struct note_record: what was degraded */
+	uint64_t monotonic_ns, boottime_ns; /* its clocks when all had been stopped; 0: not known */
 };
 
 struct note_record {

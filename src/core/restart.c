@@ -122,6 +122,7 @@ static int take_options(struct restart *r, const struct stasis_restart_options *
 		terminal_find(&r->terminal, true);
 	r->site.terminal = r->terminal.fd;
 	r->own_cgroup = o->own_cgroup;
+	r->real_clock = o->clock == STASIS_CLOCK_REAL;
 	r->watch = (struct watch){ o->cancel, o->progress, o->progress_data, now_ns() };
 	int e = image_open(&r->image, o->fd, o->cancel);
 	if (e == -EBADMSG || e == -ENODATA || e == -EPROTONOSUPPORT)

@@ -156,22 +156,36 @@ static int hold_seed(struct restart *r, struct patient *p, pid_t pid)
 }
 
 /* kill(2) misses a pid that is on its way out a little earlier than clone3(2) can have it */
-static pid_t plant_now(pid_t pid)
+static pid_t plant_now(pid_t pid, const struct clocks *clocks, int *ret_clocks)
 {
 	const struct timespec nap = { 0, 2000000 };
-	pid_t got = plant_here(pid);
+	pid_t got = plant_here(pid, clocks, ret_clocks);
 
 	for (int turn = 0; got == -EEXIST && turn < 100; turn++) {
 		nanosleep(&nap, NULL);
-		got = plant_here(pid);
+		got = plant_here(pid, clocks, ret_clocks);
 	}
 	return got;
+}
+
+/* the clocks that the program is to go on with; NULL: those of the caller */
+static int choose_clocks(struct restart *r, const struct clocks **ret)
+{
+	const struct clocks c = { r->head->monotonic_ns, r->head->boottime_ns };
+
+	if (c.monotonic > CLOCK_END || c.boottime > CLOCK_END)
+		return fail_as(
+			r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: its clocks are beyond all time");
+	r->clocks = c;
+	*ret = c.monotonic && c.boottime && !r->real_clock ? &r->clocks : NULL;
+	return 0;
 }
 
 int plant_seeds(struct restart *r)
 {
 	struct patient **p = r->patients.at;
-	int e = open_channel(r);
+	const struct clocks *clocks = NULL;
+	int e = open_channel(r), err = 0;
 
 	if (e == 0 && r->own_pidns)
 		e = nest_build(r->op, &r->nest, NULL);
@@ -182,13 +196,20 @@ int plant_seeds(struct restart *r)
 		r->site.root = arena_printf(&r->op->arena, "/proc/%d/root", r->nest.init);
 	if (e == 0 && r->crowded)
 		make_places(r);
+	if (e == 0)
+		e = choose_clocks(r, &clocks);
+	if (e == 0 && r->own_pidns && clocks)
+		err = nest_set_clocks(&r->nest, clocks);
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->parent || p[i]->birth->maker)
 			continue;
 		if (!p[i]->threads) /* a ghost */
 			p[i]->threads = arena_alloc(&r->op->arena, sizeof(*p[i]->threads));
 		WHERE_PATIENT(r, p[i]);
-		e = hold_seed(r, p[i], r->own_pidns ? nest_plant(&r->nest, p[i]->rec->pid) : plant_now(p[i]->rec->pid));
+		e = hold_seed(r, p[i],
+			r->own_pidns ? nest_plant(&r->nest, p[i]->rec->pid) : plant_now(p[i]->rec->pid, clocks, &err));
 	}
+	if (e == 0 && (!clocks || err))
+		clocks_tell_jump(r->op, &r->clocks, err);
 	return e;
 }

@@ -224,3 +224,44 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	says "a.file"
 	cat pid >>started
 }
+
+@test "the clocks go on, unless --clock=real" {
+	[ -e /proc/self/ns/time ] || skip "this kernel has no time namespaces"
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	until_true 10 gone $pid
+	run "$STASIS" restart a.stasis --detach --pid-file pid
+	expect 0
+	pid=$(<pid)
+	echo "$pid" >>started
+	[ "$(readlink /proc/"$pid"/ns/time)" != "$(readlink /proc/self/ns/time)" ]
+	[ "$(readlink /proc/"$pid"/ns/time)" = "$(readlink /proc/"$pid"/ns/time_for_children)" ]
+	kill -KILL "$pid"
+	until_true 10 gone "$pid"
+	run "$STASIS" restart a.stasis --detach --pid-file pid --clock=real
+	expect 0
+	pid=$(<pid)
+	echo "$pid" >>started
+	[ "$(readlink /proc/"$pid"/ns/time)" = "$(readlink /proc/self/ns/time)" ]
+}
+
+@test "where no time namespace can be had a jump of the clocks is named" {
+	unshare -Ur true 2>/dev/null || skip "no user namespaces here"
+	[ -e /proc/sys/user/max_time_namespaces ] || skip "this kernel has no time namespaces"
+	start sleep 30
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	# shellcheck disable=SC2016 # for the inner shell
+	local without='echo 0 >/proc/sys/user/max_time_namespaces && exec "$@"'
+	sleep 1.2
+	run unshare -Ur sh -c "$without" sh "$STASIS" restart a.stasis --pidns --detach --pid-file pid
+	expect 0
+	echo "$(<pid)" >>started
+	says "note: its CLOCK_MONOTONIC jumps forward by 1."
+	says "(No space left on device)"
+	run unshare -Ur sh -c "$without" sh "$STASIS" restart a.stasis --pidns --detach --clock=real --pid-file pid
+	expect 0
+	echo "$(<pid)" >>started
+	never_says CLOCK_MONOTONIC
+	run unshare -Ur sh -c "$without" sh "$STASIS" restart a.stasis --pidns --detach --strict
+	expect 121
+}

@@ -5,13 +5,14 @@
 #   none     it goes nowhere: the witness must agree with itself
 #   stay     a checkpoint, and it runs on
 #   return   a checkpoint, kill -9, restart
-#   thrice   the same three times over
+#   often    twenty checkpoints, and it runs on
+#   thrice   as return, three times over
 #   pipe     as return; the image goes through gzip and gunzip, and is never a file that can be read at will
 #   pidns    as return, into a pid namespace of its own
 #   user     as return, by an ordinary user
 #
 # Speaks TAP. $REAP is the program of test/scenes/reap.c: it is the reaper of all that is started here, and ends what is
-# left. $KEEP=yes keeps the directory of a journey that failed.
+# left. $KEEP=yes keeps the directory of a journey that failed. $AWAY is how many seconds it is away between kill and restart.
 set -u -o pipefail
 
 if [ $# != 3 ]; then
@@ -95,6 +96,7 @@ checkpoint() {
 
 kill_witness() {
 	try "$REAP" kill "$pid"
+	sleep "${AWAY-0}"
 }
 
 # restart IMAGE ARGS... - the standard streams are those that the witness had at first
@@ -170,6 +172,12 @@ case $journey in
 none) look ;;
 stay)
 	checkpoint
+	look
+	;;
+often)
+	for ((i = 0; i < 20; i++)); do
+		checkpoint
+	done
 	look
 	;;
 return | user) come_back ;;
