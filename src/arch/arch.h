@@ -50,6 +50,10 @@ enum interrupted arch_interrupted(const struct arch_regs *regs);
 long arch_syscall_nr(const struct arch_regs *regs);
 uint64_t arch_syscall_arg(const struct arch_regs *regs, unsigned int n);
 
+/** arch_set_syscall_nr(), arch_set_syscall_arg() - of an interrupted call, for when it is made again */
+void arch_set_syscall_nr(struct arch_regs *regs, long nr);
+void arch_set_syscall_arg(struct arch_regs *regs, unsigned int n, uint64_t value);
+
 /** arch_restart_call() - make the task issue its interrupted call once more from the start */
 void arch_restart_call(struct arch_regs *regs);
 

@@ -52,6 +52,7 @@ struct checkpoint {
 	uint64_t memory; /* bytes of page data written */
 	uint64_t planned; /* bytes that may be written */
 	uint64_t frozen_at, thawed_at;
+	struct span cpu_clocks; /* for nap_look() */
 	struct clocks clocks; /* of the root when all had been stopped */
 	struct span open_files; /* of struct open_file *, in tree order */
 	size_t n_asked; /* how many of them have been asked about */

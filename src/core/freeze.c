@@ -140,6 +140,21 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return r;
 }
 
+static struct nap *look_at_nap(struct checkpoint *c, const struct process *p, pid_t tid)
+{
+	_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
+
+	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->cpu_clocks, dir);
+}
+
+static void end_nap(struct process *p, struct thread *t)
+{
+	_cleanup_close_ int dir = t->nap ? proc_open_thread(p->dir, t->tid) : -EBADF;
+
+	if (dir >= 0)
+		nap_end(t->nap, &t->held, dir);
+}
+
 static int seize_new(struct freeze *f, const struct span *tids)
 {
 	struct arena *a = &f->c->op->arena;
@@ -154,6 +169,8 @@ static int seize_new(struct freeze *f, const struct span *tids)
 			struct thread *t = span_push(a, &p->threads, sizeof(*t));
 			t->tid = t->held.tid = tid[i];
 			t->dir = -EBADF;
+			t->nap =
+				look_at_nap(f->c, p, tid[i]); /* all before the first is stopped, as it takes a while */
 			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = tid[i];
 		}
 	struct thread *t = p->threads.at;
@@ -176,8 +193,9 @@ static int explain_stop(struct checkpoint *c, pid_t tid, int err)
 	return fail(c->op, err, "stop thread %d", tid);
 }
 
-static int stop_thread(struct freeze *f, struct held *h)
+static int stop_thread(struct freeze *f, struct thread *t)
 {
+	struct held *h = &t->held;
 	int r = -ETIMEDOUT;
 
 	for (unsigned int ms = 0; r == -ETIMEDOUT && ms < STOP_TIMEOUT_MS; ms += STOP_SLICE_MS) {
@@ -185,7 +203,10 @@ static int stop_thread(struct freeze *f, struct held *h)
 		if (r == -ETIMEDOUT)
 			hold_reap_ended(f->seized.at, f->seized.n, f->p->pid);
 	}
-	return r < 0 ? r : hold_mend(h);
+	if (r < 0)
+		return r;
+	end_nap(f->p, t);
+	return hold_mend(h, t->nap);
 }
 
 static int stop_threads(struct freeze *f)
@@ -195,7 +216,7 @@ static int stop_threads(struct freeze *f)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = t[i].held.still ? 0 : stop_thread(f, &t[i].held);
+		int r = t[i].held.still ? 0 : stop_thread(f, &t[i]);
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, t[i].tid, r);

@@ -27,6 +27,7 @@ struct thread {
 	struct proc_stat stat;
 	struct proc_status status;
 	struct held held;
+	struct nap *nap; /* the call with a timeout that it slept in, or NULL */
 	struct span parts; /* of struct part */
 };
 

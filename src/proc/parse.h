@@ -60,6 +60,10 @@ int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret);
 /** settle_names() - make names what proc.h says; asks files, from @dir and from the root, unless @dir is negative */
 void settle_names(struct arena *a, int dir, struct span *vmas);
 int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret);
+/** parse_syscall() - -EAGAIN for one that runs */
+int parse_syscall(const char *text, struct proc_syscall *ret);
+/** parse_sched() - -EPROTONOSUPPORT where a line is missing */
+int parse_sched(struct lines *l, struct proc_sched *ret);
 int parse_limits(struct lines *l, struct proc_limit ret[PROC_LIMITS]);
 int parse_timers(struct arena *a, struct lines *l, struct span *ret);
 /** parse_children() - append the numbers to @ret */

@@ -35,6 +35,7 @@ struct proc_stat {
 	uint64_t start_code, end_code, start_stack;
 	uint64_t start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
 	int64_t exit_signal, exit_code; /* exit_code as wait(2) encodes it */
+	int64_t processor; /* on which it is or last was */
 	int64_t rt_priority, policy;
 };
 
@@ -132,6 +133,26 @@ int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret);
 
 /** proc_read_tids() - the threads of a process in order of number */
 int proc_read_tids(struct arena *a, int dir, struct span *ret /* of pid_t */);
+
+/** struct proc_syscall - the system call in which a thread sleeps */
+struct proc_syscall {
+	int64_t nr;
+	uint64_t arg[6], sp, ip;
+};
+
+/** proc_read_syscall() - of the thread at @dir (/proc/PID/task/TID); -EAGAIN when it does not sleep in one, -EPERM */
+int proc_read_syscall(int dir, struct proc_syscall *ret);
+
+/** proc_read_wchan() - the function of the kernel in which a thread sleeps, at most @room - 1 bytes; "0" when that is not told */
+int proc_read_wchan(int dir, char *ret, size_t room);
+
+/** struct proc_sched - what the scheduler knows of a thread; needs CONFIG_SCHED_DEBUG before v6.15 */
+struct proc_sched {
+	uint64_t exec_start; /* of one that sleeps: when it was last on a processor, ns on that one's clock */
+	uint64_t voluntary; /* how often it has gone to sleep by itself */
+};
+
+int proc_read_sched(int dir, struct proc_sched *ret);
 
 /**
  * proc_read_children() - the children of all threads of a process (task/TID/children): thread by thread in order of

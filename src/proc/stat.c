@@ -43,6 +43,7 @@ static const struct {
 	FIELD(27, U64, end_code),
 	FIELD(28, U64, start_stack),
 	FIELD(38, I64, exit_signal),
+	FIELD(39, I64, processor),
 	FIELD(40, I64, rt_priority),
 	FIELD(41, I64, policy),
 	FIELD(45, U64, start_data),

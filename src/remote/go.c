@@ -115,7 +115,7 @@ int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6],
 	return r;
 }
 
-int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
+int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
 {
 	struct arch_regs regs = h->regs;
 	int status;
@@ -140,5 +140,8 @@ int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]
 	r = arch_get_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
-	return arch_interrupted(&regs) == RESTARTS_BY_BLOCK ? 0 : -ECANCELED;
+	if (arch_interrupted(&regs) == RESTARTS_BY_BLOCK)
+		return 0;
+	*ret = arch_result(&regs);
+	return -ECANCELED;
 }

@@ -87,15 +87,31 @@ static bool gave_eintr_to_us(const struct held *h)
 	return !has_signal(h, 0) && !has_signal(h, PTRACE_PEEKSIGINFO_SHARED);
 }
 
-int hold_mend(struct held *h)
+/*
+ * A call with a signal mask of its own that ends with EINTR (epoll_pwait, io_uring_enter) leaves that mask in force, for the
+ * signal to be delivered under it. If it is made again, the first mask must be back before: a signal that came just now
+ * and is blocked there then ends the call once more, as it should, instead of being delivered before the call.
+ */
+static int mend_mask(const struct held *h)
+{
+	uint64_t mask = h->sigmask;
+
+	return ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+int hold_mend(struct held *h, const struct nap *n)
 {
 	bool changed = false;
+	int r = 0;
 
 	if (gave_eintr_to_us(h)) {
+		r = mend_mask(h);
+		nap_shorten(n, h);
 		arch_restart_call(&h->regs);
 		changed = true;
 	}
-	int r = mend_rseq(h, &changed);
+	if (r == 0)
+		r = mend_rseq(h, &changed);
 	if (r == 0 && changed)
 		r = arch_set_regs(h->tid, &h->regs);
 	return r;

@@ -14,6 +14,7 @@
 
 #include "arch/arch.h"
 #include "base/arena.h"
+#include "proc/proc.h"
 #include "stub/proto.h"
 
 /** struct taddr - an address in the task: never a pointer here */
@@ -75,11 +76,35 @@ int hold_wait(struct held *h, unsigned int timeout_ms);
 /** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth */
 int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms);
 
+/** struct nap - a system call that can have a timeout, in which a thread slept just before it was stopped */
+struct nap {
+	struct proc_syscall call;
+	long nr; /* of the call; also when it goes on after an earlier stop, and call.nr is restart_syscall. -1: not known */
+	int64_t since; /* ns of CLOCK_MONOTONIC: when it fell asleep, after the last stop if there was one; 0: not known */
+	int64_t slept; /* ns, until nap_end() */
+	uint64_t switches;
+};
+
 /**
- * hold_mend() - undo what the stop itself did to the thread: a call that it ended with EINTR is made again, a restartable
- * sequence that it interrupted is aborted as the kernel does
+ * nap_look() - before a thread is stopped: does it sleep in such a call? NULL if not
+ * @dir: /proc/PID/task/TID. @clocks (of struct cpu_clock, in @a): what is learned of processors, for the next thread.
  */
-int hold_mend(struct held *h);
+struct nap *nap_look(struct arena *a, struct span *clocks, int dir);
+
+/** nap_end() - after the stop: forget what was seen if the thread has stirred in between */
+void nap_end(struct nap *n, const struct held *h, int dir);
+
+/** nap_left() - what is left of the timeout when the call was stopped, ns; -1 when that is not known. @n may be NULL */
+int64_t nap_left(const struct nap *n, const struct held *h);
+
+/** nap_shorten() - make the registers of the interrupted call those of one that sleeps for what is left, if that can be; did it? */
+bool nap_shorten(const struct nap *n, struct held *h);
+
+/**
+ * hold_mend() - undo what the stop itself did to the thread: a call that it ended with EINTR is made again, for the time
+ * that was left of it where @n (or NULL) knows; a restartable sequence that it interrupted is aborted as the kernel does
+ */
+int hold_mend(struct held *h, const struct nap *n);
 
 /** struct rseq_registration - PTRACE_GET_RSEQ_CONFIGURATION: 90f093fa8ea4 "rseq, ptrace: Add PTRACE_GET_RSEQ_CONFIGURATION request" (in v5.13) */
 struct rseq_registration {
@@ -225,6 +250,6 @@ int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6],
  * remote_sleep() - begin a system call that sleeps, and stop it again: the kernel then remembers how to go on with it
  *
  * For tasks of ours. When the thread later runs on with registers that hold the -ERESTART_RESTARTBLOCK of such a call, it
- * sleeps for what is left. -ECANCELED when the call was over before it could be stopped.
+ * sleeps for what is left. -ECANCELED when the call was over before it could be stopped: with *@ret as its result.
  */
-int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]);
+int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret);

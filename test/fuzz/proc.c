@@ -89,6 +89,8 @@ static void fuzz_timers(struct arena *a, struct lines *l)
 static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const char *text, size_t len)
 {
 	struct proc_limit limits[PROC_LIMITS];
+	struct proc_syscall call;
+	struct proc_sched sched;
 	struct span s = { 0 };
 	uint64_t ino;
 
@@ -119,6 +121,12 @@ static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const
 	case 9:
 		fuzz_timers(a, l);
 		break;
+	case 10:
+		parse_syscall(text, &call);
+		break;
+	case 11:
+		parse_sched(l, &sched);
+		break;
 	default:
 		parse_ns(text, &ino);
 		break;
@@ -137,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(text);
 	memcpy(text, data + 1, len);
 	lines_mem(&l, text, len);
-	fuzz_one(data[0] % 11, &a, &l, text, len);
+	fuzz_one(data[0] % 13, &a, &l, text, len);
 	lines_close(&l);
 	arena_done(&a);
 	free(text);

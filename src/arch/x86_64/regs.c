@@ -87,6 +87,20 @@ uint64_t arch_syscall_arg(const struct arch_regs *regs, unsigned int n)
 	return n < 6 ? arg[n] : 0;
 }
 
+void arch_set_syscall_nr(struct arch_regs *regs, long nr)
+{
+	regs->u.orig_rax = (uint64_t)nr;
+}
+
+void arch_set_syscall_arg(struct arch_regs *regs, unsigned int n, uint64_t value)
+{
+	__typeof__(regs->u.rdi) *const arg[6] = { &regs->u.rdi, &regs->u.rsi, &regs->u.rdx, &regs->u.r10, &regs->u.r8,
+		&regs->u.r9 };
+
+	if (n < 6)
+		*arg[n] = value;
+}
+
 void arch_restart_call(struct arch_regs *regs)
 {
 	regs->u.rax = regs->u.orig_rax;

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How long a child has slept in a call when it is stopped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "lib/test.h"
+#include "proc/proc.h"
+#include "remote/remote.h"
+
+#define MS    1000000ll
+#define SLEEP 5000 /* ms */
+#define SLACK 300
+
+static const struct timespec time_to_sleep = { SLEEP / 1000, 0 };
+static uint32_t word;
+
+static void do_nanosleep(void)
+{
+	nanosleep(&time_to_sleep, NULL);
+}
+
+static void do_clock_nanosleep(void)
+{
+	clock_nanosleep(CLOCK_BOOTTIME, 0, &time_to_sleep, NULL);
+}
+
+static void do_raw_nanosleep(void)
+{
+	syscall(SYS_nanosleep, &time_to_sleep, NULL);
+}
+
+static void do_poll(void)
+{
+	poll(NULL, 0, SLEEP);
+}
+
+static void do_futex(void)
+{
+	syscall(SYS_futex, &word, FUTEX_WAIT, 0, &time_to_sleep);
+}
+
+static void do_epoll(void)
+{
+	struct epoll_event e;
+
+	epoll_wait(epoll_create1(0), &e, 1, SLEEP);
+}
+
+static void do_epoll_timespec(void)
+{
+	struct epoll_event e;
+
+	syscall(SYS_epoll_pwait2, epoll_create1(0), &e, 1, &time_to_sleep, NULL, 8);
+}
+
+static void do_pause(void)
+{
+	pause();
+}
+
+static void wait_ms(long ms)
+{
+	nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * MS }, NULL);
+}
+
+static pid_t start(void (*call)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		call();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, __WALL);
+}
+
+static int open_dir(pid_t pid)
+{
+	return proc_open_thread(proc_open(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), pid), pid);
+}
+
+static bool has_sched(void)
+{
+	struct proc_sched s;
+
+	return proc_read_sched(open_dir(getpid()), &s) == 0;
+}
+
+/* stopped after 400 ms of its sleep, with what was seen before that */
+static struct nap *stop(struct arena *a, pid_t pid, struct held *h)
+{
+	struct span clocks = { 0 };
+	int dir = open_dir(pid);
+
+	wait_ms(400);
+	struct nap *n = nap_look(a, &clocks, dir);
+	EXPECT_EQ(hold_seize(h, pid, 0), 0);
+	EXPECT_EQ(hold_wait(h, 5000), 0);
+	if (n)
+		nap_end(n, h, dir);
+	return n;
+}
+
+static void expect_rest(void (*call)(void), long nr)
+{
+	struct arena a = { 0 };
+	struct held h;
+	pid_t pid = start(call);
+	struct nap *n = stop(&a, pid, &h);
+
+	ASSERT_TRUE(n);
+	EXPECT_EQ(n->nr, nr);
+	EXPECT_LE(nap_left(n, &h), (SLEEP - 400 + 20) * MS);
+	EXPECT_GE(nap_left(n, &h), (SLEEP - 400 - SLACK) * MS);
+	if (nr == SYS_epoll_wait || nr == SYS_epoll_pwait2) {
+		EXPECT_TRUE(nap_shorten(n, &h));
+		EXPECT_LE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 + 20);
+		EXPECT_GE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 - SLACK);
+		EXPECT_EQ(arch_syscall_nr(&h.regs), nr == SYS_epoll_wait ? SYS_epoll_wait : SYS_epoll_pwait);
+	} else {
+		EXPECT_FALSE(nap_shorten(n, &h));
+	}
+	hold_let_go(&h);
+	end(pid);
+	arena_done(&a);
+}
+
+TEST(rest_of_calls)
+{
+	if (!has_sched())
+		SKIP("this kernel does not show /proc/PID/sched");
+	expect_rest(do_nanosleep, SYS_clock_nanosleep);
+	expect_rest(do_raw_nanosleep, SYS_nanosleep);
+	expect_rest(do_clock_nanosleep, SYS_clock_nanosleep);
+	expect_rest(do_poll, SYS_poll);
+	expect_rest(do_futex, SYS_futex);
+	expect_rest(do_epoll, SYS_epoll_wait);
+	expect_rest(do_epoll_timespec, SYS_epoll_pwait2);
+}
+
+static void expect_named(void (*call)(void), long nr)
+{
+	struct arena a = { 0 };
+	struct held h;
+	pid_t pid = start(call);
+
+	wait_ms(100);
+	kill(pid, SIGSTOP);
+	waitpid(pid, NULL, WUNTRACED);
+	kill(pid, SIGCONT);
+	struct nap *n = stop(&a, pid, &h);
+	ASSERT_TRUE(n);
+	EXPECT_EQ(n->call.nr, SYS_restart_syscall);
+	EXPECT_EQ(n->nr, nr);
+	hold_let_go(&h);
+	end(pid);
+	arena_done(&a);
+}
+
+TEST(restarted_calls_have_their_names)
+{
+	expect_named(do_raw_nanosleep, SYS_nanosleep);
+	expect_named(do_clock_nanosleep, SYS_clock_nanosleep);
+	expect_named(do_poll, SYS_poll);
+	expect_named(do_futex, SYS_futex);
+}
+
+TEST(others_do_not_count)
+{
+	struct arena a = { 0 };
+	struct held h;
+	pid_t pid = start(do_pause);
+
+	EXPECT_FALSE(stop(&a, pid, &h));
+	EXPECT_EQ(nap_left(NULL, &h), -1);
+	EXPECT_FALSE(nap_shorten(NULL, &h));
+	hold_let_go(&h);
+	end(pid);
+	arena_done(&a);
+}
+
+static void do_polls(void)
+{
+	for (;;)
+		poll(NULL, 0, 150);
+}
+
+TEST(one_that_stirred_is_forgotten)
+{
+	struct arena a = { 0 };
+	struct span clocks = { 0 };
+	struct held h;
+	pid_t pid = start(do_polls);
+	int dir = open_dir(pid);
+	struct nap *n = NULL;
+
+	for (int i = 0; i < 1000 && !n; i++) {
+		wait_ms(2);
+		n = nap_look(&a, &clocks, dir);
+	}
+	ASSERT_TRUE(n);
+	wait_ms(500);
+	ASSERT_EQ(hold_seize(&h, pid, 0), 0);
+	ASSERT_EQ(hold_wait(&h, 5000), 0);
+	nap_end(n, &h, dir);
+	EXPECT_EQ(nap_left(n, &h), -1);
+	hold_let_go(&h);
+	end(pid);
+	arena_done(&a);
+}
+
+TEST_MAIN
