@@ -56,12 +56,15 @@ static void default_signals(void)
 			syscall(SYS_rt_sigaction, s, &(const uint64_t[4]){ 0 }, NULL, 8);
 }
 
-static void __attribute__((noreturn)) lie_still(void)
+/* @maker: whoever is to hold us. If he died before we were told to die with him nobody else would end us. */
+static void __attribute__((noreturn)) lie_still(pid_t maker)
 {
 	const uint64_t all = ~0ull;
 
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL); /* until we are traced, which ends us as well */
+	if (syscall(SYS_getppid) != maker)
+		_exit(1);
 	default_signals();
 	for (;;)
 		syscall(SYS_pause);
@@ -74,14 +77,16 @@ struct planted {
 };
 
 /* a child of our own that sees to the namespace, as we could not leave it again, and makes a sibling of itself in it */
-static void __attribute__((noreturn)) go_between(int to, pid_t pid, const struct clocks *clocks)
+static void __attribute__((noreturn)) go_between(pid_t maker, int to, pid_t pid, const struct clocks *clocks)
 {
 	struct planted p = { .clocks = clocks_continue(clocks) };
 	struct clone_args args = { .flags = CLONE_PARENT, .set_tid = (uint64_t)(uintptr_t)&pid, .set_tid_size = 1 };
 	long got = syscall(SYS_clone3, &args, sizeof(args));
 
-	if (got == 0)
-		lie_still();
+	if (got == 0) {
+		close(to);
+		lie_still(maker);
+	}
 	p.pid = got < 0 ? -errno : (pid_t)got;
 	_exit(write(to, &p, sizeof(p)) != sizeof(p));
 }
@@ -93,9 +98,9 @@ static pid_t plant_with_clocks(pid_t pid, const struct clocks *clocks, int *ret_
 
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return -errno;
-	pid_t got = clone_child(0, 0, NULL);
+	pid_t self = getpid(), got = clone_child(0, 0, NULL);
 	if (got == 0)
-		go_between(pair[1], pid, clocks);
+		go_between(self, pair[1], pid, clocks);
 	close(pair[1]);
 	if (got > 0) {
 		if (read_all(pair[0], &p, sizeof(p)) == sizeof(p))
@@ -113,10 +118,10 @@ pid_t plant_here(pid_t pid, const struct clocks *clocks, int *ret_clocks)
 {
 	if (clocks)
 		return plant_with_clocks(pid, clocks, ret_clocks);
-	pid_t got = clone_child(0, pid, NULL);
+	pid_t self = getpid(), got = clone_child(0, pid, NULL);
 
 	if (got == 0)
-		lie_still();
+		lie_still(self);
 	return got;
 }
 
@@ -209,9 +214,9 @@ static void obey(int socket, const sigset_t *mask)
 			continue;
 		}
 		int pidfd = -EBADF;
-		pid_t pid = clone_child(0, o.pid, &pidfd);
+		pid_t self = getpid(), pid = clone_child(0, o.pid, &pidfd);
 		if (pid == 0 && o.what == ORDER_PLANT)
-			lie_still();
+			lie_still(self);
 		if (pid == 0)
 			run_command(o.argv, mask);
 		if (!first && pid > 0)
