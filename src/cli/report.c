@@ -159,12 +159,20 @@ void report_failure(const struct stasis_report *r)
 	report_notes(r);
 }
 
+/* the terminal may be a program's by now that has it move down without moving left */
+static const char *line_end(void)
+{
+	struct termios t;
+
+	return tcgetattr(STDERR_FILENO, &t) == 0 && !(t.c_oflag & OPOST) ? "\r\n" : "\n";
+}
+
 void report_notes(const struct stasis_report *r)
 {
 	for (size_t i = 0; i < r->n_notes; i++) {
 		fputs("note: ", stderr);
 		put_message(&r->notes[i]);
-		fputc('\n', stderr);
+		fputs(line_end(), stderr);
 	}
 }
 
@@ -202,7 +210,8 @@ void report_saved(const struct stasis_report *r, const char *to)
 void report_restarted(const struct stasis_report *r)
 {
 	put_summary("restarted", r);
-	fprintf(stderr, ", pid %d%s\n", (int)r->pid, r->own_pidns ? " (in a pid namespace of its own)" : "");
+	fprintf(stderr, ", pid %d%s%s", (int)r->pid, r->own_pidns ? " (in a pid namespace of its own)" : "",
+		line_end());
 	report_notes(r);
 }
 
