@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * state - what else makes a process what it is: personality(2), oom_score_adj; and what nothing here can keep
+ * state - what else makes a process what it is: oom_score_adj; and what nothing here can keep
  *
  * Refused: seccomp(2) filters, a tracer, namespaces(7) of its own, memory or descriptors shared between
  * processes (vfork(2), CLONE_VM), threads that share neither.
  *
- * Seen: personality() by the process itself; /proc/PID: status, oom_score_adj, ns; kcmp(2).
- * Lost: a personality that a thread does not share with its leader. oom_score_adj, where the right to lower it is
- *	missing (named).
+ * Seen: /proc/PID: status, oom_score_adj, ns; kcmp(2).
+ * Lost: oom_score_adj, where the right to lower it is missing (named).
  * Needs: CONFIG_KCMP.
  */
 #include "kinds/kind.h"
@@ -25,13 +24,11 @@
 #include "base/text.h"
 
 struct state {
-	uint32_t personality;
 	int32_t oom_score_adj;
-	const struct stub_call *asked;
 };
 
 static const struct field fields[] = {
-	FIELD_U(1, struct state, personality, "task_struct.personality"),
+	/* 1 was the personality, which is each thread's */
 	FIELD_I(2, struct state, oom_score_adj, "signal_struct.oom_score_adj"),
 	FIELDS_END,
 };
@@ -213,17 +210,6 @@ static int state_check(struct op *op, const struct sight *s)
 	return worse(r, check_sharing(op, s));
 }
 
-static int state_ask(struct op *op, const struct sight *s, void *rec)
-{
-	struct state *state = rec;
-
-	struct stub_call *call = BATCH_CALL(s->batch, "read the personality", SYS_personality, 0xffffffff);
-
-	call->flags |= STUB_MUST;
-	state->asked = call;
-	return 0;
-}
-
 static int read_oom_score_adj(struct arena *a, int dir, int32_t *ret)
 {
 	char *text, *end;
@@ -243,16 +229,7 @@ static int state_save(struct op *op, const struct sight *s, void *rec)
 	struct state *state = rec;
 	int r = read_oom_score_adj(&op->arena, s->process->dir, &state->oom_score_adj);
 
-	state->personality = (uint32_t)state->asked->ret;
 	return r < 0 ? fail(op, r, "read its oom_score_adj") : 0;
-}
-
-static int state_restore(struct op *op, void *rec, struct site *site)
-{
-	const struct state *state = rec;
-
-	BATCH_MUST(site->batch, "set the personality", SYS_personality, state->personality);
-	return 0;
 }
 
 static int state_settle(struct op *op, void *rec, struct site *site)
@@ -283,8 +260,6 @@ const struct kind kind_task_state = {
 	.size = sizeof(struct state),
 	.fields = fields,
 	.check = state_check,
-	.ask = state_ask,
 	.save = state_save,
-	.restore = state_restore,
 	.settle = state_settle,
 };

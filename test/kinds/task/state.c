@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
-#include <sys/personality.h>
 
 #include "lib/witness.h"
 
@@ -25,13 +24,11 @@ static void make(void)
 		fprintf(f, "500");
 		fclose(f);
 	}
-	personality(ADDR_NO_RANDOMIZE | SHORT_INODE);
 }
 
 static void look(void)
 {
 	SAY(oom_score_adj());
-	SAY(personality(0xffffffff));
 }
 
 WITNESS(make, look)
