@@ -18,6 +18,7 @@ enum stage {
 	STAGE_RESTORE,
 	STAGE_LINK,
 	STAGE_SETTLE,
+	STAGE_LEAVE,
 };
 
 static int touch(struct restart *r, const struct span *parts, struct batch *b, struct patient *p, enum stage stage)
@@ -26,8 +27,8 @@ static int touch(struct restart *r, const struct span *parts, struct batch *b, s
 
 	for (size_t i = 0; i < parts->n; i++) {
 		struct object *o = find_object(r, ref[i].id);
-		int (*const fn[])(
-			struct op *, void *, struct site *) = { o->kind->restore, o->kind->link, o->kind->settle };
+		int (*const fn[])(struct op *, void *, struct site *) = { o->kind->restore, o->kind->link,
+			o->kind->settle, o->kind->leave };
 		int e = fn[stage] ? fn[stage](r->op, o->rec, &r->site) : 0;
 
 		if (e == 0 && !batch_has_room(b, 128, 8192))
@@ -143,24 +144,49 @@ static int dress(struct restart *r, struct patient *p, size_t n)
 	return e < 0 ? fail(r->op, e, "load the registers of thread %d", p->threads[n].tid) : 0;
 }
 
-int settle_all(struct restart *r)
+/* nothing of ours is in them any more */
+static int take_rooms_away(struct restart *r)
 {
 	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = take_room_away(r, p[i]);
+	}
+	return e;
+}
+
+static int dress_all(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
+			e = dress(r, p[i], n);
+	}
+	return e;
+}
+
+int settle_all(struct restart *r)
+{
 	int e = touch_all(r, STAGE_RESTORE);
 
 	if (e == 0)
 		e = touch_all(r, STAGE_LINK);
 	if (e == 0)
 		e = touch_all(r, STAGE_SETTLE);
-	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE)
-			continue;
-		WHERE_PATIENT(r, p[i]);
-		e = take_room_away(r, p[i]);
-		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
-			e = dress(r, p[i], n);
-	}
-	return e;
+	if (e == 0)
+		e = take_rooms_away(r);
+	if (e == 0)
+		e = touch_all(r, STAGE_LEAVE);
+	return e < 0 ? e : dress_all(r);
 }
 
 /* a task that is not let go would be ended when we end */

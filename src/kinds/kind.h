@@ -262,6 +262,11 @@ struct kind {
 	int (*link)(struct op *op, void *rec, struct site *site);
 	/** settle - last touch before the program runs: arm timers, drop rights, set registers */
 	int (*settle)(struct op *op, void *rec, struct site *site);
+	/**
+	 * leave - task kinds: what would have hindered all that came before. The stub is gone: nothing but remote_call() at
+	 * site->syscall, without memory, and ptrace(2).
+	 */
+	int (*leave)(struct op *op, void *rec, struct site *site);
 
 	/** describe - say it better than its fields do: one line without newline */
 	void (*describe)(const void *rec, FILE *out);
