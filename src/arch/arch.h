@@ -29,6 +29,9 @@ int arch_set_xstate(pid_t tid, const struct span *xstate);
 /** arch_check_xstate() - could these bytes be loaded on this processor? 0, -EBADMSG, -EOPNOTSUPP with the missing feature bits */
 int arch_check_xstate(const struct span *xstate, uint64_t *ret_missing);
 
+/** arch_audit() - AUDIT_ARCH_* of our system calls: what seccomp filters see in seccomp_data.arch */
+uint32_t arch_audit(void);
+
 /** arch_is_native() - not a 32-bit task */
 bool arch_is_native(const struct arch_regs *regs);
 

@@ -124,7 +124,7 @@ struct site {
 	pid_t pid; /* task kinds: the process, as we count */
 	pid_t tid; /* task kinds: the thread, as we count */
 	pid_t vpid, vtid; /* as it counts */
-	struct held *held; /* task kinds, in settle(): the stopped thread */
+	struct held *held; /* task kinds, once all tasks exist: the stopped thread */
 	struct arch_regs *regs; /* thread kinds, in settle(): the registers it will go on with */
 	uint64_t *sigmask; /* thread kinds, in settle(): the mask it will go on with */
 	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */

@@ -117,6 +117,11 @@ struct stub_call *batch_last(struct batch *b)
 	return ((struct sent *)b->sent.at)[b->n - 1].call;
 }
 
+struct stub_call *batch_nth(const struct batch *b, unsigned int n)
+{
+	return ((struct sent *)b->sent.at)[n].call;
+}
+
 struct taddr batch_result(const struct batch *b)
 {
 	return (struct taddr){ b->room->data.at + (b->n - 1) * sizeof(struct stub_call) +
@@ -147,6 +152,22 @@ static int transfer(const struct batch *b, const struct span *blocks, bool out)
 	return 0;
 }
 
+static int judge(const struct batch *b)
+{
+	const struct call_judge *j = b->h->judge;
+	const struct sent *s = b->sent.at;
+
+	if (!j)
+		return 0;
+	const struct stub_call **calls = arena_array(b->arena, b->n, sizeof(*calls));
+	const char **what = arena_array(b->arena, b->n, sizeof(*what));
+	for (unsigned int i = 0; i < b->n; i++) {
+		calls[i] = s[i].call;
+		what[i] = s[i].what;
+	}
+	return j->allows(j, calls, what, b->n);
+}
+
 int batch_start(struct batch *b)
 {
 	struct sent *s = b->sent.at;
@@ -155,6 +176,9 @@ int batch_start(struct batch *b)
 		return -E2BIG;
 	if (!b->n)
 		return 0;
+	int judged = judge(b);
+	if (judged < 0)
+		return judged;
 	for (unsigned int i = 0; i < b->n; i++)
 		s[i].must = s[i].call->flags & STUB_MUST;
 	int r = transfer(b, &b->calls, true);

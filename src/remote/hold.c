@@ -15,6 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
 #endif
@@ -133,6 +136,11 @@ int hold_signals(const struct held *h, struct arena *a, bool shared, struct span
 		args.off += (uint64_t)n;
 	} while (n == args.nr);
 	return 0;
+}
+
+int hold_suspend_seccomp(const struct held *h)
+{
+	return ptrace(PTRACE_SETOPTIONS, h->tid, NULL, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) < 0 ? -errno : 0;
 }
 
 void hold_let_go(struct held *h)

@@ -30,6 +30,18 @@ int remote_write(pid_t pid, struct taddr to, const void *from, size_t len);
 
 /* ---- holding ---- */
 
+/**
+ * struct call_judge - who knows which system calls a thread may make without harm
+ *
+ * allows() is asked before a thread is set going, with all that it would do; what[n] says what call n is for. It answers 0 or
+ * -errno, and tells the story of it.
+ */
+struct call_judge {
+	int (*allows)(const struct call_judge *judge, const struct stub_call *const *calls, const char *const *what,
+		size_t n);
+	pid_t vtid; /* the thread, as it counts */
+};
+
 /** struct held - a thread that we trace, stopped */
 struct held {
 	pid_t tid;
@@ -41,6 +53,7 @@ struct held {
 	bool away; /* its registers are the stub's */
 	bool gone; /* it died while we held it */
 	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
+	const struct call_judge *judge; /* NULL: it may make any call */
 	pid_t *born; /* where to note the tasks that it clones, as we count; NULL: nobody asks */
 	unsigned int n_born, born_room;
 };
@@ -120,6 +133,9 @@ int hold_rseq(const struct held *h, struct rseq_registration *ret);
  */
 int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret /* of siginfo_t */);
 
+/** hold_suspend_seccomp() - until it is let go no filter judges its calls; for tasks of ours. -EPERM: needs CAP_SYS_ADMIN */
+int hold_suspend_seccomp(const struct held *h);
+
 /** hold_let_go() - registers and mask as in *h, and on its way; accepts one that was never seized or is gone */
 void hold_let_go(struct held *h);
 
@@ -173,7 +189,8 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
 
 /**
  * room_enter() - a stopped thread enters the room: it gets scratch memory, and from here to room_leave() its registers are
- * the stub's. If stasis dies meanwhile the thread goes home by itself and takes the scratch memory along.
+ * the stub's. If stasis dies meanwhile the thread goes home by itself and takes the scratch memory along. What the judge of
+ * the thread says of the stub's own calls, when it is not 0: then nothing was done.
  */
 int room_enter(struct room *room, struct held *h);
 
@@ -220,6 +237,9 @@ struct stub_call *batch_call(struct batch *b, const char *what, long nr, const u
 
 /** batch_last() - the call added last */
 struct stub_call *batch_last(struct batch *b);
+
+/** batch_nth() - call @n of those added since the batch was last empty */
+struct stub_call *batch_nth(const struct batch *b, unsigned int n);
 
 /** batch_result() - where the result of the call added last will lie in the task: for .indirect arguments of later ones */
 struct taddr batch_result(const struct batch *b);

@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -127,11 +128,39 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
 	return pwrite_all(mem, stub_begin, STUB_SIZE, (off_t)code.at);
 }
 
+#define MAP_SCRATCH \
+	PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)-1
+
+/* what the stub does besides the calls of a batch, the way home included; the signal that it stops by comes last */
+static int judge_stub(const struct room *room, const struct held *h)
+{
+	const struct call_judge *j = h->judge;
+	const uint64_t mask =
+		room->code.at + (uint64_t)(stub_context - stub_begin) + offsetof(struct stub_context, sigmask);
+	const struct stub_call call[] = {
+		{ .nr = SYS_mmap, .arg = { room->data.at, ROOM_DATA, MAP_SCRATCH } },
+		{ .nr = SYS_munmap, .arg = { room->data.at, ROOM_DATA } },
+		{ .nr = SYS_rt_sigprocmask, .arg = { SIG_SETMASK, mask, 0, 8 } },
+		{ .nr = SYS_gettid },
+		{ .nr = SYS_tkill, .arg = { j ? (uint64_t)j->vtid : 0, (uint64_t)room->signo } },
+	};
+	static const char *const what[] = { "map memory for stasis", "unmap memory of stasis", "set its signal mask",
+		"ask for its id", "stop by a signal" };
+	const struct stub_call *calls[ARRAY_SIZE(call)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(call); i++)
+		calls[i] = &call[i];
+	return j ? j->allows(j, calls, what, ARRAY_SIZE(call)) : 0;
+}
+
 int room_enter(struct room *room, struct held *h)
 {
-	const uint64_t map[6] = { room->data.at, ROOM_DATA, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0 };
-	int r = bare_call(room, h, SYS_mmap, map);
+	const uint64_t map[6] = { room->data.at, ROOM_DATA, MAP_SCRATCH };
+	int r = judge_stub(room, h);
+
+	if (r < 0)
+		return r;
+	r = bare_call(room, h, SYS_mmap, map);
 
 	if (r < 0)
 		room_leave(room, h);

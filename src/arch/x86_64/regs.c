@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <linux/audit.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -35,6 +36,11 @@ int arch_set_regs(pid_t tid, const struct arch_regs *regs)
 	struct iovec io = { (void *)&regs->u, sizeof(regs->u) };
 
 	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_PRSTATUS, &io) < 0 ? -errno : 0;
+}
+
+uint32_t arch_audit(void)
+{
+	return AUDIT_ARCH_X86_64;
 }
 
 bool arch_is_native(const struct arch_regs *regs)

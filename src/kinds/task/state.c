@@ -2,7 +2,7 @@
 /*
  * state - what else makes a process what it is: oom_score_adj; and what nothing here can keep
  *
- * Refused: seccomp(2) filters, a tracer, namespaces(7) of its own, memory or descriptors shared between
+ * Refused: a tracer, namespaces(7) of its own, memory or descriptors shared between
  * processes (vfork(2), CLONE_VM), threads that share neither.
  *
  * Seen: /proc/PID: status, oom_score_adj, ns; kcmp(2).
@@ -38,7 +38,7 @@ static int worse(int a, int b)
 	return a < 0 ? a : b;
 }
 
-/* ---- tracer, seccomp ---- */
+/* ---- tracer ---- */
 
 static const char *comm_of(struct op *op, pid_t pid)
 {
@@ -55,20 +55,14 @@ static int check_threads(struct op *op, const struct sight *s)
 {
 	const struct thread *t = s->process->threads.at;
 	pid_t tracer = 0;
-	bool filtered = false;
-	int r = 0;
 
-	for (size_t i = 0; i < s->process->threads.n; i++, t++) {
+	for (size_t i = 0; i < s->process->threads.n; i++, t++)
 		if (t->status.tracer)
 			tracer = t->status.tracer;
-		filtered |= t->status.seccomp != 0;
-	}
 	if (tracer && !s->tree->frozen)
-		r = refuse(op, "traced", "only one tracer can hold a process", "end the debugger or strace first",
+		return refuse(op, "traced", "only one tracer can hold a process", "end the debugger or strace first",
 			"is traced by %s", comm_of(op, tracer));
-	if (filtered)
-		r = refuse(op, "seccomp", "seccomp filters are not kept yet", NULL, "has a seccomp filter");
-	return r;
+	return 0;
 }
 
 /* ---- namespaces ---- */
