@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/bystander.h"
 
 #define INIT_COMM  "stasis-init"
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
@@ -189,6 +190,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (c->root->zombie)
 		return fail_as(op, OUTCOME_CANNOT, "zombie", NULL, "save process %d: it has ended already", c->target);
 	c->tree.frozen = freeze;
+	c->tree.bystanders = &c->bystanders;
 	r = walk(c, freeze);
 	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)
 		note(op, "its CLOCK_MONOTONIC cannot be read: after a restart it is that of the host");
@@ -199,6 +201,7 @@ void release_tree(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
 
+	bystanders_end(&c->tree);
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		struct thread *t = p[i]->threads.at;
 

@@ -44,6 +44,7 @@ struct checkpoint {
 	int procfd;
 	pid_t target;
 	struct tree tree;
+	struct span bystanders; /* the tree's */
 	struct process *root;
 	bool own_pidns; /* the target lives in another pid namespace than we */
 	pid_t init; /* own_pidns: the init of that namespace as we count, which stays out; 0: the root is its init */

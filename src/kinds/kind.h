@@ -71,6 +71,7 @@ struct tree {
 	struct span processes; /* of struct process *: parents before children */
 	struct span holders; /* of struct holder, sorted by dev, ino */
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
+	struct span *bystanders; /* of bystander.c's */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
 	uint64_t (*file_id)(
 		const struct proc_fd *fd); /* in save(): the object in the image that the open file at fd is */
