@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * sched - when and where a thread runs: sched(7), sched_setattr(2), sched_setaffinity(2), ioprio_set(2)
+ * sched - when and where a thread runs: sched(7), sched_setattr(2), sched_setaffinity(2), ioprio_set(2),
+ * set_mempolicy(2)
  *
- * Seen: sched_getattr(), getpriority(), sched_getaffinity(), ioprio_get(); prctl(PR_GET_TIMERSLACK) by the thread itself.
- * Lost: CPUs that are not here, priorities that the caller may not give (both named). The default timer slack, to which
- *	PR_SET_TIMERSLACK can go back, and the priority of the session (autogroup) are those of the caller.
+ * Seen: sched_getattr(), getpriority(), sched_getaffinity(), ioprio_get(); prctl(PR_GET_TIMERSLACK) and get_mempolicy() by the
+ *	thread itself.
+ * Lost: CPUs and memory nodes that are not here, utilization clamps where there are none, priorities that the caller may not
+ *	give (all named). The default timer slack, to which PR_SET_TIMERSLACK can go back, is that of the caller.
  * Needs: nothing.
  */
 #include "kinds/kind.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -19,6 +22,8 @@
 #include <unistd.h>
 
 #define CPU_BYTES    1024 /* 8192 CPUs */
+#define NODE_BITS    1024
+#define MODES	     7 /* MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE */
 #define IOPRIO_TASK  1 /* IOPRIO_WHO_PROCESS */
 #define UTIL_CLAMP   0x60 /* SCHED_FLAG_UTIL_CLAMP */
 #define ATTR_VERSION 56 /* SCHED_ATTR_SIZE_VER1 */
@@ -43,7 +48,11 @@ struct sched {
 	uint64_t timer_slack; /* ns; 0: what the policy gives */
 	uint32_t ioprio;
 	struct span cpus; /* a bit each, the lowest first; empty: all that there are */
-	const struct stub_call *slack;
+	uint32_t mempolicy, mempolicy_flags; /* MPOL_*, MPOL_F_* */
+	struct span nodes; /* of the memory policy, a bit each */
+	const struct stub_call *slack, *asked_mempolicy;
+	const int *mode;
+	const unsigned char *node_mask;
 };
 
 _Static_assert(sizeof(struct attr) == ATTR_VERSION, "the kernel's layout");
@@ -54,6 +63,15 @@ static const struct flag sched_flags[] = {
 	{ 0x04, "DL_OVERRUN" },
 	{ 0, NULL },
 };
+
+static const struct flag mempolicy_flags[] = {
+	{ 1 << 15, "STATIC_NODES" },
+	{ 1 << 14, "RELATIVE_NODES" },
+	{ 1 << 13, "NUMA_BALANCING" },
+	{ 0, NULL },
+};
+
+#define MODE_FLAGS 0xe000 /* all of them */
 
 static const struct field fields[] = {
 	FIELD_U(1, struct sched, policy, "task_struct.policy"),
@@ -68,6 +86,9 @@ static const struct field fields[] = {
 	FIELD_U(10, struct sched, timer_slack, "task_struct.timer_slack_ns"),
 	FIELD_U(11, struct sched, ioprio, "io_context.ioprio"),
 	FIELD_BLOB(12, struct sched, cpus, "task_struct.cpus_mask"),
+	FIELD_U(13, struct sched, mempolicy, "mempolicy.mode"),
+	FIELD_B(14, struct sched, mempolicy_flags, "mempolicy.flags", mempolicy_flags),
+	FIELD_BLOB(15, struct sched, nodes, "mempolicy.nodes"),
 	FIELDS_END,
 };
 
@@ -127,6 +148,30 @@ static int sched_ask(struct op *op, const struct sight *s, void *rec)
 	struct sched *sched = rec;
 
 	sched->slack = BATCH_CALL(s->batch, "read the timer slack", SYS_prctl, PR_GET_TIMERSLACK);
+	struct taddr mode = batch_out(s->batch, sizeof(int), &sched->mode);
+	struct taddr nodes = batch_out(s->batch, NODE_BITS / 8, &sched->node_mask);
+	sched->asked_mempolicy =
+		BATCH_CALL(s->batch, "read the memory policy", SYS_get_mempolicy, mode.at, nodes.at, NODE_BITS, 0, 0);
+	return 0;
+}
+
+static int save_mempolicy(struct op *op, struct sched *sched)
+{
+	size_t n = NODE_BITS / 8;
+
+	if (sched->asked_mempolicy->ret == -ENOSYS) /* no CONFIG_NUMA */
+		return 0;
+	if (sched->asked_mempolicy->ret < 0)
+		return fail(op, (int)sched->asked_mempolicy->ret, "read the memory policy of a thread");
+	uint32_t mode = (uint32_t)*sched->mode & ~(uint32_t)MODE_FLAGS;
+	if (mode >= MODES)
+		return fail_as(op, OUTCOME_CANNOT, "mempolicy", NULL,
+			"keep the memory policy %#x of a thread: it is not known", (unsigned int)*sched->mode);
+	sched->mempolicy = mode;
+	sched->mempolicy_flags = (uint32_t)*sched->mode & MODE_FLAGS;
+	while (n > 0 && !sched->node_mask[n - 1])
+		n--;
+	sched->nodes = (struct span){ .at = (void *)sched->node_mask, .n = n };
 	return 0;
 }
 
@@ -153,7 +198,7 @@ static int sched_save(struct op *op, const struct sight *s, void *rec)
 		return fail(op, -errno, "read the I/O priority of a thread");
 	sched->ioprio = ioprio < 0 ? 0 : (uint32_t)ioprio;
 	sched->timer_slack = sched->slack->ret > 0 ? (uint64_t)sched->slack->ret : 0;
-	return 0;
+	return save_mempolicy(op, sched);
 }
 
 /* whether the kernel's refusal is about rights or means, which a note tells */
@@ -191,13 +236,26 @@ static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
 	set.util_max = s->util_max;
 	now.size = set.size;
 	now.flags &= ~(uint64_t)UTIL_CLAMP;
+	bool has_clamps = s->util_min || s->util_max; /* without CONFIG_UCLAMP_TASK both are 0 */
+	if (!has_clamps) {
+		set.util_min = now.util_min;
+		set.util_max = now.util_max;
+	}
 	bool clamps = set.util_min != now.util_min || set.util_max != now.util_max;
 	if (memcmp(&now, &set, sizeof(now)) == 0)
 		return 0;
 	set.runtime = s->runtime; /* 0 keeps the default slice */
 	if (clamps)
 		set.flags |= UTIL_CLAMP;
-	if (syscall(SYS_sched_setattr, tid, &set, 0) == 0)
+	int done = (int)syscall(SYS_sched_setattr, tid, &set, 0);
+	if (done < 0 && clamps && errno == EOPNOTSUPP) {
+		if (s->util_min != 0 || s->util_max != 1024) /* other than the default */
+			note(op, "its utilization clamps are not kept: this kernel has none");
+		set.flags &= ~(uint64_t)UTIL_CLAMP;
+		set.util_min = set.util_max = 0;
+		done = (int)syscall(SYS_sched_setattr, tid, &set, 0);
+	}
+	if (done == 0)
 		return 0;
 	if (!is_refusal(errno))
 		return fail(op, -errno, "set scheduling policy %" PRIu32, s->policy);
@@ -212,8 +270,13 @@ static int settle_cpus(struct op *op, pid_t tid, const struct span *cpus)
 
 	if (cpus->n > sizeof(set))
 		return fail(op, -EBADMSG, "bind a thread to CPUs above %d", CPU_BYTES * 8);
-	if (!cpus->n)
+	if (!cpus->n) { /* it may use all: of which the cgroup and the kernel leave what is here */
+		ssize_t n = read_cpus(tid, now);
+		memset(set, 0xff, sizeof(set));
+		if (n >= 0 && count_cpus(now, (size_t)n) != (size_t)sysconf(_SC_NPROCESSORS_ONLN))
+			syscall(SYS_sched_setaffinity, tid, sizeof(set), set);
 		return 0;
+	}
 	memcpy(set, cpus->at, cpus->n);
 	if (read_cpus(tid, now) >= 0 && memcmp(now, set, sizeof(set)) == 0)
 		return 0;
@@ -241,6 +304,33 @@ static int settle_ioprio(struct op *op, pid_t tid, uint32_t ioprio)
 	return 0;
 }
 
+/* by the thread itself, when it has made all its memory */
+static int sched_restore(struct op *op, void *rec, struct site *site)
+{
+	struct sched *s = rec;
+	unsigned char mask[NODE_BITS / 8] = { 0 };
+
+	if (s->mempolicy >= MODES || s->nodes.n > sizeof(mask))
+		return fail_as(op, OUTCOME_IMAGE, "image-sched", NULL, "set a memory policy");
+	if (s->nodes.n)
+		memcpy(mask, s->nodes.at, s->nodes.n);
+	struct taddr in = batch_in(site->batch, mask, sizeof(mask));
+	s->asked_mempolicy = BATCH_CALL(site->batch, "set the memory policy", SYS_set_mempolicy,
+		s->mempolicy | s->mempolicy_flags, s->nodes.n ? in.at : 0, s->nodes.n ? NODE_BITS : 0);
+	return 0;
+}
+
+static int sched_link(struct op *op, void *rec, struct site *site)
+{
+	const struct sched *s = rec;
+	int64_t ret = s->asked_mempolicy->ret;
+
+	if (ret < 0 && (s->mempolicy != MPOL_DEFAULT || ret != -ENOSYS))
+		note(op, "its memory policy is not kept: %s",
+			ret == -EINVAL ? "none of its memory nodes is here" : strerror((int)-ret));
+	return 0;
+}
+
 static int sched_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct sched *s = rec;
@@ -265,5 +355,7 @@ const struct kind kind_task_sched = {
 	.fields = fields,
 	.ask = sched_ask,
 	.save = sched_save,
+	.restore = sched_restore,
+	.link = sched_link,
 	.settle = sched_settle,
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -8,7 +9,30 @@
 
 #include "lib/witness.h"
 
-static pid_t idle_tid;
+static pid_t idle_tid, deadline_tid;
+
+/* struct sched_attr, whose header does not go with libc's sched.h */
+struct attr {
+	unsigned int size, policy;
+	unsigned long long flags;
+	int nice;
+	unsigned int priority;
+	unsigned long long runtime, deadline, period;
+};
+
+/* where the right to it is missing it stays ordinary */
+static void *deadline(void *arg)
+{
+	const struct attr attr = { sizeof(attr), 6 /* SCHED_DEADLINE */, 1 /* SCHED_FLAG_RESET_ON_FORK */, 0, 0,
+		1000000, 20000000, 30000000 };
+	int *ready = arg;
+
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+	deadline_tid = gettid();
+	if (write(*ready, "x", 1) == 1)
+		pause();
+	return NULL;
+}
 
 static void *idle(void *arg)
 {
@@ -27,6 +51,7 @@ static void make(void)
 {
 	const struct sched_param none = { 0 };
 	pthread_t thread;
+	const unsigned long node = 1;
 	cpu_set_t cpus, one;
 	int ready[2];
 	char byte;
@@ -38,6 +63,8 @@ static void make(void)
 			CPU_SET(cpu, &one);
 	if (pipe(ready) < 0 || pthread_create(&thread, NULL, idle, &ready[1]) != 0 || read(ready[0], &byte, 1) != 1)
 		return;
+	if (pthread_create(&thread, NULL, deadline, &ready[1]) != 0 || read(ready[0], &byte, 1) != 1)
+		return;
 	close(ready[0]);
 	close(ready[1]);
 	sched_setaffinity(0, sizeof(one), &one);
@@ -45,13 +72,21 @@ static void make(void)
 	setpriority(PRIO_PROCESS, 0, 7);
 	syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6);
 	prctl(PR_SET_TIMERSLACK, 77777);
+	syscall(SYS_set_mempolicy, MPOL_BIND | MPOL_F_STATIC_NODES, &node, 64);
 }
 
 static void look_at(pid_t tid)
 {
 	struct sched_param param = { -1 };
+	struct attr attr = { 0 };
 	cpu_set_t cpus;
 
+	SAY(syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0));
+	SAY(attr.policy);
+	SAY(attr.flags);
+	SAY(attr.runtime);
+	SAY(attr.deadline);
+	SAY(attr.period);
 	SAY(sched_getscheduler(tid));
 	SAY(sched_getparam(tid, &param));
 	SAY(param.sched_priority);
@@ -63,9 +98,16 @@ static void look_at(pid_t tid)
 
 static void look(void)
 {
+	unsigned long nodes[16] = { 0 };
+	int mode = -1;
+
 	look_at(0);
 	SAY(prctl(PR_GET_TIMERSLACK));
+	SAY(syscall(SYS_get_mempolicy, &mode, &nodes, 1024, 0, 0));
+	SAY(mode);
+	SAY(nodes[0]);
 	look_at(idle_tid);
+	look_at(deadline_tid);
 }
 
 WITNESS(make, look)
