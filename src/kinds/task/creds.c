@@ -8,7 +8,8 @@
  *
  * Seen: /proc/PID/task/TID/status; prctl() by the thread itself.
  * Lost: rights that the caller does not have: ids are refused, supplementary groups, capabilities and securebits are
- *	named. The parent-death signal of a process whose parent is not part of the program (named).
+ *	named. The parent-death signal of a process whose parent is not part of the program, and which thread of the
+ *	parent it waits for (named).
  * Needs: CAP_SETUID, CAP_SETGID for ids other than the caller's.
  */
 #include "kinds/kind.h"
@@ -23,6 +24,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 
 struct group {
 	uint32_t gid;
@@ -122,6 +124,26 @@ static int creds_ask(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* the signal is sent when the thread ends that made it, which afterwards is the leader */
+static void note_pdeath(struct op *op, const struct process *p)
+{
+	const struct thread *t = p->parent->threads.at;
+
+	for (size_t i = 1; i < p->parent->threads.n; i++) {
+		char path[64], *text;
+
+		snprintf(path, sizeof(path), "task/%d/children", t[i].tid);
+		if (read_text(&op->arena, p->parent->dir, path, 1 << 20, &text, NULL) < 0)
+			continue;
+		const char *pid = arena_printf(&op->arena, " %d ", p->pid);
+		if (strstr(arena_printf(&op->arena, " %s", text), pid))
+			note(op,
+				"the signal at the death of its parent comes when the leader of the parent ends, not "
+				"thread %d",
+				t[i].tid);
+	}
+}
+
 static int creds_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct creds *c = rec;
@@ -143,6 +165,8 @@ static int creds_save(struct op *op, const struct sight *s, void *rec)
 			c->pdeath_signal);
 		c->pdeath_signal = 0;
 	}
+	if (c->pdeath_signal && s->process->parent->threads.n > 1)
+		note_pdeath(op, s->process);
 	return 0;
 }
 
@@ -314,10 +338,9 @@ static void call_rest(const struct change *c, struct batch *b)
 {
 	const struct creds *want = &c->want;
 
-	if (want->dumpable != 1 && c->site->user_ns) /* we could not reach its memory any more, not even now */
-		note(c->op, "it can be traced by its owner and dump core, which it could not");
-	else
-		BATCH_MUST(b, "set the dumpable attribute", SYS_prctl, PR_SET_DUMPABLE, want->dumpable == 1);
+	/* in a user namespace of its own we could not reach its memory any more: there it comes last */
+	BATCH_MUST(
+		b, "set the dumpable attribute", SYS_prctl, PR_SET_DUMPABLE, want->dumpable == 1 || c->site->user_ns);
 	if (want->dumpable > 1)
 		note(c->op, "it does not dump core for root, as it did: it dumps none");
 	BATCH_MUST(b, "set the parent-death signal", SYS_prctl, PR_SET_PDEATHSIG, want->pdeath_signal);
@@ -345,6 +368,20 @@ static int creds_settle(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static int creds_leave(struct op *op, void *rec, struct site *site)
+{
+	const struct creds *want = rec;
+	const uint64_t arg[6] = { PR_SET_DUMPABLE, 0 };
+	int64_t ret = 0;
+
+	if (want->dumpable == 1 || !site->user_ns)
+		return 0;
+	int r = remote_call(site->held, site->syscall, SYS_prctl, arg, &ret);
+	if (r == 0)
+		r = (int)ret;
+	return r < 0 ? fail(op, r, "set the dumpable attribute") : 0;
+}
+
 const struct kind kind_task_creds = {
 	.name = "creds",
 	.tag = 0x28,
@@ -354,4 +391,5 @@ const struct kind kind_task_creds = {
 	.ask = creds_ask,
 	.save = creds_save,
 	.settle = creds_settle,
+	.leave = creds_leave,
 };

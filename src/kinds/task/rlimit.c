@@ -59,6 +59,17 @@ static const char *const names[] = {
 	[RLIMIT_RTTIME] = "realtime timeout",
 };
 
+static int limits_check(struct op *op, const struct sight *s)
+{
+	struct proc_limit seen[PROC_LIMITS];
+	int r = proc_read_limits(&op->arena, s->process->dir, seen);
+
+	if (r == -EPROTONOSUPPORT)
+		return refuse(op, "rlimit", "this kernel has a limit that is not known", NULL,
+			"has limits that cannot be kept");
+	return r < 0 ? fail(op, r, "read its limits") : 0;
+}
+
 static int limits_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct limits *l = rec;
@@ -137,6 +148,7 @@ const struct kind kind_task_rlimit = {
 	.scope = SCOPE_PROCESS,
 	.size = sizeof(struct limits),
 	.fields = fields,
+	.check = limits_check,
 	.ask = limits_ask,
 	.save = limits_save,
 	.settle = limits_settle,

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * state - what else makes a process what it is: oom_score_adj; and what nothing here can keep
+ * state - what else makes a process what it is: oom_score_adj, the login it came from, the priority of its session
  *
  * Refused: a tracer, namespaces(7) of its own, memory or descriptors shared between
  * processes (vfork(2), CLONE_VM), threads that share neither.
  *
- * Seen: /proc/PID: status, oom_score_adj, ns; kcmp(2).
- * Lost: oom_score_adj, where the right to lower it is missing (named).
+ * The priority is that of an autogroup (sched(7)), which a session has: its leader has the record.
+ *
+ * Seen: /proc/PID: status, oom_score_adj, loginuid, autogroup, ns; kcmp(2).
+ * Lost: oom_score_adj, loginuid and the priority of a session, where the right to set them is missing (named). The number
+ *	of the audit session.
  * Needs: CONFIG_KCMP.
  */
 #include "kinds/kind.h"
@@ -18,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -25,11 +29,19 @@
 
 struct state {
 	int32_t oom_score_adj;
+	bool has_loginuid, has_autogroup; /* the kernel has such a thing */
+	uint32_t loginuid; /* UINT32_MAX: none */
+	int32_t autogroup; /* nice value */
+	const struct stub_call *wrote; /* while restarting */
 };
 
 static const struct field fields[] = {
 	/* 1 was the personality, which is each thread's */
 	FIELD_I(2, struct state, oom_score_adj, "signal_struct.oom_score_adj"),
+	FIELD_U(3, struct state, has_loginuid, ""),
+	FIELD_U(4, struct state, loginuid, "task_struct.loginuid"),
+	FIELD_U(5, struct state, has_autogroup, ""),
+	FIELD_I(6, struct state, autogroup, "autogroup.nice"),
 	FIELDS_END,
 };
 
@@ -218,26 +230,128 @@ static int read_oom_score_adj(struct arena *a, int dir, int32_t *ret)
 	return 0;
 }
 
+static int read_loginuid(struct arena *a, int dir, uint32_t *ret)
+{
+	char *text;
+	const char *p;
+	uint64_t value;
+	int r = read_text(a, dir, "loginuid", 64, &text, NULL);
+
+	if (r < 0)
+		return r;
+	p = text;
+	if (parse_u64(&p, 10, &value) < 0 || value > UINT32_MAX)
+		return -EBADMSG;
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+/* "/autogroup-12 nice 0"; empty where a task has none */
+static int read_autogroup(struct arena *a, int dir, int32_t *ret)
+{
+	char *text, *end;
+	int r = read_text(a, dir, "autogroup", 128, &text, NULL);
+
+	if (r < 0)
+		return r;
+	const char *nice = strstr(text, " nice ");
+	if (!nice)
+		return -ENOENT;
+	long value = strtol(nice + 6, &end, 10);
+	if (end == nice + 6 || value < -20 || value > 19)
+		return -EBADMSG;
+	*ret = (int32_t)value;
+	return 0;
+}
+
 static int state_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct state *state = rec;
-	int r = read_oom_score_adj(&op->arena, s->process->dir, &state->oom_score_adj);
+	const struct process *p = s->process;
+	int r = read_oom_score_adj(&op->arena, p->dir, &state->oom_score_adj);
 
-	return r < 0 ? fail(op, r, "read its oom_score_adj") : 0;
+	if (r < 0)
+		return fail(op, r, "read its oom_score_adj");
+	r = read_loginuid(&op->arena, p->dir, &state->loginuid);
+	if (r < 0 && r != -ENOENT)
+		return fail(op, r, "read its loginuid");
+	state->has_loginuid = r == 0;
+	r = p->vsid == p->vpid ? read_autogroup(&op->arena, p->dir, &state->autogroup) : -ENOENT;
+	if (r < 0 && r != -ENOENT)
+		return fail(op, r, "read its autogroup");
+	state->has_autogroup = r == 0;
+	return 0;
+}
+
+static int open_task(pid_t pid)
+{
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return proc < 0 ? -errno : proc_open(proc, pid);
+}
+
+/* by the process itself, as the kernel wants it, with the caller's rights still, and before it has threads, which inherit it */
+static int state_restore(struct op *op, void *rec, struct site *site)
+{
+	struct state *state = rec;
+	struct batch *b = site->batch;
+	_cleanup_close_ int dir = open_task(site->pid);
+	static const char path[] = "/proc/self/loginuid";
+	uint32_t now = 0;
+
+	if (state->autogroup < -20 || state->autogroup > 19)
+		return fail_as(op, OUTCOME_IMAGE, "image-state", NULL, "set the priority of a session");
+	state->wrote = NULL;
+	if (!state->has_loginuid || dir < 0 || read_loginuid(&op->arena, dir, &now) < 0 || now == state->loginuid)
+		return 0;
+	const char *text = arena_printf(&op->arena, "%" PRIu32, state->loginuid);
+	BATCH_CALL(b, "open its loginuid", SYS_openat, (uint64_t)AT_FDCWD, batch_in(b, path, sizeof(path)).at,
+		O_WRONLY | O_CLOEXEC);
+	struct taddr fd = batch_result(b);
+	state->wrote =
+		BATCH_CALL(b, "set its loginuid", SYS_write, fd.at, batch_in(b, text, strlen(text)).at, strlen(text));
+	batch_last(b)->indirect = 1u << 0;
+	BATCH_CALL(b, "close its loginuid", SYS_close, fd.at);
+	batch_last(b)->indirect = 1u << 0;
+	return 0;
+}
+
+/* who is not root may set one ten times a second: proc_sched_autogroup_set_nice() in kernel/sched/autogroup.c */
+static int settle_autogroup(struct op *op, const struct state *state, int dir)
+{
+	const struct timespec nap = { 0, 20000000 };
+	int32_t now = 0;
+	int r = state->has_autogroup ? read_autogroup(&op->arena, dir, &now) : 0;
+
+	if (r < 0 || !state->has_autogroup || now == state->autogroup)
+		return r == -ENOENT ? 0 : r < 0 ? fail(op, r, "read its autogroup") : 0;
+	const char *text = arena_printf(&op->arena, "%" PRId32, state->autogroup);
+	r = write_text(dir, "autogroup", text);
+	for (int turn = 0; r == -EAGAIN && turn < 100; turn++) {
+		nanosleep(&nap, NULL);
+		r = write_text(dir, "autogroup", text);
+	}
+	if (r < 0)
+		note(op, "the nice value of its session is %" PRId32 ", was %" PRId32 ": %s", now, state->autogroup,
+			strerror(-r));
+	return 0;
 }
 
 static int state_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct state *state = rec;
-	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, site->pid);
+	_cleanup_close_ int dir = open_task(site->pid);
 	int32_t now;
 
 	int r = dir < 0 ? dir : read_oom_score_adj(&op->arena, dir, &now);
 	if (r < 0)
 		return fail(op, r, "read its oom_score_adj");
-	if (now == state->oom_score_adj)
-		return 0;
+	if (state->wrote && state->wrote->ret < 0)
+		note(op, "its loginuid is not %" PRIu32 ", as it was: %s", state->loginuid,
+			strerror((int)-state->wrote->ret));
+	r = settle_autogroup(op, state, dir);
+	if (r < 0 || now == state->oom_score_adj)
+		return r;
 	r = write_text(dir, "oom_score_adj", arena_printf(&op->arena, "%" PRId32, state->oom_score_adj));
 	if (r == -EACCES || r == -EPERM)
 		note(op, "its oom_score_adj is %" PRId32 ", was %" PRId32 ": the right to set it is missing", now,
@@ -255,5 +369,6 @@ const struct kind kind_task_state = {
 	.fields = fields,
 	.check = state_check,
 	.save = state_save,
+	.restore = state_restore,
 	.settle = state_settle,
 };

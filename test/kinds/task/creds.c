@@ -96,12 +96,36 @@ static void *dropped(void *arg)
 	}
 }
 
+/* a child that would be told of our death */
+static int child_ask[2], child_answer[2];
+
+static void be_child(void)
+{
+	int death = -1;
+	char byte;
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	close(child_ask[1]);
+	while (read(child_ask[0], &byte, 1) == 1) {
+		prctl(PR_GET_PDEATHSIG, &death);
+		if (write(child_answer[1], &death, sizeof(death)) != sizeof(death))
+			break;
+	}
+	_exit(0);
+}
+
 static void make(void)
 {
 	pthread_t thread;
 	char byte;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (pipe(child_ask) < 0 || pipe(child_answer) < 0)
+		_exit(3);
+	if (fork() == 0)
+		be_child();
+	close(child_ask[0]);
+	close(child_answer[1]);
 	if (pipe(ask) < 0 || pipe(answer) < 0 || pthread_create(&thread, NULL, dropped, NULL) != 0 ||
 		read(answer[0], &byte, 1) != 1)
 		_exit(3);
@@ -109,8 +133,12 @@ static void make(void)
 
 static void look(void)
 {
+	int death = -1;
 	char byte;
 
+	if (write(child_ask[1], "x", 1) != 1 || read(child_answer[0], &death, sizeof(death)) != sizeof(death))
+		SAY("the child is gone");
+	SAY(death);
 	SAY(getuid());
 	SAY(geteuid());
 	SAY(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
