@@ -3,8 +3,8 @@
 /*
  * A program being restarted.
  */
-#include "core/births.h"
 #include "base/terminal.h"
+#include "core/births.h"
 #include "core/core.h"
 #include "core/nest.h"
 
