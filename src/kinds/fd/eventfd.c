@@ -3,8 +3,8 @@
  * eventfd - eventfd(2)
  *
  * Seen:  fdinfo: flags, eventfd-count, eventfd-semaphore
- * Lost:  eventfd-id; F_SETSIG; an eventfd that a process outside of the tree holds too is cut off from it
- * Needs: eventfd-semaphore in fdinfo, which v6.1 lacks: nothing else tells whether a read takes one or all, but a read
+ * Lost:  EFD_SEMAPHORE where the kernel does not show it, as 6.1 (named); eventfd-id; F_SETSIG; an eventfd that a process
+ *        outside of the tree holds too is cut off from it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,15 +59,26 @@ static int read_state(const struct sight *s, uint64_t *ret_count, uint64_t *ret_
 	return r < 0 ? -EBADMSG : read_line(s, "eventfd-semaphore:", 10, ret_semaphore);
 }
 
+/* as read_state(); what the kernel does not tell is taken for a plain counter, as nearly all are */
+static int take_state(const struct sight *s, uint64_t *ret_count, uint64_t *ret_semaphore)
+{
+	int r = read_state(s, ret_count, ret_semaphore);
+
+	if (r == -ENODATA)
+		*ret_semaphore = 0;
+	return r == -ENODATA ? 0 : r;
+}
+
 static int check_state(struct op *op, const struct sight *s)
 {
 	uint64_t count, semaphore;
 	int r = read_state(s, &count, &semaphore);
 
-	if (r == -ENODATA)
-		return refuse(op, "eventfd-semaphore",
-			"this kernel does not tell whether it was made with EFD_SEMAPHORE", "use a newer kernel",
-			"is an eventfd that cannot be examined");
+	if (r == -ENODATA) {
+		note(op,
+			"if this eventfd was made with EFD_SEMAPHORE it comes back without: this kernel does not tell");
+		r = take_state(s, &count, &semaphore);
+	}
 	if (r < 0 || semaphore > 1)
 		return refuse(op, "fd-line", "its count in fdinfo makes no sense", NULL,
 			"is an eventfd that cannot be examined");
@@ -92,7 +103,7 @@ static int eventfd_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct eventfd *e = rec;
 	uint64_t semaphore;
-	int r = read_state(s, &e->count, &semaphore);
+	int r = take_state(s, &e->count, &semaphore);
 
 	if (r < 0)
 		return fail(op, r, "examine the eventfd");
