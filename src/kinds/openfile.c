@@ -60,6 +60,16 @@ int openfile_check_flags(struct op *op, const struct sight *s, uint32_t allowed)
 	return 0;
 }
 
+bool openfile_is_odd(uint32_t flags, uint32_t allowed)
+{
+	return flags & ~(allowed | O_ACCMODE | OPENFILE_LARGE) || (flags & O_ACCMODE) == O_ACCMODE;
+}
+
+bool openfile_is_absent(int err)
+{
+	return err == ENOENT || err == ENOTDIR || err == ELOOP || err == ENAMETOOLONG;
+}
+
 int openfile_set_status(int fd, uint32_t flags)
 {
 	int now = fcntl(fd, F_GETFL);
@@ -316,6 +326,8 @@ static int cannot_lock(struct op *op, int err, const char *path)
 		return fail_as(op, OUTCOME_CANNOT, "file-locked",
 			"end the program that holds the lock; lslocks(8) names it",
 			"lock \"%s\" again: another process holds a lock on it", path);
+	if (err == -EBADF) /* it is not open for that: then it had no such lock */
+		err = -EBADMSG;
 	return fail(op, err, "lock \"%s\" again", path);
 }
 

@@ -32,6 +32,12 @@ int openfile_check_lines(struct op *op, const struct sight *s, const char *const
 /** openfile_check_flags() - refuse flags of s->fd beyond access mode, O_LARGEFILE and @allowed; 0 or the refusal */
 int openfile_check_flags(struct op *op, const struct sight *s, uint32_t allowed);
 
+/** openfile_is_odd() - flags of an image that no such open file can have: others than @allowed, or access mode 3 */
+bool openfile_is_odd(uint32_t flags, uint32_t allowed);
+
+/** openfile_is_absent() - says @err (errno) that a path does not lead there, or not any more? */
+bool openfile_is_absent(int err);
+
 /** openfile_set_status() - the status flags that fcntl(2) can set, as in @flags; 0 or -errno */
 int openfile_set_status(int fd, uint32_t flags);
 

@@ -55,6 +55,14 @@ int vma_check_flags(struct op *op, const struct sight *s)
 	return r;
 }
 
+int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always)
+{
+	if (!(v->flags & never) && (v->flags & always) == always)
+		return 0;
+	return fail_as(op, OUTCOME_IMAGE, "image-vma", NULL, "map memory at %#lx: nothing of its kind has such flags",
+		(unsigned long)v->start);
+}
+
 uint64_t vma_mmap_flags(const struct vma *v)
 {
 	uint64_t flags = MAP_FIXED_NOREPLACE | (v->flags & VMA_SHARED ? MAP_SHARED : MAP_PRIVATE);

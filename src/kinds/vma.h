@@ -8,6 +8,9 @@
 /** vma_check_flags() - refuse VmFlags that this version does not know how to put back */
 int vma_check_flags(struct op *op, const struct sight *s);
 
+/** vma_check_image() - fail when @v, of an image, has one of the flags @never, or lacks one of @always */
+int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
+
 /** vma_mmap_flags() - MAP_* for @v at its exact address, where nothing is mapped */
 uint64_t vma_mmap_flags(const struct vma *v);
 

@@ -651,6 +651,102 @@ TEST(unix_diag_knows_peers)
 	end();
 }
 
+/* another value for a number of a record, whose struct only its kind knows */
+static void set(const struct kind *k, void *rec, const char *name, uint64_t value)
+{
+	const struct field *f = k->fields;
+
+	while (f->type != FIELD_END && strcmp(f->name, name) != 0)
+		f++;
+	ASSERT_TRUE(f->type != FIELD_END);
+	memcpy((char *)rec + f->offset, &value, f->size);
+}
+
+/* what a restart makes of it: the outcome of the failure */
+static enum outcome outcome_of(const struct kind *k, void *rec)
+{
+	op.err = 0;
+	op.outcome = 0;
+	EXPECT_GT(0, k->restore(&op, rec, &site));
+	return op_outcome(&op);
+}
+
+TEST(senseless_files_are_a_bad_image)
+{
+	begin();
+	void *rec = save_file(O_RDWR, 100, 50);
+	set(kind, rec, "pos", 1ull << 63);
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_IMAGE);
+	set(kind, rec, "pos", 50);
+	set(kind, rec, "flags", O_ACCMODE);
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_IMAGE);
+	set(kind, rec, "flags", O_RDONLY);
+	struct ofd_lock {
+		uint32_t type;
+		uint64_t start, end;
+	} lock = { F_WRLCK, 0, 10 };
+	for (const struct field *f = kind->fields; f->type != FIELD_END; f++)
+		if (strcmp(f->name, "ofd_locks") == 0)
+			*(struct span *)((char *)rec + f->offset) = (struct span){ &lock, 1, 0 };
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_IMAGE); /* cannot have been locked so */
+	int d = open(dir, O_RDONLY | O_DIRECTORY);
+	collect();
+	rec = saved(d, &kind);
+	set(kind, rec, "flags", O_DIRECTORY | O_RDWR);
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_IMAGE);
+	end();
+}
+
+TEST(senseless_pipes_are_a_bad_image)
+{
+	static const uint64_t odd[] = { 0, 1, 5000, 1ull << 31, UINT64_MAX };
+	const struct kind *k;
+	int ends[2];
+
+	begin();
+	ASSERT_EQ(pipe(ends), 0);
+	ASSERT_EQ(write_all(ends[1], ends, sizeof(ends)), 0);
+	collect();
+	void *rec = saved(ends[0], &k);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		slots = (struct span){ 0 };
+		set(k, rec, "capacity", odd[i]);
+		EXPECT_EQ(outcome_of(k, rec), OUTCOME_IMAGE);
+	}
+	struct span *data = NULL;
+	for (const struct field *f = k->fields; f->type != FIELD_END; f++)
+		if (strcmp(f->name, "data") == 0)
+			data = (struct span *)((char *)rec + f->offset);
+	ASSERT_TRUE(data != NULL);
+	*data = (struct span){ arena_alloc(&op.arena, 70000), 70000, 0 };
+	set(k, rec, "capacity", 65536);
+	slots = (struct span){ 0 };
+	EXPECT_EQ(outcome_of(k, rec), OUTCOME_IMAGE);
+	end();
+}
+
+TEST(links_in_place_of_files_are_not_followed)
+{
+	begin();
+	void *rec = save_file(O_RDONLY | O_NOFOLLOW, 100, 0);
+	ASSERT_EQ(rename(path("f"), path("g")), 0);
+	ASSERT_EQ(symlink("g", path("f")), 0);
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_CANNOT);
+	EXPECT_STREQ(op.slug, "file-missing");
+
+	ASSERT_EQ(mkfifo(path("fifo"), 0600), 0);
+	int fd = open(path("fifo"), O_RDWR | O_NOFOLLOW);
+	collect();
+	rec = saved(fd, &kind);
+	ASSERT_EQ(rename(path("fifo"), path("fifo2")), 0);
+	ASSERT_EQ(symlink("fifo2", path("fifo")), 0);
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_CANNOT);
+	ASSERT_EQ(unlink(path("fifo")), 0);
+	ASSERT_EQ(symlink("fifo", path("fifo")), 0); /* round and round */
+	EXPECT_EQ(outcome_of(kind, rec), OUTCOME_CANNOT);
+	end();
+}
+
 TEST(empty_records_are_refused_politely)
 {
 	begin();

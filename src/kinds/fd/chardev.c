@@ -97,7 +97,7 @@ static int chardev_restore(struct op *op, void *rec, struct site *site)
 	const struct chardev *c = rec;
 	const char *usual = usual_path(c->minor);
 
-	if (!usual || c->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE))
+	if (!usual || openfile_is_odd(c->flags, FLAGS))
 		return fail(op, -EBADMSG, "open a character device from the image");
 	int fd = c->path && c->path[0] == '/' ? open_device(c, c->path) : -ENOENT;
 	if (fd < 0)

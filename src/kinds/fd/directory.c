@@ -94,12 +94,12 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct directory *d = rec;
 
-	if (!d->path || d->path[0] != '/' || d->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE))
+	if (!d->path || d->path[0] != '/' || openfile_is_odd(d->flags, FLAGS) || d->flags & O_ACCMODE)
 		return fail(op, -EBADMSG, "open a directory from the image");
 	/* what is no directory is not even opened */
 	_cleanup_close_ int at = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int fd = at < 0 ? at : open(d->path, (int)d->flags | O_CLOEXEC);
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+	if (fd < 0 && openfile_is_absent(errno))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory again and restart",
 			"open directory \"%s\": it is not there", d->path);
 	if (fd < 0)

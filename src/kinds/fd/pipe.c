@@ -25,6 +25,8 @@
 #include "base/text.h"
 #include "kinds/openfile.h"
 
+#define PIPE_MIN 4096 /* a page: capacities are powers of 2 pages */
+
 enum {
 	FLAGS = O_APPEND | O_NONBLOCK | O_SYNC | O_NOFOLLOW | O_NOATIME,
 };
@@ -195,7 +197,7 @@ static int set_capacity(struct op *op, const struct pipe *p, int fd)
 {
 	int now = fcntl(fd, F_GETPIPE_SZ);
 
-	if (p->capacity == 0 || p->capacity > INT_MAX)
+	if (p->capacity < PIPE_MIN || p->capacity > INT_MAX || p->capacity & (p->capacity - 1))
 		return fail(op, -EBADMSG, "set the capacity of a pipe to %" PRIu64 " bytes", p->capacity);
 	if (now == (int)p->capacity)
 		return 0;
@@ -243,6 +245,8 @@ static int fill(struct op *op, const struct pipe *p, int end)
 
 	if (!p->data.n)
 		return 0;
+	if (p->data.n > p->capacity)
+		return fail(op, -EBADMSG, "put %zu bytes back into a pipe that holds %" PRIu64, p->data.n, p->capacity);
 	_cleanup_close_ int fd = openfile_reopen(end, O_WRONLY | O_NONBLOCK);
 	if (fd < 0 || ioctl(fd, FIONREAD, &there) < 0)
 		return fail(op, fd < 0 ? fd : -errno, "open a pipe to put back its data");
@@ -250,6 +254,9 @@ static int fill(struct op *op, const struct pipe *p, int end)
 		return fail_as(op, OUTCOME_CANNOT, "pipe-busy", "end the program that uses it",
 			"put back the data of \"%s\": others have data in it", p->path ? p->path : "a pipe");
 	int r = write_all(fd, p->data.at, p->data.n);
+	if (r == -EAGAIN) /* it is smaller than it was: see set_capacity() */
+		return fail_as(op, OUTCOME_CANNOT, "pipe-large", "run stasis as root",
+			"put %zu bytes back into a pipe: it holds fewer here", p->data.n);
 	return r < 0 ? fail(op, r, "put %zu bytes back into a pipe", p->data.n) : 0;
 }
 
@@ -274,10 +281,10 @@ static int restore_nameless(struct op *op, const struct pipe *p, struct site *si
 static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 {
 	static const char put_back[] = "put the FIFO back under this path (mkfifo) and restart again";
-	struct stat st;
+	struct stat st, now;
 
 	_cleanup_close_ int at = open(p->path, O_PATH | O_CLOEXEC);
-	if ((at < 0 && errno == ENOENT) || (at >= 0 && fstat(at, &st) == 0 && !S_ISFIFO(st.st_mode)))
+	if ((at < 0 && openfile_is_absent(errno)) || (at >= 0 && fstat(at, &st) == 0 && !S_ISFIFO(st.st_mode)))
 		return fail_as(
 			op, OUTCOME_CANNOT, "file-missing", put_back, "open FIFO \"%s\": it is not there", p->path);
 	if (at < 0)
@@ -291,16 +298,22 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 		r = fill(op, p, both);
 	if (r < 0)
 		return r;
-	int fd = open(p->path, (int)p->flags | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? fail(op, -errno, "open FIFO \"%s\"", p->path) : fd;
+	_cleanup_close_ int fd = open(p->path, (int)p->flags | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno == ELOOP) /* O_NOFOLLOW */
+		return fail_as(op, OUTCOME_CANNOT, "file-missing", put_back,
+			"open FIFO \"%s\": it is a symbolic link now", p->path);
+	if (fd < 0)
+		return fail(op, -errno, "open FIFO \"%s\"", p->path);
+	if (fstat(fd, &now) < 0 || now.st_dev != st.st_dev || now.st_ino != st.st_ino)
+		return fail(op, -ESTALE, "open FIFO \"%s\"", p->path);
+	return TAKE_FD(fd);
 }
 
 static int pipe_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct pipe *p = rec;
 
-	if (p->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE) || (p->flags & O_ACCMODE) == O_ACCMODE ||
-		(p->path && p->path[0] != '/'))
+	if (openfile_is_odd(p->flags, FLAGS) || (p->path && p->path[0] != '/'))
 		return fail(op, -EBADMSG, "make a pipe from the image");
 	_cleanup_close_ int fd = p->path ? restore_fifo(op, p, site) : restore_nameless(op, p, site);
 	if (fd < 0)

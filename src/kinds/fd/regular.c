@@ -247,7 +247,7 @@ static int open_path(struct op *op, const struct regular *r, struct stat *ret_st
 
 	/* what is no regular file is not even opened: a device might act on it, a FIFO might wait */
 	_cleanup_close_ int at = open(r->path, O_PATH | O_CLOEXEC);
-	if (at < 0 && errno == ENOENT)
+	if (at < 0 && openfile_is_absent(errno))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing",
 			"put the file back under this path and restart again", "open \"%s\": it is not there", r->path);
 	if (at < 0 || fstat(at, &st) < 0)
@@ -258,6 +258,10 @@ static int open_path(struct op *op, const struct regular *r, struct stat *ret_st
 			"open \"%s\": it is not a regular file any more", r->path);
 	_cleanup_close_ int fd =
 		open(r->path, (int)r->flags | O_CLOEXEC | O_NOCTTY | (r->flags & O_PATH ? 0 : O_NONBLOCK));
+	if (fd < 0 && errno == ELOOP) /* O_NOFOLLOW */
+		return fail_as(op, OUTCOME_CANNOT, "file-missing",
+			"put the file back under this path and restart again", "open \"%s\": it is a symbolic link now",
+			r->path);
 	if (fd < 0)
 		return fail(op, -errno, "open \"%s\"", r->path);
 	if (fstat(fd, ret_st) < 0 || ret_st->st_dev != st.st_dev || ret_st->st_ino != st.st_ino)
@@ -302,7 +306,8 @@ static int regular_restore(struct op *op, void *rec, struct site *site)
 	const struct regular *r = rec;
 	struct stat st;
 
-	if (!r->path || r->path[0] != '/' || r->flags & ~(FLAGS | O_ACCMODE | OPENFILE_LARGE))
+	if (!r->path || r->path[0] != '/' || openfile_is_odd(r->flags, FLAGS) || r->pos > INT64_MAX ||
+		r->size > INT64_MAX)
 		return fail(op, -EBADMSG, "open a regular file from the image");
 	if (r->lent && r->lent <= 3 && site->stdio[r->lent - 1] >= 0)
 		return borrow(op, r, site, site->stdio[r->lent - 1]);

@@ -22,6 +22,10 @@ static bool anon_probe(const struct sight *s)
 
 static int anon_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
+	int r = vma_check_image(op, v, VMA_SHARED, 0);
+
+	if (r < 0)
+		return r;
 	BATCH_MUST(b, "map anonymous memory", SYS_mmap, v->start, v->end - v->start, v->prot,
 		vma_mmap_flags(v) | MAP_ANONYMOUS, (uint64_t)-1, 0);
 	vma_advise(v, b);

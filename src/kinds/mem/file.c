@@ -177,14 +177,25 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 
 	if (!f->path || f->path[0] != '/')
 		return fail_as(op, OUTCOME_IMAGE, "image-path", NULL, "map a file without a path");
-	_cleanup_close_ int fd = open(f->path, (f->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
+	/* what is no regular file is not even opened: a device might act on it */
+	_cleanup_close_ int at = open(f->path, O_PATH | O_CLOEXEC);
+	if (at < 0 && openfile_is_absent(errno))
+		return fail_as(op, OUTCOME_CANNOT, "file-missing",
+			"put the file back under this path and restart again",
+			"open \"%s\", which the program has mapped: it is not there", f->path);
+	if (at < 0)
 		return fail(op, -errno, "open \"%s\", which the program has mapped", f->path);
-	if (fstat(fd, &st) < 0)
+	if (fstat(at, &st) < 0)
 		return fail(op, -errno, "look at \"%s\"", f->path);
 	if (!S_ISREG(st.st_mode))
 		return fail_as(op, OUTCOME_CANNOT, "file-changed", NULL, "map \"%s\": it is no regular file any more",
 			f->path);
+	_cleanup_close_ int fd = openfile_reopen(at, (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK);
+	if (fd == -ETXTBSY)
+		return fail_as(op, OUTCOME_CANNOT, "file-busy", "end the program that runs it",
+			"open \"%s\" for writing, which the program has mapped: it is being executed", f->path);
+	if (fd < 0)
+		return fail(op, fd, "open \"%s\", which the program has mapped", f->path);
 	bool same = (uint64_t)st.st_size == f->size && st.st_mtim.tv_sec == f->mtime_sec &&
 		    (uint64_t)st.st_mtim.tv_nsec == f->mtime_nsec;
 	if (f->exact && !same && !same_build(op, f, fd))
@@ -197,6 +208,14 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 
 static int file_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
+	const struct file *f = rec;
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, 0);
+
+	if (r < 0)
+		return r;
+	if (v->flags & VMA_SHARED && v->prot & PROT_WRITE && !f->writable)
+		return fail_as(
+			op, OUTCOME_IMAGE, "image-vma", NULL, "write to \"%s\": it was not open for that", f->path);
 	BATCH_MUST(b, "map a file", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v), (uint64_t)fd,
 		v->pgoff);
 	vma_advise(v, b);

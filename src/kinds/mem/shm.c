@@ -65,7 +65,10 @@ static int shm_restore(struct op *op, void *rec, struct site *site)
 static int shm_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct shm *m = rec;
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, VMA_SHARED);
 
+	if (r < 0)
+		return r;
 	if (v->pgoff > m->size || v->end - v->start > m->size - v->pgoff)
 		return fail_as(op, OUTCOME_IMAGE, "image-shm", NULL, "map shared memory beyond its end");
 	BATCH_MUST(b, "map shared memory", SYS_mremap, m->at + v->pgoff, 0, v->end - v->start,

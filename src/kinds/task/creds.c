@@ -352,12 +352,23 @@ static void call_rest(const struct change *c, struct batch *b)
 		note(c->op, "no_new_privs is set here, and was not");
 }
 
+/* -1 is nobody: set*id(2) take it for "as before" */
+static bool has_no_id(const struct creds *c)
+{
+	const uint32_t ids[] = { c->ruid, c->euid, c->suid, c->fsuid, c->rgid, c->egid, c->sgid, c->fsgid };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+		if (ids[i] == UINT32_MAX)
+			return true;
+	return false;
+}
+
 static int creds_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct creds *want = rec;
 	struct change c;
 
-	if (want->pdeath_signal > 64 || want->dumpable > 2 || want->groups.n > 65536)
+	if (has_no_id(want) || want->pdeath_signal > 64 || want->dumpable > 2 || want->groups.n > 65536)
 		return fail(op, -EBADMSG, "set credentials");
 	int r = make_change(op, want, site, &c);
 	if (r < 0)

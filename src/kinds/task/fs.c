@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -107,7 +108,8 @@ static int fs_link(struct op *op, void *rec, struct site *site)
 	const struct fs *f = rec;
 	struct batch *b = site->batch;
 
-	if (!f->cwd || !f->root || f->cwd[0] != '/' || f->root[0] != '/' || f->umask & ~0777u)
+	if (!f->cwd || !f->root || f->cwd[0] != '/' || f->root[0] != '/' || f->umask & ~0777u ||
+		strlen(f->cwd) >= PATH_MAX || strlen(f->root) >= PATH_MAX)
 		return fail(op, -EBADMSG, "set a working directory from the image");
 	const char *what = arena_printf(&op->arena, "go to its working directory \"%s\"", shown(&op->arena, f->cwd));
 	BATCH_MUST(b, what, SYS_chdir, batch_in(b, f->cwd, strlen(f->cwd) + 1).at);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/prctl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +20,8 @@
 #include "base/io.h"
 #include "kinds/kind.h"
 
-#define AUXV_MAX 4096
+#define AUXV_MAX    4096
+#define ADDRESS_END 0x7ffffffff000ull /* x86-64: of what a program can have */
 
 struct layout {
 	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
@@ -107,6 +109,19 @@ static bool has_exe(const struct site *site, const char *path)
 	       now.st_ino == want.st_ino;
 }
 
+/* as prctl(2) wants it (validate_prctl_map_addr() in kernel/sys.c), but for what depends on the host */
+static bool is_in_order(const struct layout *l)
+{
+	const uint64_t all[] = { l->start_code, l->end_code, l->start_data, l->end_data, l->start_brk, l->brk,
+		l->start_stack, l->arg_start, l->arg_end, l->env_start, l->env_end };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (!all[i] || all[i] >= ADDRESS_END)
+			return false;
+	return l->start_code < l->end_code && l->start_data <= l->end_data && l->start_brk <= l->brk &&
+	       l->arg_start <= l->arg_end && l->env_start <= l->env_end;
+}
+
 static int layout_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct layout *l = rec;
@@ -127,7 +142,7 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 		.exe_fd = (uint32_t)-1,
 	};
 
-	if (!l->exe || l->exe[0] != '/' || l->auxv.n > AUXV_MAX)
+	if (!l->exe || l->exe[0] != '/' || strlen(l->exe) >= PATH_MAX || l->auxv.n > AUXV_MAX || !is_in_order(l))
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "lay out the address space");
 	map.auxv = (void *)batch_in(b, l->auxv.at, l->auxv.n).at;
 	if (!has_exe(site, l->exe)) {

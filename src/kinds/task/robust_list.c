@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define HEAD_LEN 24 /* struct robust_list_head */
+
 struct robust_list {
 	uint64_t head; /* 0: none */
 	uint64_t len; /* of the head, as the kernel knows it */
@@ -36,6 +38,8 @@ static int robust_list_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct robust_list *l = rec;
 
+	if (l->head && l->len != HEAD_LEN)
+		return fail(op, -EBADMSG, "set a robust list with a head of %lu bytes", (unsigned long)l->len);
 	if (l->head) /* a new task has none */
 		BATCH_MUST(site->batch, "set the robust list", SYS_set_robust_list, l->head, l->len);
 	return 0;

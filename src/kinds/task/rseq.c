@@ -12,6 +12,8 @@
 
 #include "kinds/kind.h"
 
+#define RSEQ_ALIGN 32 /* and its least size */
+
 struct rseq_area {
 	uint64_t pointer;
 	uint32_t size;
@@ -44,6 +46,8 @@ static int rseq_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct rseq_area *area = rec;
 
+	if (area->pointer && (area->pointer % RSEQ_ALIGN || area->size < RSEQ_ALIGN || area->flags))
+		return fail(op, -EBADMSG, "register a rseq area of %u bytes", area->size);
 	if (area->pointer)
 		BATCH_MUST(site->batch, "register its rseq area", SYS_rseq, area->pointer, area->size, area->flags,
 			area->signature);

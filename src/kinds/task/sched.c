@@ -26,6 +26,7 @@
 #define MODES	     7 /* MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE */
 #define IOPRIO_TASK  1 /* IOPRIO_WHO_PROCESS */
 #define UTIL_CLAMP   0x60 /* SCHED_FLAG_UTIL_CLAMP */
+#define POLICY_MAX   7 /* SCHED_EXT */
 #define ATTR_VERSION 56 /* SCHED_ATTR_SIZE_VER1 */
 
 /* struct attr - struct sched_attr, whose header does not go with libc's sched.h */
@@ -335,6 +336,9 @@ static int sched_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct sched *s = rec;
 
+	if (s->policy > POLICY_MAX || s->priority > 99 || s->nice < -20 || s->nice > 19 || s->ioprio > UINT16_MAX)
+		return fail(op, -EBADMSG, "set scheduling policy %" PRIu32 " with priority %" PRIu32, s->policy,
+			s->priority);
 	int r = settle_cpus(op, site->tid, &s->cpus); /* before DEADLINE, which allows no change */
 	if (r == 0)
 		r = settle_nice(op, site->tid, s);

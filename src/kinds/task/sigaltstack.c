@@ -8,6 +8,7 @@
  */
 #include "kinds/kind.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -15,6 +16,8 @@
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
+
+#define STACK_MIN 2048 /* MINSIGSTKSZ of the kernel */
 
 struct altstack {
 	uint64_t sp, size;
@@ -61,6 +64,9 @@ static int altstack_save(struct op *op, const struct sight *s, void *rec)
 static int altstack_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct altstack *a = rec;
+
+	if (!(a->flags & SS_DISABLE) && a->size < STACK_MIN)
+		return fail(op, -EBADMSG, "set a signal stack of %" PRIu64 " bytes", a->size);
 	const stack_t ss = { .ss_sp = (void *)(uintptr_t)a->sp, .ss_flags = (int)a->flags, .ss_size = a->size };
 
 	BATCH_MUST(site->batch, "set the signal stack", SYS_sigaltstack, batch_in(site->batch, &ss, sizeof(ss)).at, 0);

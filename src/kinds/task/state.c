@@ -343,6 +343,8 @@ static int state_settle(struct op *op, void *rec, struct site *site)
 	_cleanup_close_ int dir = open_task(site->pid);
 	int32_t now;
 
+	if (state->oom_score_adj < -1000 || state->oom_score_adj > 1000)
+		return fail(op, -EBADMSG, "set its oom_score_adj to %" PRId32, state->oom_score_adj);
 	int r = dir < 0 ? dir : read_oom_score_adj(&op->arena, dir, &now);
 	if (r < 0)
 		return fail(op, r, "read its oom_score_adj");

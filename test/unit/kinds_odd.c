@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Records of tasks and of memory that make no sense: a bad image, told before any call is made of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "kinds/kind.h"
+#include "lib/test.h"
+
+static struct op op;
+static struct room room = { .mem = -EBADF };
+static struct held nobody;
+static struct batch batch;
+static struct span slots;
+static struct site site;
+
+static const struct kind *begin(const char *name, void **ret_rec)
+{
+	op_init(&op, "test");
+	batch_init(&batch, &op.arena, &room, &nobody);
+	slots = (struct span){ 0 };
+	site = (struct site){ .batch = &batch, .slots = &slots, .pid = getpid(), .tid = getpid() };
+	for (const struct kind *const *k = kinds; *k; k++)
+		if (strcmp((*k)->name, name) == 0) {
+			*ret_rec = arena_alloc(&op.arena, (*k)->size);
+			return *k;
+		}
+	ASSERT_TRUE(false);
+	return NULL;
+}
+
+static void *member(const struct kind *k, void *rec, const char *name)
+{
+	const struct field *f = k->fields;
+
+	while (f->type != FIELD_END && strcmp(f->name, name) != 0)
+		f++;
+	ASSERT_TRUE(f->type != FIELD_END);
+	return (char *)rec + f->offset;
+}
+
+static void expect_bad(int e)
+{
+	EXPECT_GT(0, e);
+	EXPECT_EQ(op_outcome(&op), OUTCOME_IMAGE);
+	EXPECT_TRUE(op.story != NULL);
+	EXPECT_EQ(batch.n, 0);
+	op_done(&op);
+}
+
+/* a record whose one number is senseless */
+static void expect_bad_number(const char *kind, const char *name, uint64_t value)
+{
+	void *rec;
+	const struct kind *k = begin(kind, &rec);
+	int (*last)(struct op *, void *, struct site *) = k->settle ? k->settle : k->restore;
+
+	memcpy(member(k, rec, name), &value, sizeof(uint32_t));
+	expect_bad(last(&op, rec, &site));
+}
+
+TEST(numbers)
+{
+	expect_bad_number("creds", "ruid", UINT32_MAX);
+	expect_bad_number("creds", "fsgid", UINT32_MAX);
+	expect_bad_number("sched", "policy", 8);
+	expect_bad_number("sched", "nice", 20);
+	expect_bad_number("sched", "priority", 100);
+	expect_bad_number("state", "oom_score_adj", 1001);
+	expect_bad_number("rseq", "pointer", 8);
+	expect_bad_number("rseq", "pointer", 4096); /* without a size */
+	expect_bad_number("robust_list", "head", 4096); /* the same */
+	expect_bad_number("sigaltstack", "sp", 4096); /* the same */
+}
+
+TEST(layout)
+{
+	static const char *const names[] = { "start_code", "end_code", "start_data", "end_data", "start_brk", "brk",
+		"start_stack", "arg_start", "arg_end", "env_start", "env_end" };
+	const char *exe = "/proc/self/exe";
+	void *rec;
+
+	for (size_t odd = 0; odd <= sizeof(names) / sizeof(names[0]); odd++) {
+		const struct kind *k = begin("memory layout", &rec);
+		uint64_t at = 0x400000;
+
+		memcpy(member(k, rec, "exe"), &exe, sizeof(exe));
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++, at += 4096) {
+			uint64_t value = i == odd ? (odd & 1 ? 0 : 0x7ffffffff000) : at;
+			memcpy(member(k, rec, names[i]), &value, sizeof(value));
+		}
+		if (odd < sizeof(names) / sizeof(names[0])) {
+			expect_bad(k->restore(&op, rec, &site));
+			continue;
+		}
+		EXPECT_EQ(k->restore(&op, rec, &site), 0);
+		op_done(&op);
+	}
+}
+
+TEST(paths_without_end)
+{
+	void *rec;
+	const struct kind *k = begin("fs", &rec);
+	char *path = arena_alloc(&op.arena, 1 << 20);
+
+	memset(path, '/', (1 << 20) - 1);
+	memcpy(member(k, rec, "cwd"), &path, sizeof(path));
+	memcpy(member(k, rec, "root"), &path, sizeof(path));
+	expect_bad(k->link(&op, rec, &site));
+}
+
+static void expect_bad_vma(const char *kind, uint32_t flags, uint32_t prot)
+{
+	void *rec;
+	const struct kind *k = begin(kind, &rec);
+	const struct vma v = { .start = 0x400000, .end = 0x401000, .flags = flags, .prot = prot };
+
+	if (strcmp(kind, "shared anonymous memory") == 0)
+		*(uint64_t *)member(k, rec, "size") = 4096;
+	expect_bad(k->map(&op, &v, rec, -EBADF, &batch));
+}
+
+TEST(mappings)
+{
+	expect_bad_vma("anonymous memory", VMA_SHARED, PROT_READ);
+	expect_bad_vma("shared anonymous memory", 0, PROT_READ);
+	expect_bad_vma("shared anonymous memory", VMA_SHARED | VMA_GROWSDOWN, PROT_READ);
+	expect_bad_vma("mapped file", VMA_GROWSDOWN, PROT_READ);
+	expect_bad_vma("mapped file", VMA_WIPEONFORK, PROT_READ);
+	expect_bad_vma("mapped file", VMA_SHARED, PROT_READ | PROT_WRITE); /* it was open for reading */
+}
+
+/* or nothing: the path leads elsewhere now, which is told before it is opened */
+TEST(mapped_file_is_a_fifo)
+{
+	char dir[] = "/tmp/kinds_odd.XXXXXX", path[64];
+	const char *name = path;
+	void *rec;
+
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+	snprintf(path, sizeof(path), "%s/f", dir);
+	ASSERT_EQ(mkfifo(path, 0600), 0);
+	const struct kind *k = begin("mapped file", &rec);
+	memcpy(member(k, rec, "path"), &name, sizeof(name));
+	EXPECT_GT(0, k->restore(&op, rec, &site));
+	EXPECT_STREQ(op.slug, "file-changed");
+	ASSERT_EQ(unlink(path), 0);
+	op_done(&op);
+	k = begin("mapped file", &rec);
+	memcpy(member(k, rec, "path"), &name, sizeof(name));
+	EXPECT_GT(0, k->restore(&op, rec, &site));
+	EXPECT_STREQ(op.slug, "file-missing");
+	EXPECT_EQ(op_outcome(&op), OUTCOME_CANNOT);
+	ASSERT_EQ(rmdir(dir), 0);
+}
+
+TEST_MAIN
