@@ -84,7 +84,7 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 		e = touch(r, &t->parts, &b, p, stage);
 	if (e == 0)
 		e = batch_run(&b);
-	return e < 0 && !r->op->err ? fail(r->op, e, "%s", batch_what(&b)) : e;
+	return e < 0 && !r->op->err ? batch_failed(r, &b, e) : e;
 }
 
 /* other threads before the first: what the first does last may concern them all */
@@ -138,7 +138,13 @@ static int dress(struct restart *r, struct patient *p, size_t n)
 	if (!arch_is_native(&p->regs[n]))
 		return fail_as(
 			r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: a thread has no registers");
+	if (!arch_is_native(&p->regs[n]))
+		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
+			"let thread %d go on: the image has no registers of it", p->threads[n].tid);
 	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
+	if (e == -EIO) /* addresses that no program can have, in FS and GS base */
+		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
+			"load the registers of thread %d: the kernel refuses them", p->threads[n].tid);
 	if (e == 0 && ptrace(PTRACE_SETSIGMASK, p->threads[n].tid, (void *)sizeof(uint64_t), &p->sigmasks[n]) < 0)
 		e = -errno;
 	return e < 0 ? fail(r->op, e, "load the registers of thread %d", p->threads[n].tid) : 0;

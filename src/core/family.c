@@ -15,11 +15,24 @@ static int malformed(struct restart *r, const char *what)
 	return fail_as(r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: %s", what);
 }
 
-static void *record(struct restart *r, uint64_t id, uint32_t tag)
+/* NULL when there is none, or when it belongs to another process already */
+static void *take_record(struct restart *r, uint64_t id, uint32_t tag)
 {
 	struct object *o = id ? find_object(r, id) : NULL;
 
-	return o && o->tag == tag ? o->rec : NULL;
+	if (!o || o->tag != tag || o->taken)
+		return NULL;
+	o->taken = true;
+	return o->rec;
+}
+
+/* is the kind of part @n that of an earlier part? There are few kinds, and the first double ends it. */
+static bool is_double(struct restart *r, const struct ref *ref, size_t n, const struct kind *k)
+{
+	for (size_t i = 0; i < n; i++)
+		if (find_object(r, ref[i].id)->kind == k)
+			return true;
+	return false;
 }
 
 static int check_parts(struct restart *r, const struct span *parts, enum scope scope)
@@ -31,6 +44,9 @@ static int check_parts(struct restart *r, const struct span *parts, enum scope s
 
 		if (!o || !o->kind || o->kind->scope != scope)
 			return malformed(r, "a task refers to a record that is none of a task");
+		if (o->taken || is_double(r, ref, i, o->kind))
+			return malformed(r, "a task has two records of a kind, or that of another");
+		o->taken = true;
 	}
 	return 0;
 }
@@ -38,7 +54,6 @@ static int check_parts(struct restart *r, const struct span *parts, enum scope s
 static int check_mm(struct restart *r, const struct mm_record *mm)
 {
 	const struct vma *v = mm->vmas.at;
-	const struct range *in = mm->inherit.at;
 	uint64_t at = 0;
 
 	for (size_t i = 0; i < mm->vmas.n; i++) {
@@ -50,11 +65,25 @@ static int check_mm(struct restart *r, const struct mm_record *mm)
 			return malformed(r, "mappings overlap or are out of order");
 		if (!k || k->scope != SCOPE_MEM || (k->size && (!o || o->kind != k)) || (!k->size && v[i].backing))
 			return malformed(r, "a mapping lacks what backs it");
-		if (v[i].pgoff + (v[i].end - v[i].start) < v[i].pgoff)
+		if (v[i].pgoff > INT64_MAX || v[i].end - v[i].start > INT64_MAX - v[i].pgoff)
 			return malformed(r, "a mapping goes beyond the end of its file");
+		/* above is what the kernel itself maps (vsyscall) */
+		if (v[i].end > TASK_END && (!k->moves || v[i].start < TASK_END))
+			return malformed(r, "a mapping lies where no program can have one");
+		if (k->moves && o && o->seen_in == mm)
+			return malformed(r, "a process has twice what each has once");
+		if (k->moves && o)
+			o->seen_in = mm;
 		at = v[i].end;
 	}
-	at = 0;
+	return 0;
+}
+
+static int check_inherited(struct restart *r, const struct mm_record *mm)
+{
+	const struct range *in = mm->inherit.at;
+	uint64_t at = 0;
+
 	for (size_t i = 0; i < mm->inherit.n; i++) {
 		if (in[i].at & PAGE_REST || in[i].at < at || !in[i].pages || in[i].pages > TASK_END / IMAGE_PAGE ||
 			in[i].at > TASK_END)
@@ -111,22 +140,42 @@ static int check_patient(struct restart *r, struct patient *p)
 		return malformed(r, "a process ended in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE)
 		return p->rec->threads.n ? malformed(r, "an ended process has threads") : 0;
-	p->mm = record(r, p->rec->mm, TAG_MM);
-	p->fdtable = record(r, p->rec->fdtable, TAG_FDTABLE);
+	p->mm = take_record(r, p->rec->mm, TAG_MM);
+	p->fdtable = take_record(r, p->rec->fdtable, TAG_FDTABLE);
 	if (!p->mm || !p->fdtable)
-		return malformed(r, "a process lacks its memory or descriptors");
+		return malformed(r, "a process lacks memory or descriptors of its own");
 	int e = check_threads(r, p);
 	if (e == 0)
 		e = check_mm(r, p->mm);
 	if (e == 0)
+		e = check_inherited(r, p->mm);
+	if (e == 0)
 		e = check_fdtable(r, p->fdtable);
+	if (e < 0)
+		return e;
 	p->threads = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->threads));
 	p->regs = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->regs));
 	p->sigmasks = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->sigmasks));
-	return e;
+	return 0;
 }
 
-/* pid -> patient, as the records come; pids are small numbers */
+/* ids of threads are as those of processes: nobody else has them; the init of the namespace has 1 */
+static int claim_ids(struct restart *r, struct patient *p, struct patient **by_pid)
+{
+	const struct thread_record *t = p->rec->threads.at;
+
+	if (by_pid[p->rec->pid] || (p->rec->pid == 1 && r->patients.n > 1))
+		return malformed(r, "two processes have the same id");
+	by_pid[p->rec->pid] = p;
+	for (size_t i = 1; i < p->rec->threads.n; i++) {
+		if (by_pid[t[i].tid] || t[i].tid == 1)
+			return malformed(r, "two threads have the same id");
+		by_pid[t[i].tid] = p;
+	}
+	return 0;
+}
+
+/* id of a process or thread -> patient, as the records come; they are small numbers */
 static int add_patient(struct restart *r, struct object *o, struct patient **by_pid)
 {
 	struct patient *p = arena_alloc(&r->op->arena, sizeof(*p));
@@ -136,20 +185,19 @@ static int add_patient(struct restart *r, struct object *o, struct patient **by_
 	int e = check_patient(r, p);
 	if (e < 0)
 		return e;
-	if (by_pid[p->rec->pid])
-		return malformed(r, "two processes have the same id");
-	by_pid[p->rec->pid] = p;
 	if (p->rec->ppid) {
-		if (p->rec->ppid < 0 || p->rec->ppid >= PID_END || !by_pid[p->rec->ppid])
+		struct patient *up = p->rec->ppid > 0 && p->rec->ppid < PID_END ? by_pid[p->rec->ppid] : NULL;
+
+		if (!up || up->rec->pid != p->rec->ppid)
 			return malformed(r, "a process comes before its parent");
-		p->parent = by_pid[p->rec->ppid];
+		p->parent = up;
 		if (p->parent->rec->flags & TASK_ZOMBIE)
 			return malformed(r, "an ended process has children");
 		*(struct patient **)span_push(&r->op->arena, &p->parent->children, sizeof(p)) = p;
 	} else if (p->rec->flags & TASK_ZOMBIE) {
 		return malformed(r, "an ended process has no parent");
 	}
-	return 0;
+	return claim_ids(r, p, by_pid);
 }
 
 /* one that is made for its number and ends before the program runs: a zombie to all but its maker */
@@ -234,10 +282,33 @@ static void join_sessions(struct restart *r)
 	}
 }
 
+static int32_t higher(int32_t a, int32_t b)
+{
+	return b > a && b < PID_END ? b : a;
+}
+
+/* what is above all ids that are possible */
+static size_t ids_end(struct restart *r)
+{
+	const struct object *o = r->objects.at;
+	int32_t highest = 1;
+
+	for (size_t i = 0; i < r->objects.n; i++) {
+		const struct task_record *t = o[i].tag == TAG_TASK ? o[i].rec : NULL;
+		const struct thread_record *thread = t ? t->threads.at : NULL;
+
+		for (size_t k = 0; t && k < t->threads.n; k++)
+			highest = higher(highest, thread[k].tid);
+		if (t)
+			highest = higher(higher(highest, t->pid), t->ppid);
+	}
+	return (size_t)highest + 1;
+}
+
 int gather_family(struct restart *r)
 {
 	struct object *o = r->objects.at;
-	struct patient **by_pid = calloc(PID_END, sizeof(*by_pid));
+	struct patient **by_pid = calloc(ids_end(r), sizeof(*by_pid));
 	int e = by_pid ? 0 : fail(r->op, -ENOMEM, "remember the processes");
 
 	for (size_t i = 0; i < r->objects.n && e == 0; i++)
@@ -250,4 +321,39 @@ int gather_family(struct restart *r)
 		return malformed(r, "it holds no process");
 	join_sessions(r);
 	return order_births(r);
+}
+
+/* the first mapping that ends above @at; the number of mappings when none does */
+static size_t vma_above(const struct mm_record *mm, uint64_t at)
+{
+	const struct vma *v = mm->vmas.at;
+	size_t lo = 0, hi = mm->vmas.n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (v[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* a run may go on in the next mapping; what is shared with others, or is no memory of the program, is not written to */
+int check_pages(struct restart *r, const struct patient *p, const struct section *s)
+{
+	const struct vma *v = p->mm->vmas.at;
+
+	for (size_t i = 0; i < s->n_runs; i++) {
+		uint64_t at = s->runs[i].at, end = at + (uint64_t)s->runs[i].pages * IMAGE_PAGE;
+
+		if (s->runs[i].kind != RUN_DATA)
+			return malformed(r, "pages without data");
+		for (size_t k = vma_above(p->mm, at); at < end; at = v[k++].end)
+			if (k == p->mm->vmas.n || v[k].start > at || v[k].flags & VMA_SHARED ||
+				!kind_by_tag(v[k].tag)->has_pages)
+				return malformed(r, "pages where the process has no memory of its own");
+	}
+	return 0;
 }

@@ -59,7 +59,8 @@ static void keep_shared(struct restart *r, struct patient *p, struct span *keeps
 	for (size_t i = 0, k = 0; i < n && k < m;) {
 		uint64_t start = max_u64(v[i].start, w[k].start), end = min_u64(v[i].end, w[k].end);
 
-		if (start < end && vma_alike(&v[i], &w[k]) && inherits_in(p->mm, &in, start, end)) {
+		if (start < end && !kind_by_tag(v[i].tag)->moves && vma_alike(&v[i], &w[k]) &&
+			inherits_in(p->mm, &in, start, end)) {
 			struct keep *keep = span_push(&r->op->arena, keeps, sizeof(*keep));
 			*keep = (struct keep){ start, end, &v[i], w[k].prot, false };
 		}
@@ -83,11 +84,18 @@ static struct batch *batch_of(struct restart *r, struct patient *p)
 	return &p->batch;
 }
 
+int batch_failed(struct restart *r, const struct batch *b, int e)
+{
+	if (b->failed != UINT32_MAX && (e == -EFAULT || e == -EBADF))
+		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL, "%s: %s", batch_what(b), strerror(-e));
+	return fail(r->op, e, "%s", batch_what(b));
+}
+
 int run_batch(struct restart *r, struct patient *p, struct batch *b)
 {
 	int e = batch_run(b);
 
-	return e < 0 ? fail(r->op, e, "%s", batch_what(b)) : 0;
+	return e < 0 ? batch_failed(r, b, e) : 0;
 }
 
 /* batches are large, but not endless */
@@ -309,7 +317,7 @@ static int put_pages(struct restart *r, struct patient *p, int mem, const struct
 			return 0;
 	}
 	for (size_t i = 0; i < s->n_runs; i++) {
-		int e = s->runs[i].kind == RUN_DATA ? put_run(p, mem, &s->runs[i], data) : -EBADMSG;
+		int e = put_run(p, mem, &s->runs[i], data);
 
 		if (e < 0)
 			return fail(r->op, e, "put %u pages to %#lx", s->runs[i].pages, (unsigned long)s->runs[i].at);
@@ -327,8 +335,10 @@ static int take_pages(struct restart *r, struct patient *p)
 	if (mem < 0)
 		return fail(r->op, -errno, "open its memory");
 	while (!r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm) {
-		int e = put_pages(r, p, mem, &r->section);
+		int e = check_pages(r, p, &r->section);
 
+		if (e == 0)
+			e = put_pages(r, p, mem, &r->section);
 		r->memory += r->section.data_len;
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
@@ -341,7 +351,7 @@ static int take_pages(struct restart *r, struct patient *p)
 }
 
 /* shared memory comes first in the image: it is mapped here, at the address where all tasks have inherited it */
-static int take_shared_pages(struct restart *r)
+int take_shared_pages(struct restart *r)
 {
 	while (!r->at_end && r->section.type == SECTION_PAGES) {
 		struct object *o = find_object(r, r->section.id);

@@ -109,7 +109,8 @@ int load_objects(struct restart *r)
 	}
 	if (err < 0)
 		return err;
-	qsort(r->objects.at, r->objects.n, sizeof(struct object), by_id);
+	if (r->objects.n)
+		qsort(r->objects.at, r->objects.n, sizeof(struct object), by_id);
 	const struct object *o = r->objects.at;
 	for (size_t i = 1; i < r->objects.n; i++)
 		if (o[i].id == o[i - 1].id)

@@ -17,6 +17,8 @@ struct object {
 	int fd; /* what the kind made of it, here; -EBADF */
 	uint64_t stash; /* shared memory: where it is mapped for all to inherit */
 	bool restored;
+	bool taken; /* it belongs to one process or thread, which is known */
+	const struct mm_record *seen_in; /* mem kinds that move: the last memory map that has it */
 };
 
 /** struct moved - a mapping that every process has, and where it is now */
@@ -82,6 +84,8 @@ int load_next(struct restart *r);
 struct object *find_object(struct restart *r, uint64_t id);
 /* tree order and checks: family.c */
 int gather_family(struct restart *r);
+/** check_pages() - has @p, and for itself alone, the memory that the page data of @s are for? */
+int check_pages(struct restart *r, const struct patient *p, const struct section *s);
 /* zone.c */
 int choose_zone(struct restart *r);
 int restore_backings(struct restart *r);
@@ -89,6 +93,7 @@ int restore_backings(struct restart *r);
 int choose_namespace(struct restart *r, bool own_pidns);
 int plant_seeds(struct restart *r);
 /* grow.c */
+int take_shared_pages(struct restart *r);
 int grow_tree(struct restart *r);
 /* furnish.c */
 int restore_early_files(struct restart *r);
@@ -98,6 +103,8 @@ int settle_all(struct restart *r);
 int settle_files(struct restart *r);
 int depart(struct restart *r);
 /* restart.c */
+/** batch_failed() - tell of it; a bad address or descriptor is one that the image has given */
+int batch_failed(struct restart *r, const struct batch *b, int e);
 int run_batch(struct restart *r, struct patient *p, struct batch *b);
 
 #define WHERE_PATIENT(r, p) WHERE_TASK((r)->op, (p)->rec->pid, (p)->rec->comm)

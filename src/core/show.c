@@ -80,11 +80,12 @@ static void print_vma(struct restart *r, const struct vma *v, FILE *out)
 	fputc('\n', out);
 }
 
+/* no further than a line goes */
 static unsigned int depth(const struct patient *p)
 {
 	unsigned int n = 0;
 
-	while ((p = p->parent))
+	while (n < 40 && (p = p->parent))
 		n++;
 	return n;
 }
@@ -115,6 +116,12 @@ static void print_process(struct restart *r, const struct patient *p, FILE *out)
 	}
 }
 
+/* what the image says in words, fit for a terminal */
+static const char *said(struct restart *r, const char *words)
+{
+	return shown(&r->op->arena, words ? words : "?");
+}
+
 static void print_text(struct restart *r, FILE *out)
 {
 	struct patient **p = r->patients.at;
@@ -128,11 +135,10 @@ static void print_text(struct restart *r, FILE *out)
 	print_quoted(out, r->head->name ? r->head->name : "?");
 	fprintf(out, ": %" PRIu64 " processes, %" PRIu64 " threads, %s of memory\n", r->head->processes,
 		r->head->threads, human_size(r->memory, size, sizeof(size)));
-	fprintf(out, "saved %s by stasis %s under Linux %s on %s%s\n", when, r->head->stasis ? r->head->stasis : "?",
-		r->head->release ? r->head->release : "?", r->head->isa,
-		r->head->own_pidns ? ", in a pid namespace of its own" : "");
+	fprintf(out, "saved %s by stasis %s under Linux %s on %s%s\n", when, said(r, r->head->stasis),
+		said(r, r->head->release), r->head->isa, r->head->own_pidns ? ", in a pid namespace of its own" : "");
 	for (size_t i = 0; i < r->head->notes.n; i++)
-		fprintf(out, "note: %s: %s\n", n[i].where ? n[i].where : "", n[i].what ? n[i].what : "");
+		fprintf(out, "note: %s: %s\n", said(r, n[i].where), said(r, n[i].what));
 	for (size_t i = 0; i < r->patients.n; i++) {
 		fprintf(out, "%*s%d ", (int)(2 * depth(p[i])), "", p[i]->rec->pid);
 		print_quoted(out, p[i]->rec->comm);

@@ -51,8 +51,8 @@ static uint64_t stash_size(struct restart *r)
 			struct object *o = v[k].backing ? find_object(r, v[k].backing) : NULL;
 			uint64_t end = v[k].pgoff + (v[k].end - v[k].start);
 
-			if (o && o->kind->backing_has_pages && end > o->stash) {
-				total += end - o->stash;
+			if (o && o->kind->backing_has_pages && end > o->stash && total <= TASK_END) {
+				total += end - o->stash; /* no more than INT64_MAX: check_mm() has seen to that */
 				o->stash = end; /* for now: the largest end seen */
 			}
 		}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Images that are well-formed and make no sense: each is refused for what it says, before anything is made.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "core/rebuild.h"
+#include "lib/test.h"
+
+enum {
+	PARENT_MM = 10,
+	CHILD_MM,
+	PARENT_FDS,
+	CHILD_FDS,
+	PARENT,
+	CHILD,
+	SHM,
+	VDSO,
+	UMASK, /* the first of the parts */
+};
+
+/* a parent of two threads with a child: to be altered before it is written */
+static struct op op;
+static struct restart r;
+static struct task_record parent, child;
+static struct thread_record threads[2], child_thread;
+static struct mm_record parent_mm, child_mm;
+static struct fdtable_record parent_fds, child_fds;
+static struct vma vmas[4];
+static struct range inherit;
+static struct ref ref[4];
+static struct image_writer *writer;
+
+static const struct kind *kind_named(const char *name)
+{
+	for (const struct kind *const *k = kinds; *k; k++)
+		if (strcmp((*k)->name, name) == 0)
+			return *k;
+	ASSERT_TRUE(false);
+	return NULL;
+}
+
+#define ARRAY(array, count) ((struct span){ (array), (count), 0 })
+
+static void begin(void)
+{
+	const uint32_t anon = kind_named("anonymous memory")->tag;
+
+	op_init(&op, "restart");
+	r = (struct restart){ .op = &op };
+	vmas[0] = (struct vma){ .start = 0x400000, .end = 0x404000, .prot = 3, .tag = anon };
+	vmas[1] = (struct vma){ .start = 0x404000, .end = 0x406000, .prot = 1, .tag = anon };
+	vmas[2] = (struct vma){ .start = 0x500000, .end = 0x501000, .prot = 1, .flags = VMA_SHARED, .backing = SHM };
+	vmas[2].tag = kind_named("shared anonymous memory")->tag;
+	vmas[3] = (struct vma){ .start = 0x600000, .end = 0x602000, .prot = 5, .backing = VDSO };
+	vmas[3].tag = kind_named("vdso")->tag;
+	parent_mm = (struct mm_record){ .vmas = ARRAY(vmas, 4) };
+	child_mm = (struct mm_record){ .vmas = ARRAY(vmas, 2), .inherit = ARRAY(&inherit, 1) };
+	inherit = (struct range){ 0x400000, 1 };
+	threads[0] = (struct thread_record){ .tid = 100 };
+	threads[1] = (struct thread_record){ .tid = 101 };
+	child_thread = (struct thread_record){ .tid = 200 };
+	for (size_t i = 0; i < 4; i++)
+		ref[i].id = UMASK + i;
+	parent = (struct task_record){ .pid = 100, .pgid = 100, .sid = 100, .comm = "p", .exit_signal = SIGCHLD };
+	child = (struct task_record){ .pid = 200, .ppid = 100, .pgid = 100, .sid = 100, .comm = "c" };
+	parent.threads = ARRAY(threads, 2);
+	child.threads = ARRAY(&child_thread, 1);
+	parent.parts = ARRAY(ref, 1);
+	parent.mm = PARENT_MM, child.mm = CHILD_MM;
+	parent.fdtable = PARENT_FDS, child.fdtable = CHILD_FDS;
+}
+
+static void put(uint32_t tag, uint64_t id, const struct field *fields, const void *rec)
+{
+	struct span wire = { 0 };
+
+	record_encode(&op.arena, fields, rec, &wire);
+	ASSERT_EQ(image_put(writer, tag, id, wire.at, wire.n), 0);
+}
+
+static void put_kind(const char *name, uint64_t id)
+{
+	const struct kind *k = kind_named(name);
+
+	put(k->tag, id, k->fields, arena_alloc(&op.arena, k->size));
+}
+
+static int gather(const struct page_run *run)
+{
+	const struct head head = { .isa = ISA_NAME };
+	int fd = memfd_create("image", MFD_CLOEXEC), e;
+
+	ASSERT_EQ(image_create(&writer, NULL, fd, NULL), 0);
+	put(TAG_HEAD, 1, head_fields, &head);
+	put(TAG_TASK, PARENT, task_fields, &parent);
+	put(TAG_TASK, CHILD, task_fields, &child);
+	put(TAG_MM, PARENT_MM, mm_fields, &parent_mm);
+	put(TAG_MM, CHILD_MM, mm_fields, &child_mm);
+	put(TAG_FDTABLE, PARENT_FDS, fdtable_fields, &parent_fds);
+	put(TAG_FDTABLE, CHILD_FDS, fdtable_fields, &child_fds);
+	put_kind("shared anonymous memory", SHM);
+	put_kind("vdso", VDSO);
+	put_kind("fs", UMASK);
+	put_kind("fs", UMASK + 1);
+	put_kind("comm", UMASK + 2);
+	if (run) {
+		ASSERT_TRUE(image_pages_room(writer, &e) != NULL);
+		ASSERT_EQ(image_pages_put(writer, PARENT_MM, run, 1), 0);
+	}
+	ASSERT_EQ(image_commit(writer, NULL), 0);
+	ASSERT_EQ(image_open(&r.image, fd, NULL), 0);
+	e = load_objects(&r);
+	return e < 0 ? e : gather_family(&r);
+}
+
+static void expect_refusal(const char *words)
+{
+	EXPECT_EQ(gather(NULL), -EBADMSG);
+	EXPECT_EQ(op_outcome(&op), OUTCOME_IMAGE);
+	ASSERT_TRUE(op.story != NULL);
+	EXPECT_TRUE(strstr(op.story, words) != NULL);
+	image_close(r.image);
+	op_done(&op);
+	begin();
+}
+
+TEST(a_family)
+{
+	begin();
+	EXPECT_EQ(gather(NULL), 0);
+	EXPECT_EQ(r.patients.n, 2);
+}
+
+TEST(no_objects)
+{
+	begin();
+	int fd = memfd_create("image", MFD_CLOEXEC);
+	ASSERT_EQ(image_create(&writer, NULL, fd, NULL), 0);
+	ASSERT_EQ(image_commit(writer, NULL), 0);
+	ASSERT_EQ(image_open(&r.image, fd, NULL), 0);
+	EXPECT_EQ(load_objects(&r), -EBADMSG);
+}
+
+TEST(ids)
+{
+	begin();
+	child.ppid = 200;
+	expect_refusal("before its parent");
+	child.ppid = 101; /* a thread */
+	expect_refusal("before its parent");
+	child.pid = child_thread.tid = 101;
+	expect_refusal("the same id");
+	threads[1].tid = 100;
+	expect_refusal("the same id");
+	child.pid = child_thread.tid = 1;
+	expect_refusal("the same id");
+	threads[1].tid = 1;
+	expect_refusal("the same id");
+	child.pid = -5;
+	expect_refusal("impossible id");
+	threads[1].tid = INT32_MAX;
+	expect_refusal("impossible id");
+}
+
+TEST(what_belongs_to_one_only)
+{
+	begin();
+	child.mm = PARENT_MM;
+	expect_refusal("of its own");
+	child.fdtable = PARENT_FDS;
+	expect_refusal("of its own");
+	child.parts = ARRAY(ref, 1);
+	expect_refusal("that of another");
+	parent.parts = ARRAY(ref, 2);
+	expect_refusal("two records of a kind");
+	parent.parts = ARRAY(ref + 2, 1);
+	expect_refusal("none of a task");
+	child_thread.parts = ARRAY(ref, 1);
+	expect_refusal("none of a task");
+}
+
+TEST(mappings)
+{
+	begin();
+	vmas[3].start = 0x7ffffffff000, vmas[3].end = 0x800000000000; /* as vsyscall, which lies higher */
+	EXPECT_EQ(gather(NULL), 0);
+	begin();
+	vmas[3].start = 0x7fffffffe000, vmas[3].end = 0x800000000000;
+	expect_refusal("where no program can");
+	vmas[1].start = 0x7fffffffe000, vmas[1].end = 0x7ffffffff000;
+	expect_refusal("out of order");
+	vmas[3] = vmas[2], vmas[3].start = 0x7ffffffff000, vmas[3].end = 0x800000000000;
+	expect_refusal("where no program can");
+	vmas[2] = vmas[3], vmas[2].start -= 0x10000, vmas[2].end -= 0x10000;
+	expect_refusal("what each has once");
+	vmas[2].pgoff = 1ull << 63;
+	expect_refusal("end of its file");
+	vmas[2].backing = VDSO;
+	expect_refusal("what backs it");
+}
+
+/* 0: it may be put there; else the refusal, which must be that of a bad image */
+static int try_pages(uint64_t at, uint32_t pages)
+{
+	const struct page_run run = { at, pages, RUN_DATA };
+
+	begin();
+	EXPECT_EQ(gather(&run), 0);
+	EXPECT_EQ(r.section.type, SECTION_PAGES);
+	int e = check_pages(&r, *(struct patient **)r.patients.at, &r.section);
+	EXPECT_TRUE(e == 0 || op_outcome(&op) == OUTCOME_IMAGE);
+	return e;
+}
+
+TEST(pages)
+{
+	EXPECT_EQ(try_pages(0x400000, 6), 0); /* both mappings */
+	EXPECT_EQ(try_pages(0x403000, 1), 0);
+	EXPECT_EQ(try_pages(0x405000, 2), -EBADMSG);
+	EXPECT_EQ(try_pages(0x3ff000, 2), -EBADMSG);
+	EXPECT_EQ(try_pages(0x500000, 1), -EBADMSG); /* shared with others */
+	EXPECT_EQ(try_pages(0x600000, 1), -EBADMSG); /* the kernel's */
+	EXPECT_EQ(try_pages(0x7000000, 1), -EBADMSG); /* where the stub may be */
+	EXPECT_EQ(try_pages(0xfffffffffffff000 - 0x1000, 1), -EBADMSG);
+	const struct page_run run = { 0x400000, 1, RUN_INHERIT };
+	begin();
+	EXPECT_EQ(gather(&run), 0);
+	EXPECT_EQ(check_pages(&r, *(struct patient **)r.patients.at, &r.section), -EBADMSG);
+}
+
+TEST_MAIN
