@@ -2,7 +2,7 @@
 /*
  * driver [-n COUNT] FILE... - replay inputs through a harness without libFuzzer
  *
- * Then COUNT times each of them with some bytes altered, cut or copied elsewhere: always the same ones. With
+ * Then COUNT times each of them with some bytes altered, cut or copied elsewhere, or as the harness says: always the same ones. With
  * DRIVER_KEEP in the environment each input is written to ./crash-driver before it is tried.
  */
 #include <errno.h>
@@ -83,7 +83,9 @@ static void replay(const uint8_t *bytes, size_t len, unsigned long count)
 	one(bytes, len);
 	for (unsigned long i = 0; i < count; i++) {
 		memcpy(altered, bytes, len);
-		size_t n = mutate(altered, len, &state);
+		size_t n = LLVMFuzzerCustomMutator
+				   ? LLVMFuzzerCustomMutator(altered, len, sizeof(altered), (unsigned int)i)
+				   : mutate(altered, len, &state);
 		if (keeps)
 			keep(altered, n);
 		one(altered, n);

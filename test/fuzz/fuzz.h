@@ -6,3 +6,6 @@
 
 /** LLVMFuzzerTestOneInput() - the one function of a harness, called by libFuzzer or by driver.c; returns 0 or aborts */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/** LLVMFuzzerCustomMutator() - alter an input of a harness whose inputs have a form to keep; those without have none */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned int seed) __attribute__((weak));
