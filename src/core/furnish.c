@@ -25,13 +25,30 @@
 
 /* ---- zombies ---- */
 
+#define ACTION_BYTES 32 /* struct sigaction of the kernel */
+
+/* one that ignores the end of a child would have no zombie: it does again when they are there */
+static int calm_parent(struct restart *r, struct patient *p)
+{
+	const uint64_t normal[4] = { 0 };
+	struct batch b;
+
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
+	BATCH_MUST(&b, "put off a signal action", SYS_rt_sigaction, SIGCHLD, batch_in(&b, normal, ACTION_BYTES).at,
+		batch_out(&b, ACTION_BYTES, &p->sigchld).at, 8);
+	return run_batch(r, p, &b);
+}
+
 static int end_zombie(struct restart *r, struct patient *p)
 {
 	struct batch b;
+	int calm = p->parent ? calm_parent(r, p->parent) : 0;
 	int code = p->rec->exit_code, status;
 	struct held *h = &p->threads[0];
 	char comm[16] = "";
 
+	if (calm < 0)
+		return calm;
 	batch_init(&b, &r->op->arena, &p->room, h);
 	strncpy(comm, p->rec->comm, sizeof(comm) - 1);
 	BATCH_CALL(&b, "name it", SYS_prctl, PR_SET_NAME, batch_in(&b, comm, sizeof(comm)).at);
@@ -77,12 +94,13 @@ static int forget_ghost(struct restart *r, struct patient *p)
 /* the parent was told of an end that it has long heard of: forget that signal */
 static int hush_parent(struct restart *r, struct patient *p)
 {
-	const uint64_t ignore[4] = { (uint64_t)(uintptr_t)SIG_IGN }, normal[4] = { 0 };
+	const uint64_t ignore[4] = { (uint64_t)(uintptr_t)SIG_IGN };
 	struct batch b;
 
 	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
 	BATCH_MUST(&b, "forget a signal", SYS_rt_sigaction, SIGCHLD, batch_in(&b, ignore, sizeof(ignore)).at, 0, 8);
-	BATCH_MUST(&b, "forget a signal", SYS_rt_sigaction, SIGCHLD, batch_in(&b, normal, sizeof(normal)).at, 0, 8);
+	BATCH_MUST(&b, "put back a signal action", SYS_rt_sigaction, SIGCHLD, batch_in(&b, p->sigchld, ACTION_BYTES).at,
+		0, 8);
 	return run_batch(r, p, &b);
 }
 

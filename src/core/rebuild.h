@@ -46,6 +46,7 @@ struct patient {
 	struct taddr syscall; /* a system call instruction in its vdso */
 	struct arch_regs *regs; /* of each thread: what it goes on with */
 	uint64_t *sigmasks;
+	const uint64_t *sigchld; /* its action on SIGCHLD while its zombies end, as rt_sigaction() has it */
 };
 
 struct restart {

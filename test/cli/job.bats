@@ -296,6 +296,38 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	done
 }
 
+@test "a parent of a zombie still does on the end of a child what it did" {
+	cat >parent <<-'END'
+		#!/usr/bin/perl
+		my $ends = 0;
+		defined(my $pid = fork) or die;
+		exit 7 if !$pid;
+		select undef, undef, undef, 0.1 until `cat /proc/$pid/stat` =~ / Z /;
+		$SIG{CHLD} = $ARGV[0] eq "count" ? sub { $ends++ } : "IGNORE";
+		open my $ready, ">", "ready";
+		select undef, undef, undef, 0.1 until -e "go";
+		my $zombie = -e "/proc/$pid/stat";
+		my $before = $ends;
+		exit 0 if !fork;
+		select undef, undef, undef, 0.5;
+		open my $out, ">", "out";
+		print $out "$before $ends $zombie";
+	END
+	chmod +x parent
+	local does
+	for does in count ignore; do
+		rm -f go out ready
+		start ./parent $does
+		until_true 10 test -e ready
+		run "$STASIS" checkpoint $pid -o image --stop
+		expect 0
+		touch go
+		run "$STASIS" restart image
+		expect 0
+		if [ $does = count ]; then [ "$(cat out)" = "0 1 1" ]; else [ "$(cat out)" = "0 0 1" ]; fi
+	done
+}
+
 @test "what the caller lends as a stream stays his: nothing in it is taken back" {
 	job_line
 	sed 's,>&3,,' counter >talker
