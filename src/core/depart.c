@@ -136,9 +136,6 @@ static int take_room_away(struct restart *r, struct patient *p)
 static int dress(struct restart *r, struct patient *p, size_t n)
 {
 	if (!arch_is_native(&p->regs[n]))
-		return fail_as(
-			r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: a thread has no registers");
-	if (!arch_is_native(&p->regs[n]))
 		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
 			"let thread %d go on: the image has no registers of it", p->threads[n].tid);
 	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
