@@ -146,8 +146,10 @@ static bool sweep(void)
 		for (size_t i = 1; !any && i < p.n; i++) {
 			if (is_zombie(p.at[i]))
 				continue;
-			nap(); /* it may be on its way out */
-			nap();
+			/* it may be on its way out; the init of a namespace waits for all in it, of the lowest priority too */
+			for (time_t late = time(NULL) + 3;
+				kill(p.at[i], 0) == 0 && !is_zombie(p.at[i]) && time(NULL) < late;)
+				nap();
 			if (kill(p.at[i], 0) == 0 && !is_zombie(p.at[i])) {
 				name_stray(p.at[i]);
 				any = true;
