@@ -77,12 +77,26 @@ unsigned int openfile_pipe_ends(const struct sight *s)
 	return ends;
 }
 
+/* tee(2) of an empty pipe, which takes nothing out, finds the end when nobody can write, and else would have to wait */
+bool openfile_pipe_is_unwritten(int fd)
+{
+	struct pollfd p = { .fd = fd };
+	int ends[2];
+
+	if (fd < 0 || poll(&p, 1, 0) != 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return false;
+	_cleanup_close_ int out = ends[0], in = ends[1];
+	return out >= 0 && tee(fd, in, 1, SPLICE_F_NONBLOCK) == 0;
+}
+
 bool openfile_pipe_is_broken(const struct sight *s)
 {
 	_cleanup_close_ int fd = openfile_take(s);
 	struct pollfd p = { .fd = fd };
 
-	return fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & (POLLERR | POLLHUP);
+	if (fd >= 0 && poll(&p, 1, 0) == 1)
+		return p.revents & (POLLERR | POLLHUP);
+	return openfile_pipe_is_unwritten(fd);
 }
 
 /*

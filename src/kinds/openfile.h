@@ -107,5 +107,8 @@ unsigned int openfile_pipe_ends(const struct sight *s);
 /** openfile_pipe_is_broken() - has nobody at all the other end of the one at s->fd? */
 bool openfile_pipe_is_broken(const struct sight *s);
 
+/** openfile_pipe_is_unwritten() - is @fd an empty FIFO that had no writer since it was opened? poll(2) does not call that POLLHUP */
+bool openfile_pipe_is_unwritten(int fd);
+
 /** openfile_pipe_is_outside() - is it a standard stream of the tree whose other end is open outside of it? */
 bool openfile_pipe_is_outside(const struct sight *s);

@@ -7,8 +7,9 @@
  * that nobody had is then missed as before.
  *
  * Seen:  stat(2) through /proc/PID/fd, fdinfo: flags; F_GETPIPE_SZ, FIONREAD and tee(2) on the open file
- * Lost:  page references: data given with vmsplice(2) are kept as they are now; F_SETSIG; that a FIFO has never had a
- *        writer; an end that a process outside of the tree holds beside one in the tree is cut off
+ * Lost:  page references: data given with vmsplice(2) are kept as they are now; F_SETSIG; an end that a process outside
+ *        of the tree holds beside one in the tree is cut off; that a reader of a FIFO has not had a writer, while another
+ *        one has
  * Needs: pidfd_getfd(2)
  */
 #include <errno.h>
@@ -38,6 +39,7 @@ struct pipe {
 	uint64_t capacity; /* in bytes */
 	uint32_t mode, uid, gid;
 	struct span data; /* bytes */
+	bool unwritten; /* a FIFO without a writer since it was opened */
 };
 
 static const struct field fields[] = {
@@ -49,6 +51,7 @@ static const struct field fields[] = {
 	FIELD_U(6, struct pipe, uid, "inode.i_uid"),
 	FIELD_U(7, struct pipe, gid, "inode.i_gid"),
 	FIELD_BLOB(8, struct pipe, data, "pipe_inode_info.bufs"),
+	FIELD_U(9, struct pipe, unwritten, "file.f_version"),
 	FIELDS_END,
 };
 
@@ -185,6 +188,7 @@ static int pipe_save(struct op *op, const struct sight *s, void *rec)
 	p->mode = st.st_mode & 07777;
 	p->uid = st.st_uid;
 	p->gid = st.st_gid;
+	p->unwritten = p->path && openfile_pipe_is_unwritten(fd);
 	return keeps_data(s) ? save_data(op, fd, p) : 0;
 }
 
@@ -289,7 +293,8 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 			op, OUTCOME_CANNOT, "file-missing", put_back, "open FIFO \"%s\": it is not there", p->path);
 	if (at < 0)
 		return fail(op, -errno, "open FIFO \"%s\"", p->path);
-	int both = openfile_reopen(at, O_RDWR | O_NONBLOCK);
+	/* one more writer, even for a moment, would be one that it has had */
+	int both = openfile_reopen(at, (p->unwritten ? O_RDONLY : O_RDWR) | O_NONBLOCK);
 	if (both < 0)
 		return fail(op, both, "open both ends of FIFO \"%s\"", p->path);
 	*site_slot(op, site, fifos, (uintptr_t)p) = both;
@@ -313,7 +318,8 @@ static int pipe_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct pipe *p = rec;
 
-	if (openfile_is_odd(p->flags, FLAGS) || (p->path && p->path[0] != '/'))
+	if (openfile_is_odd(p->flags, FLAGS) || (p->path && p->path[0] != '/') ||
+		(p->unwritten && (!p->path || p->flags & O_ACCMODE || p->data.n)))
 		return fail(op, -EBADMSG, "make a pipe from the image");
 	_cleanup_close_ int fd = p->path ? restore_fifo(op, p, site) : restore_nameless(op, p, site);
 	if (fd < 0)

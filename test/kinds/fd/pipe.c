@@ -7,7 +7,7 @@
 
 #include "lib/witness.h"
 
-static int plain[2], full[2], fifo[2], child_end[2], no_writer, no_reader, reopened, both_ways;
+static int plain[2], full[2], fifo[2], child_end[2], no_writer, no_reader, reopened, both_ways, unwritten;
 static pid_t child;
 
 static void keep_write_end(void)
@@ -54,6 +54,8 @@ static void make(void)
 	fifo[0] = open(witness_path("fifo"), O_RDONLY | O_NONBLOCK);
 	fifo[1] = open(witness_path("fifo"), O_WRONLY);
 	put(fifo[1], "in a fifo");
+	mkfifo(witness_path("unwritten"), 0600);
+	unwritten = open(witness_path("unwritten"), O_RDONLY | O_NONBLOCK);
 	if (pipe(broken) == 0)
 		no_writer = broken[0];
 	put(broken[1], "the last words");
@@ -102,10 +104,12 @@ static void say_pipe(int fd)
 static void look(void)
 {
 	const int all[] = { plain[0], plain[1], reopened, both_ways, full[0], full[1], fifo[0], fifo[1], child_end[0],
-		no_writer, no_reader };
+		no_writer, no_reader, unwritten };
+	char byte;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		say_pipe(all[i]);
+	SAY(read(unwritten, &byte, 1));
 	SAY(syscall(SYS_kcmp, getpid(), child, KCMP_FILE, plain[0], plain[0]));
 	SAY(syscall(SYS_kcmp, getpid(), child, KCMP_FILE, plain[0], reopened) != 0);
 }
