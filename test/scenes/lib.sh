@@ -6,7 +6,8 @@
 #   files=(NAME...)         files there that it writes without O_APPEND, from front to back: cut back at the restart
 #   stop=yes                it rewrites files in place: the checkpoint itself ends it, as later changes could not be undone
 #
-# and calls `scene`. test/scenes/run sets STASIS, REAP and WORK, an empty directory.
+# and calls `scene`, or `halts N`: then the program says with a file "at.n", for n from 1 to N, that it is where it is to be
+# saved, and goes on when there is a file "go.n". test/scenes/run sets STASIS, REAP and WORK, an empty directory.
 set -u -o pipefail
 : "${STASIS:?}" "${REAP:?}" "${WORK:?}"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -87,29 +88,75 @@ save() {
 	rm -f "image.$(($1 - 1))"
 }
 
-# scene - checkpoint, kill -9, restart, thrice; then the result must be that of an uninterrupted run
-scene() {
-	local n rules=() f self
-	reference
+# restart N - go on from image.N, as $pid; the process counts as $self, as before
+restart() {
+	"$STASIS" restart "image.$1" --detach --pid-file pid-file "${rules[@]}" </dev/null || die "restart $1 gives $?"
+	read -r pid <pid-file || die "restart $1 wrote no pid file"
+	is_alive "$pid" || die "the program is gone after restart $1: $(tail -n 3 run/log)"
+	[ "$(own_pid "$pid")" = "$self" ] || die "its pid was $self, after restart $1 it is $(own_pid "$pid")"
+}
+
+# begin - the program, as $pid and $self, and the rules for its files
+begin() {
+	local f
+	rules=()
 	for f in "${files[@]}"; do
 		rules+=(--file "$WORK/run/$f=truncate")
 	done
-	gap=$((took / 5 < 1000 ? took / 5 : 1000))
 	launch run
 	disown "$pid"
 	self=$pid
+}
+
+compare() {
+	[ -e ref/out ] || die "the program leaves no result"
+	cmp ref/out run/out || die "the result differs from that of an uninterrupted run"
+	cmp ref/log run/log || die "what it printed differs from an uninterrupted run"
+}
+
+# scene - checkpoint, kill -9, restart, thrice; then the result must be that of an uninterrupted run
+scene() {
+	local n
+	reference
+	gap=$((took / 5 < 1000 ? took / 5 : 1000))
+	begin
 	for n in 1 2 3; do
 		pause_ms "$gap"
 		is_alive "$pid" || die "the program ended before checkpoint $n (alone it takes $took ms): $(tail -n 3 run/log)"
 		save "$n"
-		[ "$n" = 3 ] && break
-		"$STASIS" restart "image.$n" --detach --pid-file pid-file "${rules[@]}" </dev/null || die "restart $n gives $?"
-		read -r pid <pid-file || die "restart $n wrote no pid file"
-		is_alive "$pid" || die "the program is gone after restart $n: $(tail -n 3 run/log)"
-		[ "$(own_pid "$pid")" = "$self" ] || die "its pid was $self, after restart $n it is $(own_pid "$pid")"
+		[ "$n" = 3 ] || restart "$n"
 	done
 	"$STASIS" restart image.3 "${rules[@]}" </dev/null || die "restart 3, or the program at its end, gives $?: $(tail -n 3 run/log)"
-	[ -e ref/out ] || die "the program leaves no result"
-	cmp ref/out run/out || die "the result differs from that of an uninterrupted run"
-	cmp ref/log run/log || die "what it printed differs from an uninterrupted run"
+	compare
+}
+
+# until_true SECONDS CMD... - waits for it
+until_true() {
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@"; do
+		[ "$(now_ms)" -lt "$end" ] || return 1
+		pause_ms 20
+	done
+}
+
+# halts N - as `scene`, with N points at which the program waits to be saved
+halts() {
+	local n
+	mkdir ref
+	for ((n = 1; n <= $1; n++)); do
+		touch "ref/go.$n"
+	done
+	reference
+	gap=300
+	begin
+	for ((n = 1; n <= $1; n++)); do
+		until_true 30 test -e "run/at.$n" || die "the program does not come to point $n: $(tail -n 3 run/log)"
+		is_alive "$pid" || die "the program ended before checkpoint $n: $(tail -n 3 run/log)"
+		save "$n"
+		touch "run/go.$n"
+		[ "$n" = "$1" ] || restart "$n"
+	done
+	"$STASIS" restart "image.$1" "${rules[@]}" </dev/null || die "restart $1, or the program at its end, gives $?: $(tail -n 3 run/log)"
+	compare
 }
