@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -95,7 +96,8 @@ static int put_parts(struct checkpoint *c, struct image_writer *w, const struct 
 	int r = 0;
 
 	for (size_t i = 0; i < parts->n && r == 0; i++)
-		r = put_record(c, w, p[i].kind->tag, p[i].id, p[i].kind->fields, p[i].rec);
+		if (!p[i].shared)
+			r = put_record(c, w, p[i].kind->tag, p[i].id, p[i].kind->fields, p[i].rec);
 	return r;
 }
 
@@ -140,7 +142,8 @@ static int put_task(struct checkpoint *c, struct image_writer *w, struct process
 		rec.exit_code = (int32_t)p->stat.exit_code;
 		return put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
 	}
-	p->fdtable = c->next_id++;
+	const struct process *files = first_sharer(p, CLONE_FILES);
+	p->fdtable = files == p ? c->next_id++ : files->fdtable;
 	rec.flags = t[0].held.stopped ? TASK_STOPPED : 0;
 	rec.mm = p->mm;
 	rec.fdtable = p->fdtable;
@@ -153,7 +156,7 @@ static int put_task(struct checkpoint *c, struct image_writer *w, struct process
 		tr->parts = refs(c, &t[i].parts);
 		r = put_parts(c, w, &t[i].parts);
 	}
-	if (r == 0)
+	if (r == 0 && files == p)
 		r = put_fdtable(c, w, p);
 	if (r == 0)
 		r = put_record(c, w, TAG_MM, p->mm, mm_fields, &((const struct mm_plan *)p->plan)->rec);
@@ -221,6 +224,8 @@ static int look(struct checkpoint *c, bool freeze, struct span *objects)
 		r = collect_facts(c);
 	if (r == 0)
 		r = collect_open_files(c);
+	if (r == 0)
+		find_shares(c);
 	return r < 0 ? r : describe_tree(c, objects);
 }
 

@@ -97,6 +97,20 @@ struct mm_plan {
 	struct span own; /* those of them that are not the parent's */
 };
 
+/** enum share - what processes can share, when one was cloned so */
+enum share {
+	SHARE_VM,
+	SHARE_FILES,
+	SHARE_FS,
+	SHARE_SIGHAND,
+	SHARE_N,
+};
+
+/** struct shares - the first process of the tree, maybe itself, that has the same */
+struct shares {
+	struct process *first[SHARE_N];
+};
+
 /* freeze.c */
 /** freeze_process() - hold all its threads still, the leader first; -ESRCH (not told) when it has ended */
 int freeze_process(struct checkpoint *c, struct process *p);
@@ -111,6 +125,11 @@ void release_tree(struct checkpoint *c);
 int collect_open_files(struct checkpoint *c);
 int check_tree(struct checkpoint *c); /* tree.c: can sessions, groups and parents be made again? */
 int describe_tree(struct checkpoint *c, struct span *objects /* of struct stasis_object, or NULL */);
+/* shares.c */
+void find_shares(struct checkpoint *c);
+int check_shares(struct checkpoint *c); /* after check_tree() */
+/** first_sharer() - the first process that has the same of what clone(2) shares by @flag; @p itself where nobody else has */
+struct process *first_sharer(const struct process *p, uint64_t flag);
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* pages.c */

@@ -27,6 +27,8 @@ static int touch(struct restart *r, const struct span *parts, struct batch *b, s
 
 	for (size_t i = 0; i < parts->n; i++) {
 		struct object *o = find_object(r, ref[i].id);
+		if (stage != STAGE_RESTORE && o->last != p) /* the last of those that share it does it for all */
+			continue;
 		int (*const fn[])(struct op *, void *, struct site *) = { o->kind->restore, o->kind->link,
 			o->kind->settle, o->kind->leave };
 		int e = fn[stage] ? fn[stage](r->op, o->rec, &r->site) : 0;

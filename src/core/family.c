@@ -5,6 +5,7 @@
 #include "core/rebuild.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <stdlib.h>
 
 #define PAGE_REST ((uint64_t)IMAGE_PAGE - 1)
@@ -15,15 +16,11 @@ static int malformed(struct restart *r, const char *what)
 	return fail_as(r->op, OUTCOME_IMAGE, "image", NULL, "make sense of the image: %s", what);
 }
 
-/* NULL when there is none, or when it belongs to another process already */
-static void *take_record(struct restart *r, uint64_t id, uint32_t tag)
+static void *record(struct restart *r, uint64_t id, uint32_t tag)
 {
 	struct object *o = id ? find_object(r, id) : NULL;
 
-	if (!o || o->tag != tag || o->taken)
-		return NULL;
-	o->taken = true;
-	return o->rec;
+	return o && o->tag == tag ? o->rec : NULL;
 }
 
 /* is the kind of part @n that of an earlier part? There are few kinds, and the first double ends it. */
@@ -44,9 +41,8 @@ static int check_parts(struct restart *r, const struct span *parts, enum scope s
 
 		if (!o || !o->kind || o->kind->scope != scope)
 			return malformed(r, "a task refers to a record that is none of a task");
-		if (o->taken || is_double(r, ref, i, o->kind))
-			return malformed(r, "a task has two records of a kind, or that of another");
-		o->taken = true;
+		if (is_double(r, ref, i, o->kind))
+			return malformed(r, "a task has two records of a kind");
 	}
 	return 0;
 }
@@ -140,15 +136,17 @@ static int check_patient(struct restart *r, struct patient *p)
 		return malformed(r, "a process ended in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE)
 		return p->rec->threads.n ? malformed(r, "an ended process has threads") : 0;
-	p->mm = take_record(r, p->rec->mm, TAG_MM);
-	p->fdtable = take_record(r, p->rec->fdtable, TAG_FDTABLE);
+	p->mm = record(r, p->rec->mm, TAG_MM);
+	p->fdtable = record(r, p->rec->fdtable, TAG_FDTABLE);
 	if (!p->mm || !p->fdtable)
 		return malformed(r, "a process lacks memory or descriptors of its own");
 	int e = check_threads(r, p);
-	if (e == 0)
+	struct object *mm = find_object(r, p->rec->mm);
+	if (e == 0 && !mm->checked)
 		e = check_mm(r, p->mm);
-	if (e == 0)
+	if (e == 0 && !mm->checked)
 		e = check_inherited(r, p->mm);
+	mm->checked = true;
 	if (e == 0)
 		e = check_fdtable(r, p->fdtable);
 	if (e < 0)
@@ -175,6 +173,76 @@ static int claim_ids(struct restart *r, struct patient *p, struct patient **by_p
 	return 0;
 }
 
+/* ---- what is shared ---- */
+
+/* An object belongs to one task, or to a process and those of its children that can have it by clone(2). */
+static int claim(struct restart *r, struct patient *p, uint64_t id, bool of_parent)
+{
+	struct object *o = find_object(r, id);
+
+	if (o->last == p || (o->first && !of_parent))
+		return malformed(r, "tasks share what they cannot share");
+	if (!o->first)
+		o->first = p;
+	o->last = p;
+	return 0;
+}
+
+static bool has_part(const struct patient *p, uint64_t id)
+{
+	const struct ref *ref = p->rec->parts.at;
+
+	for (size_t i = 0; i < p->rec->parts.n; i++)
+		if (ref[i].id == id)
+			return true;
+	return false;
+}
+
+static int claim_parts(struct restart *r, struct patient *p, uint64_t *shared, uint64_t *own)
+{
+	const struct ref *ref = p->rec->parts.at;
+	const struct thread_record *t = p->rec->threads.at;
+	int e = 0;
+
+	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
+		uint64_t flag = find_object(r, ref[i].id)->kind->shared_by;
+		bool of_parent = flag && p->parent && has_part(p->parent, ref[i].id);
+
+		*(of_parent ? shared : own) |= flag;
+		e = claim(r, p, ref[i].id, of_parent);
+	}
+	for (size_t n = 0; n < p->rec->threads.n; n++) {
+		const struct ref *part = t[n].parts.at;
+
+		for (size_t i = 0; i < t[n].parts.n && e == 0; i++)
+			e = claim(r, p, part[i].id, false);
+	}
+	return e;
+}
+
+static int claim_all(struct restart *r, struct patient *p)
+{
+	uint64_t shared = 0, own = 0;
+
+	if (p->rec->flags & TASK_ZOMBIE)
+		return 0;
+	bool mm = p->parent && p->parent->rec->mm == p->rec->mm;
+	bool fdtable = p->parent && p->parent->rec->fdtable == p->rec->fdtable;
+	*(mm ? &shared : &own) |= CLONE_VM;
+	*(fdtable ? &shared : &own) |= CLONE_FILES;
+	int e = claim(r, p, p->rec->mm, mm);
+	if (e == 0)
+		e = claim(r, p, p->rec->fdtable, fdtable);
+	if (e == 0)
+		e = claim_parts(r, p, &shared, &own);
+	if (e == 0 && (shared & own || shared & (CLONE_VM | CLONE_SIGHAND)))
+		e = malformed(r, "a process shares but a part of what goes together");
+	p->shares = shared;
+	return e;
+}
+
+/* ---- the tree ---- */
+
 /* id of a process or thread -> patient, as the records come; they are small numbers */
 static int add_patient(struct restart *r, struct object *o, struct patient **by_pid)
 {
@@ -197,7 +265,9 @@ static int add_patient(struct restart *r, struct object *o, struct patient **by_
 	} else if (p->rec->flags & TASK_ZOMBIE) {
 		return malformed(r, "an ended process has no parent");
 	}
-	return claim_ids(r, p, by_pid);
+	e = claim_ids(r, p, by_pid);
+
+	return e < 0 ? e : claim_all(r, p);
 }
 
 /* one that is made for its number and ends before the program runs: a zombie to all but its maker */
@@ -247,6 +317,8 @@ static int order_births(struct restart *r)
 		if (births[i].problem)
 			return malformed(r, "a process is in a session or group that it cannot be in");
 		struct patient *maker = births[i].maker ? births[i].maker->subject : NULL;
+		if (maker && p[i]->shares)
+			return malformed(r, "a process shares what only its parent could give it");
 		if (maker)
 			*(struct patient **)span_push(a, &maker->makes, sizeof(struct patient *)) = births[i].subject;
 	}

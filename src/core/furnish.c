@@ -404,7 +404,7 @@ int furnish(struct restart *r)
 			continue;
 		WHERE_PATIENT(r, p[i]);
 		e = settle_groups(r, p[i]);
-		if (e == 0)
+		if (e == 0 && find_object(r, p[i]->rec->fdtable)->last == p[i]) /* the others need theirs no more */
 			e = give_descriptors(r, p[i]);
 		if (e == 0)
 			e = make_threads(r, p[i]);

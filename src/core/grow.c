@@ -390,7 +390,8 @@ static int restore_parts(struct restart *r, struct patient *p)
 	r->site.vpid = r->site.vtid = p->rec->pid;
 	for (size_t i = 0; i < p->rec->parts.n; i++) {
 		struct object *o = find_object(r, ref[i].id);
-		int e = o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
+		bool mine = o->first == p; /* who shares it was born with it */
+		int e = mine && o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
 
 		if (e == 0)
 			e = flush(r, p, b);
@@ -406,7 +407,7 @@ static int restore_parts(struct restart *r, struct patient *p)
 static void add_clone(struct batch *b, const struct patient *child, bool sibling)
 {
 	int32_t pid = child->rec->pid;
-	struct clone_args args = { .flags = sibling ? CLONE_PARENT : 0,
+	struct clone_args args = { .flags = sibling ? CLONE_PARENT : child->shares,
 		.exit_signal = sibling ? 0 : (uint64_t)child->rec->exit_signal,
 		.set_tid_size = 1 };
 

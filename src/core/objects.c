@@ -229,6 +229,8 @@ int describe_tree(struct checkpoint *c, struct span *objects)
 	struct process **p = c->tree.processes.at;
 	int r = check_tree(c);
 
+	if (r == 0)
+		r = check_shares(c);
 	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
 		if (p[i]->zombie)
 			continue;

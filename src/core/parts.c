@@ -14,13 +14,32 @@ static void add_part(struct checkpoint *c, struct span *parts, const struct kind
 	*part = (struct part){ .kind = k, .rec = arena_alloc(&c->op->arena, k->size), .id = c->next_id++ };
 }
 
+/* of what several processes share the first has the record */
+static void add_process_part(struct checkpoint *c, struct process *p, const struct kind *k)
+{
+	struct process *first = first_sharer(p, k->shared_by);
+	const struct part *theirs = first->parts.at;
+
+	if (first == p) {
+		add_part(c, &p->parts, k);
+		return;
+	}
+	for (size_t i = 0; i < first->parts.n; i++)
+		if (theirs[i].kind == k) {
+			struct part *part = span_push(&c->op->arena, &p->parts, sizeof(*part));
+
+			*part = theirs[i];
+			part->shared = true;
+		}
+}
+
 /* @all: else only kinds that ask every thread */
 static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
 {
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		if (!part[i].kind->ask || (!all && !part[i].kind->asks_all))
+		if (!part[i].kind->ask || part[i].shared || (!all && !part[i].kind->asks_all))
 			continue;
 		int r = part[i].kind->ask(c->op, s, part[i].rec);
 		if (r < 0)
@@ -34,7 +53,7 @@ static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		int r = part[i].kind->save ? part[i].kind->save(c->op, s, part[i].rec) : 0;
+		int r = part[i].kind->save && !part[i].shared ? part[i].kind->save(c->op, s, part[i].rec) : 0;
 
 		if (r < 0)
 			return r;
@@ -75,7 +94,7 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 		if ((*k)->scope == SCOPE_THREAD)
 			add_part(c, &t->parts, *k);
 		else if ((*k)->scope == SCOPE_PROCESS && leader)
-			add_part(c, &p->parts, *k);
+			add_process_part(c, p, *k);
 	batch_init(&b, &c->op->arena, &p->room, &t->held);
 	int r = room_enter(&p->room, &t->held);
 	if (r < 0)

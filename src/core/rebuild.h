@@ -17,8 +17,9 @@ struct object {
 	int fd; /* what the kind made of it, here; -EBADF */
 	uint64_t stash; /* shared memory: where it is mapped for all to inherit */
 	bool restored;
-	bool taken; /* it belongs to one process or thread, which is known */
+	bool checked; /* an address space: what it holds makes sense */
 	const struct mm_record *seen_in; /* mem kinds that move: the last memory map that has it */
+	struct patient *first, *last; /* of those that share it */
 };
 
 /** struct moved - a mapping that every process has, and where it is now */
@@ -33,6 +34,7 @@ struct patient {
 	struct patient *parent;
 	struct span children; /* of struct patient * */
 	struct birth *birth; /* when and by whom it is made */
+	uint64_t shares; /* what it has in common with its parent: flags of clone(2) */
 	struct span makes; /* of struct patient *: siblings that it makes */
 	int32_t sid; /* the session it gets: that of its record, or 0: the caller's */
 	struct mm_record *mm;

@@ -50,6 +50,7 @@ struct process {
 	uint64_t id, mm, fdtable; /* objects in the image */
 	void *plan; /* core's */
 	struct birth *birth; /* core's */
+	struct shares *shares; /* core's */
 };
 
 /** struct part - the record of one kind about a process or thread */
@@ -57,6 +58,7 @@ struct part {
 	const struct kind *kind;
 	void *rec;
 	uint64_t id; /* of the object in the image */
+	bool shared; /* it is that of another process, which was asked for it */
 };
 
 /** struct holder - one descriptor of the tree, in the index by (dev, ino) */
@@ -213,6 +215,9 @@ struct kind {
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool asks_all; /* process kinds: ask() is called for each thread, the leader first, not for the leader alone */
+	uint64_t
+		shared_by; /* process kinds: processes have one in common that were cloned with this flag, e.g. CLONE_FS: it is
+		saved once, by the first of them; it is restored by the first, and all the rest is done by the last */
 	bool early; /* fd kinds: restored before the processes exist, as these need it when they begin their sessions */
 
 	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */

@@ -2,15 +2,15 @@
 /*
  * working directory, root directory, umask - chdir(2), chroot(2), umask(2)
  *
- * Seen:  /proc/PID/cwd, /proc/PID/root, status: Umask; kcmp(2) with KCMP_FS for what shares them
- * Lost:  nothing: sharing between processes (clone(2) with CLONE_FS) is refused when it is with the parent, and so are
- *        threads that have their own
+ * Seen:  /proc/PID/cwd, /proc/PID/root, status: Umask
+ * Lost:  nothing
  * Needs: openat2(2)
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/kcmp.h>
+#include <linux/sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -64,26 +64,11 @@ static int check_root(struct op *op, const struct process *p)
 	return 0;
 }
 
-static int check_sharing(struct op *op, const struct process *p)
-{
-	const struct thread *t = p->threads.at;
-
-	if (p->parent && !p->parent->zombie && proc_kcmp(p->pid, p->parent->pid, KCMP_FS, 0, 0) == 0)
-		return refuse(op, "fs-shared", "it was made by clone(2) with CLONE_FS", NULL,
-			"shares its working directory with its parent");
-	for (size_t i = 1; i < p->threads.n; i++)
-		if (proc_kcmp(p->pid, t[i].tid, KCMP_FS, 0, 0) > 0)
-			return refuse(op, "fs-unshared", NULL, NULL,
-				"has a thread %d with a working directory of its own", (int)t[i].tid);
-	return 0;
-}
-
 static int fs_check(struct op *op, const struct sight *s)
 {
 	int cwd = check_cwd(op, s->process), root = check_root(op, s->process);
-	int sharing = check_sharing(op, s->process);
 
-	return cwd < 0 ? cwd : root < 0 ? root : sharing;
+	return cwd < 0 ? cwd : root;
 }
 
 static int fs_save(struct op *op, const struct sight *s, void *rec)
@@ -138,6 +123,7 @@ const struct kind kind_task_fs = {
 	.name = "fs",
 	.tag = 0x2b,
 	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_FS,
 	.size = sizeof(struct fs),
 	.fields = fields,
 	.check = fs_check,

@@ -2,22 +2,20 @@
 /*
  * state - what else makes a process what it is: oom_score_adj, the login it came from, the priority of its session
  *
- * Refused: a tracer, namespaces(7) of its own, memory or descriptors shared between
- * processes (vfork(2), CLONE_VM), threads that share neither.
+ * Refused: a tracer, namespaces(7) of its own.
  *
  * The priority is that of an autogroup (sched(7)), which a session has: its leader has the record.
  *
- * Seen: /proc/PID: status, oom_score_adj, loginuid, autogroup, ns; kcmp(2).
+ * Seen: /proc/PID: status, oom_score_adj, loginuid, autogroup, ns.
  * Lost: oom_score_adj, loginuid and the priority of a session, where the right to set them is missing (named). The number
  *	of the audit session.
- * Needs: CONFIG_KCMP.
+ * Needs: nothing.
  */
 #include "kinds/kind.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -142,68 +140,6 @@ static int note_namespaces(struct op *op, const struct sight *s)
 	return 0;
 }
 
-/* ---- what is shared ---- */
-
-/* struct shareable - in the kernel's structs: an object that tasks share when they were cloned so */
-struct shareable {
-	int type;
-	const char *what, *slug;
-};
-
-static const struct shareable shareable[] = {
-	{ KCMP_VM, "memory", "shared-vm" },
-	{ KCMP_FILES, "descriptor table", "shared-files" },
-	{ KCMP_FS, "working directory", "shared-fs" },
-	{ KCMP_SIGHAND, "signal actions", "shared-sighand" },
-};
-
-static int check_shared(struct op *op, const struct sight *s, pid_t with)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(shareable); i++)
-		if (proc_kcmp(with, s->process->pid, shareable[i].type, 0, 0) == 0)
-			r = refuse(op, shareable[i].slug, "processes that share it cannot be told apart yet",
-				"wait for the exec that follows a vfork", "shares its %s with pid %d",
-				shareable[i].what, with);
-	return r;
-}
-
-static int check_unshared(struct op *op, const struct sight *s, const struct thread *t)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(shareable); i++) {
-		int same = proc_kcmp(s->process->pid, t->tid, shareable[i].type, 0, 0);
-
-		if (same < 0 && same != -ESRCH)
-			return fail(op, same, "compare its threads by kcmp(2)");
-		if (same > 0)
-			return refuse(op, "thread-unshare", "unshare(2) in a thread is not kept yet", NULL,
-				"has a thread %d with a %s of its own", t->tid, shareable[i].what);
-	}
-	return 0;
-}
-
-/* with its parent and with the one before it: the parent may have cloned both with CLONE_VM | CLONE_PARENT */
-static int check_sharing(struct op *op, const struct sight *s)
-{
-	struct process *const *all = s->tree->processes.at;
-	const struct process *p = s->process, *before = NULL;
-	const struct thread *t = p->threads.at;
-	pid_t parent = p->parent ? p->parent->pid : p->status.ppid;
-	int r = 0;
-
-	for (size_t i = 0; i < s->tree->processes.n && all[i] != p; i++)
-		if (!all[i]->zombie)
-			before = all[i];
-	if (parent > 0 && !(p->parent && p->parent->zombie))
-		r = check_shared(op, s, parent);
-	if (before && before->pid != parent)
-		r = worse(r, check_shared(op, s, before->pid));
-	for (size_t i = 1; i < p->threads.n && r == 0; i++)
-		r = check_unshared(op, s, &t[i]);
-	return r;
-}
-
 /* ---- the kind ---- */
 
 static int state_check(struct op *op, const struct sight *s)
@@ -212,8 +148,7 @@ static int state_check(struct op *op, const struct sight *s)
 		return 0;
 	int r = check_threads(op, s);
 	r = worse(r, check_namespaces(op, s));
-	r = worse(r, note_namespaces(op, s));
-	return worse(r, check_sharing(op, s));
+	return worse(r, note_namespaces(op, s));
 }
 
 static int read_oom_score_adj(struct arena *a, int dir, int32_t *ret)
