@@ -158,7 +158,7 @@ static int put_task(struct checkpoint *c, struct image_writer *w, struct process
 	}
 	if (r == 0 && files == p)
 		r = put_fdtable(c, w, p);
-	if (r == 0)
+	if (r == 0 && first_sharer(p, CLONE_VM) == p)
 		r = put_record(c, w, TAG_MM, p->mm, mm_fields, &((const struct mm_plan *)p->plan)->rec);
 	return r < 0 ? r : put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
 }

@@ -119,7 +119,9 @@ int list_threads(struct checkpoint *c, struct process *p);
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);
 int collect_facts(struct checkpoint *c); /* facts.c */
-int open_rooms(struct checkpoint *c); /* facts.c: needs the tree frozen */
+int open_rooms(struct checkpoint *c); /* facts.c: needs the tree frozen. All it takes to dig them */
+/** dig_room() - put the stub into @p; one process at a time, as they may share their memory: room_fill() is next */
+int dig_room(struct checkpoint *c, struct process *p);
 void release_tree(struct checkpoint *c);
 /* objects.c */
 int collect_open_files(struct checkpoint *c);

@@ -158,6 +158,8 @@ static int take_rooms_away(struct restart *r)
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
+		if (find_object(r, p[i]->rec->mm)->last != p[i]) /* others are in it still */
+			continue;
 		WHERE_PATIENT(r, p[i]);
 		e = take_room_away(r, p[i]);
 	}

@@ -88,7 +88,7 @@ static uint64_t free_address(const struct process *p)
 	return best & ~(uint64_t)(IMAGE_PAGE - 1);
 }
 
-static int open_room(struct checkpoint *c, struct process *p)
+static struct room_plan plan_room(const struct process *p)
 {
 	const struct thread *t = p->threads.at;
 	const struct proc_vma *v = p->vmas.at;
@@ -101,6 +101,14 @@ static int open_room(struct checkpoint *c, struct process *p)
 			plan.vdso.at = v[i].start;
 			plan.vdso_end.at = v[i].end;
 		}
+	return plan;
+}
+
+static int open_room(struct checkpoint *c, struct process *p)
+{
+	const struct thread *t = p->threads.at;
+	const struct room_plan plan = plan_room(p);
+
 	for (size_t i = 0; i < p->threads.n; i++)
 		if (room_has_guest(p->pid, &plan, &t[i].held))
 			return fail_as(c->op, OUTCOME_TIMEOUT, "stub-busy", "try again",
@@ -110,9 +118,14 @@ static int open_room(struct checkpoint *c, struct process *p)
 	if (p->mem < 0)
 		return fail(c->op, -errno, "open its memory");
 	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-	if (p->pidfd < 0)
-		return fail(c->op, -errno, "open a descriptor of the process");
+	return p->pidfd < 0 ? fail(c->op, -errno, "open a descriptor of the process") : 0;
+}
+
+int dig_room(struct checkpoint *c, struct process *p)
+{
+	const struct room_plan plan = plan_room(p);
 	int r = room_dig(&p->room, p->pid, p->mem, &plan);
+
 	if (r == -ENOSPC)
 		return fail_as(c->op, OUTCOME_CANNOT, "no-vdso", NULL,
 			"find room for the stub: the process has no vdso as this kernel makes it");

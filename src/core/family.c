@@ -235,7 +235,7 @@ static int claim_all(struct restart *r, struct patient *p)
 		e = claim(r, p, p->rec->fdtable, fdtable);
 	if (e == 0)
 		e = claim_parts(r, p, &shared, &own);
-	if (e == 0 && (shared & own || shared & (CLONE_VM | CLONE_SIGHAND)))
+	if (e == 0 && (shared & own || (shared & CLONE_SIGHAND && !(shared & CLONE_VM))))
 		e = malformed(r, "a process shares but a part of what goes together");
 	p->shares = shared;
 	return e;

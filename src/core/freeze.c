@@ -9,7 +9,9 @@
 #include "core/core.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -182,8 +184,24 @@ static int seize_new(struct freeze *f, const struct span *tids)
 	return r;
 }
 
-static int explain_stop(struct checkpoint *c, pid_t tid, int err)
+/* wait_for_vfork_done() in kernel/fork.c; where clone3(2) takes its flags from is not looked at: it sleeps so for nothing else */
+static bool is_in_vfork(const struct process *p, pid_t tid)
 {
+	_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
+	struct proc_syscall call;
+
+	if (dir < 0 || proc_read_syscall(dir, &call) < 0)
+		return false;
+	return call.nr == SYS_vfork || call.nr == SYS_clone3 || (call.nr == SYS_clone && call.arg[0] & CLONE_VFORK);
+}
+
+static int explain_stop(struct checkpoint *c, const struct process *p, pid_t tid, int err)
+{
+	if (err == -ETIMEDOUT && is_in_vfork(p, tid))
+		return fail_as(c->op, OUTCOME_TIMEOUT, "vfork",
+			"try again when the child has called execve(2) or has ended",
+			"stop thread %d within %d s: it waits in vfork(2) for its child, and no signal reaches it", tid,
+			STOP_TIMEOUT_MS / 1000);
 	if (err == -ETIMEDOUT)
 		return fail_as(c->op, OUTCOME_TIMEOUT, "uninterruptible", "try again later",
 			"stop thread %d within %d s: it sleeps in the kernel where no signal reaches it", tid,
@@ -219,7 +237,7 @@ static int stop_threads(struct freeze *f)
 		int r = t[i].held.still ? 0 : stop_thread(f, &t[i]);
 
 		if (r < 0 && r != -ESRCH)
-			return explain_stop(f->c, t[i].tid, r);
+			return explain_stop(f->c, f->p, t[i].tid, r);
 		if (r < 0)
 			f->lost = true; /* it ended by itself */
 		else

@@ -506,7 +506,9 @@ static int grow(struct restart *r, struct patient *p)
 {
 	if (!p->parent)
 		settle_in_zone(r, p);
-	int e = build_memory(r, p);
+	if (p->shares & CLONE_VM)
+		p->syscall = p->parent->syscall;
+	int e = p->shares & CLONE_VM ? 0 : build_memory(r, p);
 	if (e == 0)
 		e = restore_parts(r, p);
 	if (e == 0)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -232,6 +233,12 @@ int plan_memory(struct checkpoint *c)
 		if (p[i]->zombie)
 			continue;
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		const struct process *first = first_sharer(p[i], CLONE_VM);
+		if (first != p[i]) {
+			p[i]->mm = first->mm;
+			p[i]->plan = first->plan;
+			continue;
+		}
 		struct mm_plan *plan = arena_alloc(&c->op->arena, sizeof(*plan));
 		plan->process = p[i];
 		p[i]->mm = c->next_id++;

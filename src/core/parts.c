@@ -136,7 +136,9 @@ int save_parts(struct checkpoint *c)
 
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		int r = save_process(c, p[i]);
+		int r = p[i]->zombie ? 0 : dig_room(c, p[i]);
+		if (r == 0)
+			r = save_process(c, p[i]);
 		if (r < 0)
 			return r;
 		if (p[i]->zombie)

@@ -104,10 +104,7 @@ static void check_shared(struct checkpoint *c, const struct process *p, enum sha
 	check_outside(c, p, s);
 	if (first == p)
 		return;
-	if (type == SHARE_VM || type == SHARE_SIGHAND)
-		refuse(c->op, s->slug, "processes that share it cannot be told apart yet",
-			"wait for the exec that follows a vfork", "shares its %s with pid %d", s->what, first->pid);
-	else if (!up || up->zombie || up->shares->first[type] != first)
+	if (!up || up->zombie || up->shares->first[type] != first)
 		refuse(c->op, s->slug, "only a child can be given what its parent has", NULL,
 			"shares its %s with pid %d, but not with its parent", s->what, first->pid);
 	else if (p->birth->maker)

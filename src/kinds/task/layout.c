@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -167,6 +168,7 @@ const struct kind kind_task_layout = {
 	.name = "memory layout",
 	.tag = 0x2d,
 	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_VM,
 	.size = sizeof(struct layout),
 	.fields = layout_fields,
 	.check = layout_check,

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
+#include <linux/sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -94,6 +95,7 @@ const struct kind kind_task_membarrier = {
 	.name = "membarrier",
 	.tag = 0x34,
 	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_VM,
 	.size = sizeof(struct membarrier),
 	.fields = fields,
 	.ask = membarrier_ask,

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -201,6 +202,7 @@ const struct kind kind_task_mm_flags = {
 	.name = "mm flags",
 	.tag = 0x35,
 	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_VM,
 	.size = sizeof(struct mm_flags),
 	.fields = fields,
 	.ask = mm_flags_ask,

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -128,6 +129,7 @@ const struct kind kind_task_sigaction = {
 	.name = "sigaction",
 	.tag = 0x21,
 	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_SIGHAND,
 	.size = sizeof(struct actions),
 	.fields = fields,
 	.ask = actions_ask,
