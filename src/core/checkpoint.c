@@ -144,7 +144,8 @@ static int put_task(struct checkpoint *c, struct image_writer *w, struct process
 	}
 	const struct process *files = first_sharer(p, CLONE_FILES);
 	p->fdtable = files == p ? c->next_id++ : files->fdtable;
-	rec.flags = t[0].held.stopped ? TASK_STOPPED : 0;
+	rec.flags = jobctl_flags(p);
+	rec.stop_signal = p->stop_signal;
 	rec.mm = p->mm;
 	rec.fdtable = p->fdtable;
 	rec.parts = refs(c, &p->parts);

@@ -132,6 +132,11 @@ void find_shares(struct checkpoint *c);
 int check_shares(struct checkpoint *c); /* after check_tree() */
 /** first_sharer() - the first process that has the same of what clone(2) shares by @flag; @p itself where nobody else has */
 struct process *first_sharer(const struct process *p, uint64_t flag);
+/* jobctl.c */
+void find_stop(struct process *p);
+void find_children(struct checkpoint *c);
+int ask_jobctl(struct checkpoint *c, struct process *p, struct batch *b); /* while its first thread is in the stub */
+uint32_t jobctl_flags(const struct process *p);
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* pages.c */

@@ -183,8 +183,10 @@ static int dress_all(struct restart *r)
 
 int settle_all(struct restart *r)
 {
-	int e = touch_all(r, STAGE_RESTORE);
+	int e = stop_tasks(r);
 
+	if (e == 0)
+		e = touch_all(r, STAGE_RESTORE);
 	if (e == 0)
 		e = touch_all(r, STAGE_LINK);
 	if (e == 0)
@@ -212,8 +214,6 @@ int depart(struct restart *r)
 	int e = 0;
 
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_STOPPED)
-			kill(p[i]->pid, SIGSTOP);
 		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
 			if (!p[i]->threads[n].gone)
 				e = let_go(r, p[i]->threads[n].tid);

@@ -72,6 +72,18 @@ static uint64_t ignored_signals(const struct process *p)
 	return mask & ~(BIT(SIGKILL) | BIT(SIGSTOP));
 }
 
+/* is a signal pending that a SIGCONT would take away? */
+static bool stop_waits(const struct process *p)
+{
+	const uint64_t stop = BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU);
+	const struct thread *t = p->threads.at;
+	uint64_t pending = p->status.shdpnd;
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		pending |= t[i].status.sigpnd;
+	return pending & stop;
+}
+
 /* in the middle of the widest gap, where the kernel, which maps from the top down and from the bottom up, puts nothing */
 static uint64_t free_address(const struct process *p)
 {
@@ -90,11 +102,10 @@ static uint64_t free_address(const struct process *p)
 
 static struct room_plan plan_room(const struct process *p)
 {
-	const struct thread *t = p->threads.at;
 	const struct proc_vma *v = p->vmas.at;
-	struct room_plan plan = {
-		.scratch = { free_address(p) }, .ignored = ignored_signals(p), .stopped = t[0].held.stopped
-	};
+	struct room_plan plan = { .scratch = { free_address(p) },
+		.ignored = ignored_signals(p),
+		.stopped = p->stop_signal || stop_waits(p) };
 
 	for (size_t i = 0; i < p->vmas.n; i++)
 		if (strcmp(v[i].name, "[vdso]") == 0) {
@@ -151,6 +162,7 @@ static int read_process(struct checkpoint *c, struct process *p)
 	r = read_threads(c, p);
 	if (r < 0)
 		return r;
+	find_stop(p);
 	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
 	if (r < 0)
 		return fail(op, r, "read its memory map");

@@ -132,6 +132,8 @@ static int check_patient(struct restart *r, struct patient *p)
 		return malformed(r, "a process has an impossible id");
 	if (p->rec->pgid < 0 || p->rec->pgid >= PID_END || p->rec->sid < 0 || p->rec->sid >= PID_END)
 		return malformed(r, "a process is in an impossible group or session");
+	if (!is_jobctl(p->rec))
+		return malformed(r, "a process was stopped or continued in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE && !is_exit_code(p->rec->exit_code))
 		return malformed(r, "a process ended in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE)

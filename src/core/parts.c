@@ -109,6 +109,8 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 		return fail(c->op, r, "%s", batch_what(&b));
 	r = leader ? find_shared_pages(c, p) : 0;
 	if (r == 0 && leader)
+		r = ask_jobctl(c, p, &b);
+	if (r == 0 && leader)
 		r = ask_files(c, p, &b);
 	if (r < 0)
 		return r;
@@ -134,6 +136,7 @@ int save_parts(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
 
+	find_children(c);
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		int r = p[i]->zombie ? 0 : dig_room(c, p[i]);

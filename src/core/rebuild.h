@@ -101,6 +101,9 @@ int grow_tree(struct restart *r);
 /* furnish.c */
 int restore_early_files(struct restart *r);
 int furnish(struct restart *r);
+/* jobctl.c */
+bool is_jobctl(const struct task_record *t); /* can it be so? */
+int stop_tasks(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);
 int settle_files(struct restart *r);

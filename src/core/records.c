@@ -37,6 +37,9 @@ static const struct field thread_fields[] = {
 const struct flag task_flag_names[] = {
 	{ TASK_ZOMBIE, "ZOMBIE" },
 	{ TASK_STOPPED, "STOPPED" },
+	{ TASK_STOP_WAITED, "STOP_WAITED" },
+	{ TASK_STOP_UNTOLD, "STOP_UNTOLD" },
+	{ TASK_CONTINUED, "CONTINUED" },
 	{ 0, NULL },
 };
 
@@ -53,6 +56,7 @@ const struct field task_fields[] = {
 	FIELD_R(10, struct task_record, fdtable, "task_struct.files"),
 	FIELD_A(11, struct task_record, parts, "", ref_fields, struct ref),
 	FIELD_A(12, struct task_record, threads, "", thread_fields, struct thread_record),
+	FIELD_I(13, struct task_record, stop_signal, "task_struct.jobctl"),
 	FIELDS_END,
 };
 

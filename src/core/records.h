@@ -51,6 +51,9 @@ struct thread_record {
 enum task_flags {
 	TASK_ZOMBIE = 1u << 0,
 	TASK_STOPPED = 1u << 1, /* by job control */
+	TASK_STOP_WAITED = 1u << 2, /* and its parent has waited for that (WUNTRACED) */
+	TASK_STOP_UNTOLD = 1u << 3, /* or is not told yet (SIGCHLD), as not all its threads have stopped */
+	TASK_CONTINUED = 1u << 4, /* and its parent has not waited for that (WCONTINUED) */
 };
 
 /** struct task_record - a process; parents come before children */
@@ -60,6 +63,7 @@ struct task_record {
 	uint32_t flags; /* enum task_flags */
 	int32_t exit_code; /* of a zombie, as wait(2) encodes it */
 	int32_t exit_signal;
+	int32_t stop_signal; /* TASK_STOPPED: by which; 0: SIGSTOP */
 	uint64_t mm, fdtable;
 	struct span parts; /* of struct ref: process kinds */
 	struct span threads; /* of struct thread_record; the leader first */

@@ -47,10 +47,13 @@ struct process {
 	struct room room;
 	int mem; /* /proc/PID/mem */
 	struct span parts; /* of struct part */
+	int stop_signal; /* by which job control has stopped it, or is about to; 0: it has not */
+	bool continued; /* after such a stop, and its parent has not waited for that */
 	uint64_t id, mm, fdtable; /* objects in the image */
 	void *plan; /* core's */
 	struct birth *birth; /* core's */
 	struct shares *shares; /* core's */
+	struct span children; /* core's: of struct process *, ended ones too */
 };
 
 /** struct part - the record of one kind about a process or thread */

@@ -152,7 +152,7 @@ static int transfer(const struct batch *b, const struct span *blocks, bool out)
 	return 0;
 }
 
-static int judge(const struct batch *b)
+static int judge(const struct batch *b, bool aloud)
 {
 	const struct call_judge *j = b->h->judge;
 	const struct sent *s = b->sent.at;
@@ -165,7 +165,19 @@ static int judge(const struct batch *b)
 		calls[i] = s[i].call;
 		what[i] = s[i].what;
 	}
-	return j->allows(j, calls, what, b->n);
+	return j->allows(j, calls, aloud ? what : NULL, b->n);
+}
+
+bool batch_allowed(const struct batch *b)
+{
+	return judge(b, false) == 0;
+}
+
+void batch_empty(struct batch *b)
+{
+	b->n = 0;
+	b->aux_len = 0;
+	b->calls = b->aux = b->sent = (struct span){ 0 };
 }
 
 int batch_start(struct batch *b)
@@ -176,7 +188,7 @@ int batch_start(struct batch *b)
 		return -E2BIG;
 	if (!b->n)
 		return 0;
-	int judged = judge(b);
+	int judged = judge(b, true);
 	if (judged < 0)
 		return judged;
 	for (unsigned int i = 0; i < b->n; i++)
@@ -218,9 +230,7 @@ int batch_finish(struct batch *b)
 			b->failed_what = s[i].what;
 			r = (int)s[i].call->ret;
 		}
-	b->n = 0;
-	b->aux_len = 0;
-	b->calls = b->aux = b->sent = (struct span){ 0 };
+	batch_empty(b);
 	return r;
 }
 

@@ -105,7 +105,7 @@ int hold_wait(struct held *h, unsigned int timeout_ms)
 		if (r < 0)
 			return r;
 		if (status >> 16 == PTRACE_EVENT_STOP) {
-			h->stopped = WSTOPSIG(status) != SIGTRAP;
+			h->stop_signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
 			return look(h);
 		}
 		/* a signal came first (or another event): it reaches the program, the stop that we asked for is next */
@@ -136,6 +136,66 @@ int hold_signals(const struct held *h, struct arena *a, bool shared, struct span
 		args.off += (uint64_t)n;
 	} while (n == args.nr);
 	return 0;
+}
+
+/* to the next stop; as its low byte says by what, and the next why */
+static int go_on(struct held *h, int signo, int *ret)
+{
+	int status;
+
+	if (ptrace(PTRACE_CONT, h->tid, NULL, (void *)(long)signo) < 0)
+		return -errno;
+	while (waitpid(h->tid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFSTOPPED(status)) {
+		h->gone = true;
+		return -ESRCH;
+	}
+	*ret = status >> 8;
+	return 0;
+}
+
+/* the kernel has marked each of them: it stops before it runs on in user mode */
+static int stop_again(struct held *h, size_t n, int signo)
+{
+	int why = 0, r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = go_on(&h[i], 0, &why);
+		if (r == 0 && why != (signo | PTRACE_EVENT_STOP << 8))
+			r = -EPROTO;
+	}
+	return r;
+}
+
+/* kernel/signal.c: get_signal(), do_signal_stop(), task_participate_group_stop() */
+int hold_stop(struct held *h, size_t n, int signo)
+{
+	const uint64_t mask = ~(1ull << (signo - 1));
+	int why = 0;
+
+	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ||
+		syscall(SYS_tgkill, h->tid, h->tid, signo) < 0)
+		return -errno;
+	int r = go_on(h, 0, &why);
+	if (r == 0 && why != signo)
+		r = -EPROTO;
+	/* one way or the other it stops before it runs on */
+	if (r == 0 && ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
+		r = -errno;
+	if (r == 0)
+		r = go_on(h, signo, &why);
+	if (r < 0)
+		return r;
+	if (why == (SIGTRAP | PTRACE_EVENT_STOP << 8))
+		return -EAGAIN;
+	return stop_again(h + 1, n - 1, signo);
+}
+
+int hold_continue(struct held *h, size_t n)
+{
+	return kill(h->tid, SIGCONT) < 0 ? -errno : stop_again(h, n, SIGTRAP);
 }
 
 int hold_suspend_seccomp(const struct held *h)

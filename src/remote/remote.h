@@ -34,7 +34,7 @@ int remote_write(pid_t pid, struct taddr to, const void *from, size_t len);
  * struct call_judge - who knows which system calls a thread may make without harm
  *
  * allows() is asked before a thread is set going, with all that it would do; what[n] says what call n is for. It answers 0 or
- * -errno, and tells the story of it.
+ * -errno, and tells the story of it, unless @what is NULL.
  */
 struct call_judge {
 	int (*allows)(const struct call_judge *judge, const struct stub_call *const *calls, const char *const *what,
@@ -47,7 +47,7 @@ struct held {
 	pid_t tid;
 	struct arch_regs regs; /* where it was stopped, to be put back */
 	uint64_t sigmask; /* its signal mask (the real one, while a call such as sigsuspend has a temporary one) */
-	bool stopped; /* by job control: it stays so when let go */
+	int stop_signal; /* by which job control has stopped its process, or does so just now; 0: it has not. It stays so when let go */
 	bool seized;
 	bool still; /* it has stopped, and registers and mask are known */
 	bool away; /* its registers are the stub's */
@@ -133,6 +133,18 @@ int hold_rseq(const struct held *h, struct rseq_registration *ret);
  */
 int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret /* of siginfo_t */);
 
+/**
+ * hold_stop() - for tasks of ours: stop a process by job control; @h: all its @n threads, the leader first
+ *
+ * Its parent is told and may wait for it, its threads stay traced and can be set going, and when they are let go they stop
+ * by themselves and nobody is told. @signo must have its default action. The mask of the leader blocks all else then.
+ * -EAGAIN when it has no effect: nobody could continue the process (its group is an orphan), and it is no SIGSTOP.
+ */
+int hold_stop(struct held *h, size_t n, int signo);
+
+/** hold_continue() - undo hold_stop() by a SIGCONT, of which the parent is told too; it stays pending, as the masks block it */
+int hold_continue(struct held *h, size_t n);
+
 /** hold_suspend_seccomp() - until it is let go no filter judges its calls; for tasks of ours. -EPERM: needs CAP_SYS_ADMIN */
 int hold_suspend_seccomp(const struct held *h);
 
@@ -169,7 +181,7 @@ struct room_plan {
 		scratch; /* ROOM_DATA bytes of address space where nothing is and the kernel puts nothing by itself */
 	uint64_t
 		ignored; /* signals (a mask) that are not pending and whose action, given or default, is to be ignored */
-	bool stopped; /* by job control */
+	bool stopped; /* by job control, or about to be, which a SIGCONT would undo */
 };
 
 /**
@@ -243,6 +255,12 @@ struct stub_call *batch_nth(const struct batch *b, unsigned int n);
 
 /** batch_result() - where the result of the call added last will lie in the task: for .indirect arguments of later ones */
 struct taddr batch_result(const struct batch *b);
+
+/** batch_allowed() - would the judge of the thread let it through? Tells no story; yes where there is none */
+bool batch_allowed(const struct batch *b);
+
+/** batch_empty() - forget what was added and not run */
+void batch_empty(struct batch *b);
 
 /** batch_start() - set the thread going; an empty batch does nothing */
 int batch_start(struct batch *b);

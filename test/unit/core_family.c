@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include <linux/sched.h>
+
 #include "core/rebuild.h"
 #include "lib/test.h"
 
@@ -164,15 +166,23 @@ TEST(ids)
 	expect_refusal("impossible id");
 }
 
-TEST(what_belongs_to_one_only)
+TEST(what_a_child_may_share)
 {
 	begin();
 	child.mm = PARENT_MM;
-	expect_refusal("of its own");
 	child.fdtable = PARENT_FDS;
-	expect_refusal("of its own");
 	child.parts = ARRAY(ref, 1);
-	expect_refusal("that of another");
+	EXPECT_EQ(gather(NULL), 0);
+	EXPECT_EQ((*((struct patient **)r.patients.at + 1))->shares, CLONE_VM | CLONE_FILES | CLONE_FS);
+}
+
+TEST(what_belongs_to_one_only)
+{
+	begin();
+	threads[0].parts = threads[1].parts = ARRAY(ref + 2, 1);
+	expect_refusal("share what they cannot share");
+	threads[0].parts = child_thread.parts = ARRAY(ref + 2, 1);
+	expect_refusal("share what they cannot share");
 	parent.parts = ARRAY(ref, 2);
 	expect_refusal("two records of a kind");
 	parent.parts = ARRAY(ref + 2, 1);

@@ -274,14 +274,16 @@ static int allows(
 	const struct inspector *in = (const struct inspector *)judge;
 
 	if (!in->filters)
-		return survives(calls, n)
-			       ? 0
-			       : fail_as(in->op, OUTCOME_CANNOT, "seccomp-forbids", NULL,
-					 "ask for its state: the seccomp filters of this place end who asks");
+		return survives(calls, n) ? 0
+		       : !what		  ? -EACCES
+					  : fail_as(in->op, OUTCOME_CANNOT, "seccomp-forbids", NULL,
+						    "ask for its state: the seccomp filters of this place end who asks");
 	for (size_t i = 0; i < n; i++) {
 		uint32_t verdict = 0;
 		int r = calls[i]->indirect ? -ENODATA : judge_call(in->filters, calls[i], &verdict);
 
+		if (r < 0 && !what)
+			return r;
 		if (r == -ENODATA)
 			return fail_as(in->op, OUTCOME_CANNOT, "seccomp-forbids", NULL,
 				"%s: a seccomp filter of the thread goes by what cannot be known beforehand", what[i]);

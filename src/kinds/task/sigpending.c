@@ -5,7 +5,8 @@
  * Those of the process as a whole lie in the record of its leader.
  *
  * Seen: PTRACE_PEEKSIGINFO; /proc/PID/status (SigPnd, ShdPnd).
- * Lost: a SIGSTOP that is on its way (named). A pending SIGTRAP is refused: restarted tasks report to us by it.
+ * Lost: nothing. Whom a SIGSTOP is on its way to is stopped (core/jobctl.c). A pending SIGTRAP is refused: restarted tasks
+ *	report to us by it.
  * Needs: PTRACE_PEEKSIGINFO (Linux 3.10).
  */
 #include "kinds/kind.h"
@@ -71,10 +72,8 @@ static int sigpending_check(struct op *op, const struct sight *s)
 
 static int keep(struct op *op, struct span *to, const siginfo_t *info)
 {
-	if (info->si_signo == SIGSTOP) {
-		note(op, "a SIGSTOP that was on its way is not kept");
+	if (info->si_signo == SIGSTOP) /* core stops it */
 		return 0;
-	}
 	if (info->si_signo == SIGTRAP)
 		return fail_as(op, OUTCOME_CANNOT, "sigtrap-pending", "try again", "keep a pending SIGTRAP");
 	if (to->n == QUEUE_MAX)
