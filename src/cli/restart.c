@@ -229,6 +229,19 @@ static int restart_do(const struct restart_args *args, struct arena *a, struct s
 	return status && signo && !r->n_obstacles ? report_interrupted(r, a, signo) : status;
 }
 
+/*
+ * Whose parent ends, and was the only one in its session who could continue it, is hung up while it is stopped
+ * (kill_orphaned_pgrp() in kernel/exit.c): not by us, once we are in another session. Who leads a group cannot begin one,
+ * but can join the program's first.
+ */
+static void leave_session(const struct stasis_job *job)
+{
+	if (getsid(job->pid) != getsid(0))
+		return;
+	setpgid(0, getpgid(job->pid));
+	setsid();
+}
+
 static int restart_main(const struct command *self, int argc, char **argv)
 {
 	struct restart_args args = { 0 };
@@ -253,7 +266,9 @@ static int restart_main(const struct command *self, int argc, char **argv)
 		report_failure(&r);
 	else
 		report_restarted(&r);
-	if (status == 0 && !args.detach)
+	if (status == 0 && args.detach)
+		leave_session(&job);
+	else if (status == 0)
 		status = attend(&job, &signals, &terminal, &r, &a);
 	stasis_report_done(&r);
 	arena_done(&a);

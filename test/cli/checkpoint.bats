@@ -265,3 +265,24 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	run unshare -Ur sh -c "$without" sh "$STASIS" restart a.stasis --pidns --detach --strict
 	expect 121
 }
+
+state_is() { [ "$(sed 's/.*) //' "/proc/$1/stat" | cut -c1)" = "$2" ]; }
+
+@test "a stopped program in the session of the caller comes back stopped, and nobody hangs it up" {
+	start python3 -c 'import os, signal, time
+os.setpgid(0, 0)
+os.kill(os.getpid(), signal.SIGSTOP)
+while True: time.sleep(0.05)'
+	until_true 10 state_is $pid T
+	run "$STASIS" checkpoint $pid -o image --stop
+	expect 0
+	wait $pid || true
+	run "$STASIS" restart image --detach --pid-file p
+	expect 0
+	pid=$(cat p)
+	echo "$pid" >>started
+	sleep 0.2
+	state_is "$pid" T
+	kill -CONT "$pid"
+	until_true 10 state_is "$pid" S
+}
