@@ -7,7 +7,7 @@
  * would go on without. So a thread is saved while its selector lets calls through, as it does while the thread sleeps in one.
  *
  * Seen: PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4).
- * Lost: before Linux 6.4 nothing shows it.
+ * Lost: all of it before Linux 6.4, where nothing shows it.
  * Needs: PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG.
  */
 #include "kinds/kind.h"

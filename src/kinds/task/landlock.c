@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * landlock - a thread that has shut itself into a Landlock domain must not come back without: landlock(7). It is refused.
+ * landlock - the Landlock domain that a thread has shut itself into: landlock(7). It must not come back without: it is refused.
  *
  * No interface shows a domain. But whatever its rules, a thread in one may not look at processes outside of it
  * (hook_ptrace_access_check() in security/landlock/task.c). So each thread asks for something small of a process of ours that

@@ -5,7 +5,10 @@
  * Set from outside, as the process may have lost the right to it: creds drops rights when it settles.
  *
  * Seen: prlimit() by the process itself, which needs no right.
- * Lost: a hard limit above the one here, where the caller may not raise it (named). RLIMIT_CPU counts from zero again.
+ * Lost: a hard limit above the one here, where the caller may not raise it (named). What has been used counts from zero again,
+ *	and so does that of children that have been waited for: time on processors (RLIMIT_CPU, times(2), clocks of processes
+ *	and threads), page faults, switches, I/O (getrusage(2), /proc/PID/io, acct(5)). So does its age: it was started when it
+ *	was restarted (/proc/PID/stat). Its control group is that of the caller, or one of its own.
  * Needs: nothing.
  */
 #include "kinds/kind.h"

@@ -2,11 +2,10 @@
 /*
  * sigpending - signals that have been sent but not delivered, with what they carry: sigpending(2), sigqueue(3)
  *
- * Those of the process as a whole lie in the record of its leader.
+ * Those of the process as a whole lie in the record of its leader. A SIGSTOP on its way is none: the process is stopped.
  *
  * Seen: PTRACE_PEEKSIGINFO; /proc/PID/status (SigPnd, ShdPnd).
- * Lost: nothing. Whom a SIGSTOP is on its way to is stopped (core/jobctl.c). A pending SIGTRAP is refused: restarted tasks
- *	report to us by it.
+ * Lost: nothing. A pending SIGTRAP is refused: restarted tasks report to us by it.
  * Needs: PTRACE_PEEKSIGINFO (Linux 3.10).
  */
 #include "kinds/kind.h"
