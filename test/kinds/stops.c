@@ -171,8 +171,11 @@ static void make(void)
 			witness_nap();
 		bring_to(c);
 	}
-	if (fork() == 0)
+	pid_t ended = fork();
+	if (ended == 0)
 		_exit(7);
+	while (waitid(P_PID, (id_t)ended, &(siginfo_t){ 0 }, WEXITED | WNOWAIT) < 0)
+		;
 	settle();
 	told = 0;
 }
