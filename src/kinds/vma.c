@@ -63,6 +63,12 @@ int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t
 		(unsigned long)v->start);
 }
 
+bool vma_is_shm(const struct proc_vma *v)
+{
+	return v->shared && v->ino && v->deleted && v->name[0] == '/' && strncmp(v->name, "/memfd:", 7) != 0 &&
+	       strncmp(v->name, "/SYSV", 5) != 0;
+}
+
 uint64_t vma_mmap_flags(const struct vma *v)
 {
 	uint64_t flags = MAP_FIXED_NOREPLACE | (v->flags & VMA_SHARED ? MAP_SHARED : MAP_PRIVATE);

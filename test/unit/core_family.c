@@ -54,7 +54,7 @@ static void begin(void)
 	vmas[0] = (struct vma){ .start = 0x400000, .end = 0x404000, .prot = 3, .tag = anon };
 	vmas[1] = (struct vma){ .start = 0x404000, .end = 0x406000, .prot = 1, .tag = anon };
 	vmas[2] = (struct vma){ .start = 0x500000, .end = 0x501000, .prot = 1, .flags = VMA_SHARED, .backing = SHM };
-	vmas[2].tag = kind_named("shared anonymous memory")->tag;
+	vmas[2].tag = kind_named("shared memory")->tag;
 	vmas[3] = (struct vma){ .start = 0x600000, .end = 0x602000, .prot = 5, .backing = VDSO };
 	vmas[3].tag = kind_named("vdso")->tag;
 	parent_mm = (struct mm_record){ .vmas = ARRAY(vmas, 4) };
@@ -102,7 +102,7 @@ static int gather(const struct page_run *run)
 	put(TAG_MM, CHILD_MM, mm_fields, &child_mm);
 	put(TAG_FDTABLE, PARENT_FDS, fdtable_fields, &parent_fds);
 	put(TAG_FDTABLE, CHILD_FDS, fdtable_fields, &child_fds);
-	put_kind("shared anonymous memory", SHM);
+	put_kind("shared memory", SHM);
 	put_kind("vdso", VDSO);
 	put_kind("fs", UMASK);
 	put_kind("fs", UMASK + 1);

@@ -48,7 +48,7 @@ static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
 
-	return v->ino && v->name[0] == '/' && !(v->deleted && !strcmp(v->name, "/dev/zero"));
+	return v->ino && v->name[0] == '/' && !vma_is_shm(v);
 }
 
 static bool may_write(const struct proc_vma *v)

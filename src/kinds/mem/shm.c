@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared anonymous memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2).
+ * Shared memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2); and what has become nothing but
+ * that, as nobody can reach it by name or descriptor any more: a file of tmpfs that was mapped, closed and deleted, such as
+ * a semaphore after sem_unlink(3), or what was shm_unlink(3)ed.
  *
  * Seen:  /proc/PID/smaps, a shared mapping of "/dev/zero (deleted)" with an inode of its own
- * Lost:  nothing that a mapping of the program can reach
+ * Lost:  nothing that a mapping of the program can reach; that a process outside of the program has it as well. A deleted
+ *        file comes back as anonymous memory: its name, and its end, beyond which no page could be reached (mmap(2))
  * Needs: nothing: it is mapped before the first task is made, inherited by all, and doubled to its place by mremap(2) with
  *        an old size of 0
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/text.h"
 #include "kinds/vma.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -30,8 +42,80 @@ static const struct field shm_fields[] = {
 
 static bool shm_probe(const struct sight *s)
 {
-	return s->vma->shared && s->vma->ino && s->vma->deleted && !strcmp(s->vma->name, "/dev/zero");
+	return vma_is_shm(s->vma);
 }
+
+/* ---- files that have been deleted ---- */
+
+/* the directory @path at @root, if it is of the tmpfs that the file is in */
+static int open_tmpfs(int root, const char *path, const struct proc_vma *v)
+{
+	struct statfs fs;
+	struct stat st;
+
+	_cleanup_close_ int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir < 0 || fstatfs(dir, &fs) < 0 || fstat(dir, &st) < 0)
+		return -errno;
+	if ((unsigned long)fs.f_type != TMPFS_MAGIC || st.st_dev != makedev(v->major, v->minor))
+		return -EXDEV;
+	return TAKE_FD(dir);
+}
+
+/* the one that the file was in; maps shows paths from the root of who reads it */
+static int open_parent(struct op *op, const struct sight *s)
+{
+	const char *name = s->vma->name;
+	const char *path = arena_strndup(&op->arena, name, (size_t)(strrchr(name, '/') - name) + 1);
+
+	int dir = open_tmpfs(AT_FDCWD, path, s->vma);
+	if (dir >= 0)
+		return dir;
+	_cleanup_close_ int root = openat(s->process->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return root < 0 ? -errno : open_tmpfs(root, path[1] ? path + 1 : ".", s->vma);
+}
+
+/* sem_open(3) makes its files under one name and lets them go under another */
+static const char *find_other_name(struct op *op, int fd, uint64_t ino)
+{
+	_cleanup_dir_ DIR *dir = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+
+	for (struct dirent *e; dir && (e = readdir(dir));)
+		if (e->d_ino == ino)
+			return arena_strdup(&op->arena, e->d_name);
+	return NULL;
+}
+
+static int check_deleted(struct op *op, const struct sight *s)
+{
+	const struct proc_vma *v = s->vma;
+	size_t holders;
+
+	if (tree_holders(s->tree, makedev(v->major, v->minor), v->ino, &holders))
+		return refuse(op, "file-deleted", "the program has it open as well, and the image does not hold files",
+			"have the program close it", "maps \"%s\", which has been deleted", v->name);
+	if (v->has_flags && !strstr(v->vmflags, "mw"))
+		return refuse(op, "file-deleted", "it is mapped for reading only", NULL,
+			"maps \"%s\", which has been deleted", v->name);
+	_cleanup_close_ int dir = open_parent(op, s);
+	if (dir < 0)
+		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
+			"maps \"%s\", which has been deleted", v->name);
+	const char *other = find_other_name(op, dir, v->ino);
+	if (other)
+		return refuse(op, "file-deleted", "it has another name still, under which others may open it",
+			"delete that as well (of a semaphore: sem_unlink(3))",
+			"maps \"%s\", which has been deleted, and is \"%s\" there now", v->name, other);
+	return 0;
+}
+
+static int shm_check(struct op *op, const struct sight *s)
+{
+	int r = vma_check_flags(op, s), file = strcmp(s->vma->name, "/dev/zero") != 0 ? check_deleted(op, s) : 0;
+
+	return r < 0 ? r : file;
+}
+
+/* ---- the kind ---- */
 
 static void shm_key(const struct sight *s, uint64_t key[2])
 {
@@ -79,7 +163,7 @@ static int shm_map(struct op *op, const struct vma *v, const void *rec, int fd, 
 }
 
 const struct kind kind_mem_shm = {
-	.name = "shared anonymous memory",
+	.name = "shared memory",
 	.tag = 0x42,
 	.scope = SCOPE_MEM,
 	.size = sizeof(struct shm),
@@ -87,7 +171,7 @@ const struct kind kind_mem_shm = {
 	.backing_has_pages = true,
 	.probe = shm_probe,
 	.key = shm_key,
-	.check = vma_check_flags,
+	.check = shm_check,
 	.save = shm_save,
 	.restore = shm_restore,
 	.map = shm_map,

@@ -6,7 +6,7 @@
 
 #define PAGE 4096
 
-static volatile int *all, *half, *late;
+static volatile int *all, *half, *late, *nameless;
 static pid_t child;
 
 /* the child has only a part of it, and answers what it reads there */
@@ -29,6 +29,8 @@ static int read_late(void)
 
 static void make(void)
 {
+	char name[64];
+
 	all = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	half = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < 16; i += 3)
@@ -37,6 +39,14 @@ static void make(void)
 	mprotect((void *)half, 4 * PAGE, PROT_READ);
 	late = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	witness_in_child(write_late);
+	snprintf(name, sizeof(name), "/stasis-witness.%d", getpid());
+	int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0 || ftruncate(fd, 3 * PAGE) < 0)
+		exit(1);
+	nameless = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	shm_unlink(name);
+	close(fd);
+	nameless[2 * PAGE / 4] = 33;
 	child = witness_child(answer);
 }
 
@@ -62,6 +72,11 @@ static void look(void)
 	all[9 * PAGE / 4]++;
 	SAY(childs(&all[9 * PAGE / 4]) == all[9 * PAGE / 4]);
 	all[9 * PAGE / 4]--;
+	SAY(nameless[0]);
+	nameless[2 * PAGE / 4]++;
+	SAY(childs(&nameless[2 * PAGE / 4]) == nameless[2 * PAGE / 4]);
+	nameless[2 * PAGE / 4]--;
+	SAY(nameless[2 * PAGE / 4]);
 	SAY(half[0]);
 	SAY(childs(half));
 	SAY(witness_in_child(read_late));
