@@ -4,6 +4,7 @@
 #
 #   program=(CMD ARGS...)   run in a directory of its own; leaves its result there in a file called "out", and exits 0
 #   files=(NAME...)         files there that it writes without O_APPEND, from front to back: cut back at the restart
+#   ready=NAME              a file there that it makes when it has started: no checkpoint before
 #   stop=yes                it rewrites files in place: the checkpoint itself ends it, as later changes could not be undone
 #
 # and calls `scene`, or `halts N`: then the program says with a file "at.n", for n from 1 to N, that it is where it is to be
@@ -12,7 +13,7 @@ set -u -o pipefail
 : "${STASIS:?}" "${REAP:?}" "${WORK:?}"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$WORK" || exit 1
-program=() files=() stop=no
+program=() files=() ready='' stop=no
 
 skip() {
 	echo "SKIP $*"
@@ -106,6 +107,9 @@ begin() {
 	launch run
 	disown "$pid"
 	self=$pid
+	while [ -n "$ready" ] && [ ! -e "run/$ready" ] && is_alive "$pid"; do
+		pause_ms 20
+	done
 }
 
 compare() {
@@ -118,7 +122,7 @@ compare() {
 scene() {
 	local n
 	reference
-	gap=$((took / 5 < 1000 ? took / 5 : 1000))
+	gap=$((took / 7 < 1000 ? took / 7 : 1000))
 	begin
 	for n in 1 2 3; do
 		pause_ms "$gap"
