@@ -18,14 +18,11 @@
 #define INIT_COMM  "stasis-init"
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 
-static struct process *find_process(struct checkpoint *c, pid_t pid)
+static bool is_known(struct checkpoint *c, pid_t pid)
 {
-	struct process **p = c->tree.processes.at;
+	const struct process *p = map_get(&c->by_pid, (uint64_t)pid);
 
-	for (size_t i = c->tree.processes.n; i-- > 0;)
-		if (p[i]->pid == pid)
-			return p[i];
-	return NULL;
+	return p && p->dir >= 0; /* else it was gone before it could be held, and another has its number now */
 }
 
 /*
@@ -76,9 +73,10 @@ static int add_process(struct checkpoint *c, pid_t pid, struct process *parent, 
 		return r;
 	p->dir = TAKE_FD(dir);
 	*(struct process **)span_push(&c->op->arena, &c->tree.processes, sizeof(p)) = p;
+	map_set(&c->op->arena, &c->by_pid, (uint64_t)pid, p);
 	r = p->zombie ? 0 : hold_process(c, p, freeze);
 	if (r == -ESRCH && !c->op->err) {
-		fd_close(p->dir);
+		p->dir = fd_close(p->dir); /* it is not there any more, nor is its number */
 		c->tree.processes.n--;
 	}
 	return r;
@@ -118,7 +116,7 @@ static int add_children(struct checkpoint *c, int dir, pid_t pid, struct process
 		if (child[i] == getpid())
 			return fail_as(c->op, OUTCOME_USAGE, "self", "run stasis from outside of the program",
 				"save stasis itself: it is a child of process %d", pid);
-		if (find_process(c, child[i]))
+		if (is_known(c, child[i]))
 			continue;
 		r = add_process(c, child[i], parent, freeze);
 		if (r < 0 && r != -ESRCH)

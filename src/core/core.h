@@ -10,6 +10,7 @@
 
 #include "stasis.h"
 
+#include "base/map.h"
 #include "base/op.h"
 #include "core/clock.h"
 #include "core/records.h"
@@ -44,6 +45,7 @@ struct checkpoint {
 	int procfd;
 	pid_t target;
 	struct tree tree;
+	struct map by_pid; /* of struct process, by pid as we count */
 	struct span bystanders; /* the tree's */
 	struct process *root;
 	bool own_pidns; /* the target lives in another pid namespace than we */
@@ -58,6 +60,7 @@ struct checkpoint {
 	struct span open_files; /* of struct open_file *, in tree order */
 	size_t n_asked; /* how many of them have been asked about */
 	struct span backings; /* of struct backing * */
+	struct map by_key; /* of struct backing, by a mix of kind and key: the last one of those with that mix */
 	struct span mms; /* of struct mm_plan * */
 };
 
@@ -75,6 +78,7 @@ struct open_file {
 struct backing {
 	const struct kind *kind;
 	uint64_t key[2];
+	struct backing *same_mix; /* in by_key */
 	void *rec;
 	uint64_t id;
 	const struct process *process; /* of its first view */

@@ -155,15 +155,19 @@ static int judge_tasks(struct verdict *v, struct process *p)
 static struct backing *find_backing(struct checkpoint *c, const struct kind *k, const struct sight *s)
 {
 	uint64_t key[2] = { 0, 0 };
-	struct backing **b = c->backings.at;
 
 	k->key(s, key);
-	for (size_t i = 0; i < c->backings.n; i++)
-		if (b[i]->kind == k && b[i]->key[0] == key[0] && b[i]->key[1] == key[1])
-			return b[i];
+	uint64_t mix = ((key[0] << 32 | key[0] >> 32) ^ key[1]) + k->tag;
+	struct backing *first = map_get(&c->by_key, mix);
+	for (struct backing *b = first; b; b = b->same_mix)
+		if (b->kind == k && b->key[0] == key[0] && b->key[1] == key[1])
+			return b;
 	struct backing *fresh = arena_alloc(&c->op->arena, sizeof(*fresh));
-	*fresh = (struct backing){ .kind = k, .key = { key[0], key[1] }, .process = s->process, .vma = s->vma };
+	*fresh = (struct backing){
+		.kind = k, .key = { key[0], key[1] }, .same_mix = first, .process = s->process, .vma = s->vma
+	};
 	*(struct backing **)span_push(&c->op->arena, &c->backings, sizeof(fresh)) = fresh;
+	map_set(&c->op->arena, &c->by_key, mix, fresh);
 	return fresh;
 }
 
