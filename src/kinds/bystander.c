@@ -17,8 +17,9 @@
 /* struct bystander - one of a tree, all of whose processes are in the same namespaces */
 struct bystander {
 	uint32_t uid, gid; /* as we count */
+	uint64_t rights; /* those that it may have, so that a thread must have them too to look at it */
 	pid_t vpid;
-	int fd; /* it waits for the end of this pipe */
+	int fd; /* it waits for the end of this pipe; -EBADF: it is this very process */
 };
 
 static int set_ids(uint32_t uid, uint32_t gid)
@@ -131,8 +132,8 @@ static int count_as(struct arena *a, pid_t pid, unsigned int levels, pid_t *ret)
 	return 0;
 }
 
-/* does this very process fit? cap_ptrace_access_check() in security/commoncap.c */
-static bool fits_self(const struct sight *s)
+/* does this very process fit, and which rights has it? cap_ptrace_access_check() in security/commoncap.c */
+static bool fits_self(const struct sight *s, uint64_t *ret_rights)
 {
 	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct own[2] = { { 0 } };
@@ -147,8 +148,8 @@ static bool fits_self(const struct sight *s)
 			return false;
 	if (syscall(SYS_capget, &head, own) < 0)
 		return false;
-	uint64_t permitted = (uint64_t)own[1].permitted << 32 | own[0].permitted;
-	return !(permitted & ~st->cap_prm) && prctl(PR_GET_DUMPABLE) == 1 &&
+	*ret_rights = (uint64_t)own[1].permitted << 32 | own[0].permitted;
+	return !(*ret_rights & ~st->cap_prm) && prctl(PR_GET_DUMPABLE) == 1 &&
 	       !differs(s->process, "user", CLONE_NEWUSER) && !differs(s->process, "pid", CLONE_NEWPID);
 }
 
@@ -160,15 +161,18 @@ int bystander_of(const struct sight *s, struct arena *a, pid_t *ret)
 	struct bystander new = { .uid = st->uid[0], .gid = st->gid[0] };
 	int pipe_fd[2];
 
-	if (fits_self(s)) {
-		*ret = getpid();
-		return 0;
-	}
 	for (size_t i = 0; i < all->n; i++)
-		if (b[i].uid == new.uid && b[i].gid == new.gid) {
+		if (b[i].uid == new.uid && b[i].gid == new.gid && !(b[i].rights & ~st->cap_prm)) {
 			*ret = b[i].vpid;
 			return 0;
 		}
+	if (fits_self(s, &new.rights)) {
+		new.fd = -EBADF;
+		*ret = new.vpid = getpid();
+		*(struct bystander *)span_push(a, all, sizeof(new)) = new;
+		return 0;
+	}
+	new.rights = 0;
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return -errno;
 	pid_t pid = plant(s, pipe_fd);
@@ -189,6 +193,6 @@ void bystanders_end(struct tree *tree)
 	const struct bystander *b = tree->bystanders ? tree->bystanders->at : NULL;
 
 	for (size_t i = 0; b && i < tree->bystanders->n; i++)
-		close(b[i].fd);
+		fd_close(b[i].fd);
 	tree->bystanders = NULL;
 }
