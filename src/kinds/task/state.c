@@ -77,49 +77,63 @@ static int check_threads(struct op *op, const struct sight *s)
 
 /* ---- namespaces ---- */
 
-/* @dir: a process or thread. A name of its own for what its children get (x_for_children) is looked at as x. */
-static int compare_ns(struct op *op, int dir, const char *name, int root, const char *whose)
+/* struct namespace - one that all are to be in; @ino is the answer to a readlinkat() that gave @r */
+struct namespace
 {
-	uint64_t a = 0, b = 0;
-	const char *under = strchr(name, '_');
-	const char *base = under ? arena_strndup(&op->arena, name, (size_t)(under - name)) : name;
-	int r = proc_read_ns(dir, name, &a), q = proc_read_ns(root, base, &b);
+	const char *name;
+	uint64_t ino;
+	int r;
+};
 
-	if (r == -ENOENT && q == -ENOENT) /* this kernel has no such namespaces */
+static struct namespace namespace_of(int dir, const char *name)
+{
+	struct namespace ns = { .name = name };
+
+	ns.r = proc_read_ns(dir, name, &ns.ino);
+	return ns;
+}
+
+/* @dir: a process or thread, whose namespace @name is to be @ns */
+static int compare_ns(struct op *op, int dir, const char *name, const struct namespace *ns, const char *whose)
+{
+	uint64_t ino = 0;
+	int r = proc_read_ns(dir, name, &ino);
+
+	if (r == -ENOENT && ns->r == -ENOENT) /* this kernel has no such namespaces */
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return fail(op, r, "read its %s namespace", name);
-	if (q == 0 && r == 0 && a == b)
+	if (ns->r == 0 && r == 0 && ns->ino == ino)
 		return 0;
-	return refuse(
-		op, "namespace", "namespaces are not kept yet", NULL, "has another %s namespace than %s", base, whose);
+	return refuse(op, "namespace", "namespaces are not kept yet", NULL, "has another %s namespace than %s",
+		ns->name, whose);
 }
 
 static int check_namespaces(struct op *op, const struct sight *s)
 {
-	static const char *const of_process[] = {
-		"user",
-		"mnt",
-		"net",
-		"ipc",
-		"uts",
-		"cgroup",
-		"time",
-		"time_for_children",
-		"pid",
-		"pid_for_children",
-	};
+	static const char *const of_process[] = { "user", "mnt", "net", "ipc", "uts", "cgroup", "time", "pid" };
+	static const char *const of_children[][2] = { { "time_for_children", "time" }, { "pid_for_children", "pid" } };
 	static const char *const of_thread[] = { "net", "ipc", "uts", "mnt", "cgroup" };
 	const struct process *p = s->process, *root = *(struct process **)s->tree->processes.at;
 	const struct thread *t = p->threads.at;
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(of_process); i++)
-		if (p != root || strchr(of_process[i], '_'))
-			r = worse(r, compare_ns(op, p->dir, of_process[i], root->dir, "the root of the program"));
-	for (size_t n = 1; n < p->threads.n; n++)
-		for (size_t i = 0; i < ARRAY_SIZE(of_thread); i++)
-			r = worse(r, compare_ns(op, t[n].dir, of_thread[i], p->dir, "its leader"));
+	for (size_t i = 0; i < ARRAY_SIZE(of_process) && p != root; i++) {
+		struct namespace ns = namespace_of(root->dir, of_process[i]);
+
+		r = worse(r, compare_ns(op, p->dir, of_process[i], &ns, "the root of the program"));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(of_children); i++) {
+		struct namespace ns = namespace_of(root->dir, of_children[i][1]);
+
+		r = worse(r, compare_ns(op, p->dir, of_children[i][0], &ns, "the root of the program"));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(of_thread) && p->threads.n > 1; i++) {
+		struct namespace ns = namespace_of(p->dir, of_thread[i]);
+
+		for (size_t n = 1; n < p->threads.n; n++)
+			r = worse(r, compare_ns(op, t[n].dir, of_thread[i], &ns, "its leader"));
+	}
 	return r;
 }
 
