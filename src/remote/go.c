@@ -25,7 +25,8 @@ int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigne
 	/* SIGTRAP is sent, not raised by int3: an action that ignores or a mask that blocks it would be reset to the default */
 	int signo = room->signo ? room->signo : SIGTRAP;
 	uint64_t mask = ~(1ull << (signo - 1));
-	int r = room->mem >= 0 ? write_way_home(h, room) : 0;
+	/* from its first run to its last it has the same way home and the same mask */
+	int r = room->mem >= 0 && !h->away ? write_way_home(h, room) : 0;
 
 	if (r < 0)
 		return r;
