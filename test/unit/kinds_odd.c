@@ -120,7 +120,7 @@ static void expect_bad_vma(const char *kind, uint32_t flags, uint32_t prot)
 	const struct kind *k = begin(kind, &rec);
 	const struct vma v = { .start = 0x400000, .end = 0x401000, .flags = flags, .prot = prot };
 
-	if (strcmp(kind, "shared anonymous memory") == 0)
+	if (strcmp(kind, "shared memory") == 0)
 		*(uint64_t *)member(k, rec, "size") = 4096;
 	expect_bad(k->map(&op, &v, rec, -EBADF, &batch));
 }
@@ -128,8 +128,8 @@ static void expect_bad_vma(const char *kind, uint32_t flags, uint32_t prot)
 TEST(mappings)
 {
 	expect_bad_vma("anonymous memory", VMA_SHARED, PROT_READ);
-	expect_bad_vma("shared anonymous memory", 0, PROT_READ);
-	expect_bad_vma("shared anonymous memory", VMA_SHARED | VMA_GROWSDOWN, PROT_READ);
+	expect_bad_vma("shared memory", 0, PROT_READ);
+	expect_bad_vma("shared memory", VMA_SHARED | VMA_GROWSDOWN, PROT_READ);
 	expect_bad_vma("mapped file", VMA_GROWSDOWN, PROT_READ);
 	expect_bad_vma("mapped file", VMA_WIPEONFORK, PROT_READ);
 	expect_bad_vma("mapped file", VMA_SHARED, PROT_READ | PROT_WRITE); /* it was open for reading */
