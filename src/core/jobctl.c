@@ -82,8 +82,8 @@ int ask_jobctl(struct checkpoint *c, struct process *p, struct batch *b)
 			continue;
 		ask_about(c, child[i], b, &questions);
 		if (questions.n == 1 && !batch_allowed(b)) {
-			note(c->op,
-				"which of its children were stopped and continued its seccomp filters forbid to ask");
+			note(c->op, "cannot be asked which of its children were stopped and continued: a seccomp "
+				    "filter forbids it");
 			batch_empty(b);
 			return 0;
 		}

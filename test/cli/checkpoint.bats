@@ -286,3 +286,22 @@ while True: time.sleep(0.05)'
 	kill -CONT "$pid"
 	until_true 10 state_is "$pid" S
 }
+
+@test "a seccomp filter that forbids to ask for continued children is noted, and does not stand against it" {
+	[ "$(id -u)" = 0 ] || skip "only root can read filters"
+	start python3 -c 'import ctypes, os, signal, struct
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 247), (6, 0, 0, 0x80000000), (6, 0, 0, 0x7fff0000)] # waitid: end the process
+filter = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *c) for c in code))
+prctl = ctypes.CDLL(None).prctl
+prctl(38, 1, 0, 0, 0)
+if prctl(22, 2, struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(filter)), 0, 0) == 0:
+    os.fork()
+    open("ready", "a").write("x\n")
+signal.pause()'
+	until_true 10 lines_in ready 2
+	pgrep -P $pid >>started
+	run "$STASIS" checkpoint $pid -o image
+	expect 0
+	says "cannot be asked which of its children were stopped and continued"
+	goes_on $pid
+}
