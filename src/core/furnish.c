@@ -135,6 +135,9 @@ static void list_tasks(struct restart *r)
 		struct site_task *t = span_push(&r->op->arena, &r->site.tasks, sizeof(*t));
 		*t = (struct site_task){ p[i]->rec->pid, p[i]->pid, &p[i]->room, &p[i]->threads[0] };
 	}
+	struct site_task *t = r->site.tasks.at;
+	for (size_t i = 0; i < r->site.tasks.n; i++)
+		map_set(&r->op->arena, &r->site.task_by_vpid, (uint64_t)t[i].vpid, &t[i]);
 }
 
 /* a standard stream that led outside is the caller's of the same number, whatever it was shared with */

@@ -16,6 +16,7 @@ struct entry {
 	struct process *process;
 	struct proc_fd *fd;
 	size_t order;
+	struct proc_fd *like; /* the same open file in the parent */
 };
 
 /*
@@ -54,17 +55,40 @@ static bool same_file(const struct entry *x, const struct entry *y)
 						 (unsigned long)y->fd->n) == 0;
 }
 
-static struct entry *list_descriptors(struct checkpoint *c, size_t *ret_n)
+/* Mostly a descriptor is what fork made of the parent's with that number: the parent's, or NULL. @from: where to look first */
+static struct proc_fd *inherited_from(const struct entry *e, size_t *from)
+{
+	const struct process *up = e->process->parent;
+	struct proc_fd *f = up ? up->fds.at : NULL;
+	size_t n = up ? up->fds.n : 0;
+
+	while (*from < n && f[*from].n < e->fd->n)
+		(*from)++;
+	if (*from == n || f[*from].n != e->fd->n)
+		return NULL;
+	const struct entry theirs = { .process = (struct process *)up, .fd = &f[*from] };
+	return same_file(&theirs, e) ? &f[*from] : NULL;
+}
+
+/* all that have to be compared with each other in @e, all others in @rest, whose ->like is one that comes before them */
+static struct entry *list_descriptors(struct checkpoint *c, size_t *ret_n, struct span *rest)
 {
 	struct process **p = c->tree.processes.at;
-	size_t n = c->tree.holders.n, at = 0;
+	size_t n = c->tree.holders.n, at = 0, order = 0;
 	struct entry *e = arena_array(&c->op->arena, n + 1, sizeof(*e));
 
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		struct proc_fd *f = p[i]->fds.at;
+		size_t from = 0;
 
-		for (size_t k = 0; k < p[i]->fds.n; k++, at++)
-			e[at] = (struct entry){ p[i], &f[k], at };
+		for (size_t k = 0; k < p[i]->fds.n; k++, order++) {
+			e[at] = (struct entry){ p[i], &f[k], order, NULL };
+			e[at].like = inherited_from(&e[at], &from);
+			if (e[at].like)
+				*(struct entry *)span_push(&c->op->arena, rest, sizeof(*e)) = e[at];
+			else
+				at++;
+		}
 	}
 	*ret_n = at;
 	return e;
@@ -81,7 +105,8 @@ static int by_first(const void *a, const void *b)
 int collect_open_files(struct checkpoint *c)
 {
 	size_t n;
-	struct entry *e = list_descriptors(c, &n);
+	struct span rest = { 0 };
+	struct entry *e = list_descriptors(c, &n, &rest);
 	struct open_file *of = NULL;
 
 	qsort(e, n, sizeof(*e), by_file);
@@ -98,6 +123,9 @@ int collect_open_files(struct checkpoint *c)
 		}
 		e[i].fd->open_file = of;
 	}
+	e = rest.at;
+	for (size_t i = 0; i < rest.n; i++)
+		e[i].fd->open_file = e[i].like->open_file;
 	if (c->open_files.n)
 		qsort(c->open_files.at, c->open_files.n, sizeof(of), by_first);
 	return 0;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "base/map.h"
 #include "base/op.h"
 #include "image/field.h"
 #include "proc/proc.h"
@@ -114,6 +115,7 @@ struct slot {
 	const void *owner;
 	uint64_t key;
 	int value; /* -EBADF at first */
+	size_t same_mix; /* site_slot()'s: the place of another one plus 1 */
 };
 
 /** struct site_task - a process of the program that has its memory, and as descriptors only what it inherited from us */
@@ -140,9 +142,11 @@ struct site {
 	size_t n_rules;
 	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
 	struct span tasks; /* of struct site_task: fd kinds, in restore() and link(): those that live */
+	struct map task_by_vpid; /* of struct site_task */
 	int terminal; /* one of them: the terminal that the program gets with all that it had of its own; -EBADF: none */
 	const char *root; /* before a path: where the program's "/" is for us, "" or "/proc/PID/root" */
 	struct span *slots; /* of struct slot */
+	struct map slot_places; /* site_slot()'s: the place in slots plus 1, by a mix of owner and key */
 	int here; /* fd kinds, in link(): what restore() returned */
 	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
 	int (*file)(const struct site *site, uint64_t id, uint32_t n); /* fd kinds, in link(): see site_file() */

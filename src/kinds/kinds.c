@@ -87,22 +87,20 @@ pid_t site_process(const struct site *site, int32_t vpid)
 
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key)
 {
+	const uint64_t mix = ((uint64_t)(uintptr_t)owner << 32) ^ key;
+	const size_t first = (size_t)(uintptr_t)map_get(&site->slot_places, mix);
 	struct slot *slots = site->slots->at;
 
-	for (size_t i = 0; i < site->slots->n; i++)
-		if (slots[i].owner == owner && slots[i].key == key)
-			return &slots[i].value;
+	for (size_t i = first; i; i = slots[i - 1].same_mix)
+		if (slots[i - 1].owner == owner && slots[i - 1].key == key)
+			return &slots[i - 1].value;
 	struct slot *slot = span_push(&op->arena, site->slots, sizeof(*slot));
-	*slot = (struct slot){ owner, key, -EBADF };
+	*slot = (struct slot){ owner, key, -EBADF, first };
+	map_set(&op->arena, &site->slot_places, mix, (void *)(uintptr_t)site->slots->n);
 	return &slot->value;
 }
 
 const struct site_task *site_task(const struct site *site, pid_t vpid)
 {
-	const struct site_task *t = site->tasks.at;
-
-	for (size_t i = 0; i < site->tasks.n; i++)
-		if (t[i].vpid == vpid)
-			return &t[i];
-	return NULL;
+	return map_get(&site->task_by_vpid, (uint64_t)vpid);
 }
