@@ -30,6 +30,7 @@ const struct flag openfile_flags[] = {
 	{ O_NOFOLLOW, "NOFOLLOW" },
 	{ O_NOATIME, "NOATIME" },
 	{ O_PATH, "PATH" },
+	{ O_TMPFILE & ~O_DIRECTORY, "TMPFILE" },
 	{ 0 },
 };
 

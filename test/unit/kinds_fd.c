@@ -284,6 +284,31 @@ TEST(reader_is_told)
 	end();
 }
 
+TEST(a_deleted_file_is_made_anew_once)
+{
+	char text[8] = "";
+
+	begin();
+	int first = open(path("gone"), O_RDWR | O_CREAT, 0600), second = open(path("gone"), O_RDONLY);
+	ASSERT_EQ(write(first, "content", 7), 7);
+	ASSERT_EQ(unlink(path("gone")), 0);
+	collect();
+	void *rec = saved(first, &kind), *other = saved(second, &kind);
+	close(first);
+	close(second);
+	int again = kind->restore(&op, other, &site); /* in any order */
+	first = kind->restore(&op, rec, &site);
+	ASSERT_LE(0, first);
+	ASSERT_LE(0, again);
+	EXPECT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(kind->settle(&op, other, &site), 0);
+	EXPECT_EQ(lseek(first, 0, SEEK_CUR), 7);
+	EXPECT_EQ(read(again, text, sizeof(text)), 7);
+	EXPECT_STREQ(text, "content");
+	EXPECT_EQ(access(path("gone"), F_OK), -1);
+	end();
+}
+
 TEST(files_out_of_reach_are_refused)
 {
 	begin();
@@ -296,14 +321,16 @@ TEST(files_out_of_reach_are_refused)
 	ASSERT_EQ(rename(path("moved"), path("renamed")), 0);
 	int leased = open(path("leased"), O_RDONLY | O_CREAT, 0600);
 	ASSERT_EQ(fcntl(leased, F_SETLEASE, F_RDLCK), 0);
-	int memory = (int)syscall(SYS_memfd_create, "x", 0u);
+	int memory = (int)syscall(SYS_memfd_create, "x", 0u), large = open(dir, O_TMPFILE | O_RDWR, 0600);
+	ASSERT_EQ(ftruncate(large, (32 << 20) + 1), 0);
 	collect();
-	EXPECT_STREQ(refused(gone), "file-deleted");
 	EXPECT_STREQ(refused(linked), "file-deleted");
+	EXPECT_STREQ(refused(large), "file-deleted");
 	EXPECT_STREQ(refused(leased), "file-lease");
 	EXPECT_STREQ(refused(status), "file-proc");
-	EXPECT_STREQ(refused(nameless), "fd-flags");
 	op.obstacles = (struct span){ 0 };
+	saved(gone, &kind);
+	saved(nameless, &kind);
 	saved(moved, &kind);
 	saved(odd, &kind);
 	EXPECT_TRUE(kind_of(memory) == NULL);

@@ -7,8 +7,12 @@
  * what comes before is the same; the cut is made last, when the restart can no longer fail. Any other change is the
  * user's to decide.
  *
+ * A file that has been deleted is the program's alone. Its content is in the image, in the record of the first open file
+ * of it, or with the memory that is mapped from it (mem/shm.c).
+ *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
- * Lost:  advice (posix_fadvise(2)), write-life hints and F_SETSIG; a deleted file is refused
+ * Lost:  advice (posix_fadvise(2)), write-life hints and F_SETSIG; of a deleted file its number, holes and extended
+ *        attributes, and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
  * Needs: openat2(2)
  */
 #include <errno.h>
@@ -23,9 +27,11 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/deleted.h"
 #include "kinds/openfile.h"
 
-#define TAIL_MAX (64u << 10)
+#define TAIL_MAX    (64u << 10)
+#define CONTENT_MAX (32u << 20)
 
 enum {
 	FLAGS = O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOFOLLOW | O_NOATIME | O_PATH,
@@ -44,6 +50,10 @@ struct regular {
 	bool live; /* the kernel makes up the content: it is not compared */
 	bool hashed;
 	uint64_t tail; /* XXH3 of the last block: the TAIL_MAX bytes, or fewer, before size */
+	bool deleted;
+	bool mapped; /* deleted: what is in it belongs to shared memory */
+	struct span content; /* deleted: bytes, in one record of each file */
+	uint32_t uid, gid; /* deleted */
 	uint32_t lent; /* n + 1: it was the stream n of whoever started the program, as with `stasis run CMD >FILE` */
 };
 
@@ -63,6 +73,11 @@ static const struct field fields[] = {
 	FIELD_U(13, struct regular, hashed, ""),
 	FIELD_U(14, struct regular, tail, ""),
 	FIELD_U(15, struct regular, lent, ""),
+	FIELD_U(16, struct regular, deleted, "inode.i_nlink"),
+	FIELD_U(17, struct regular, mapped, "inode.i_mapping"),
+	FIELD_BLOB(18, struct regular, content, "inode.i_mapping"),
+	FIELD_U(19, struct regular, uid, "inode.i_uid"),
+	FIELD_U(20, struct regular, gid, "inode.i_gid"),
 	FIELDS_END,
 };
 
@@ -76,8 +91,58 @@ static bool regular_probe(const struct sight *s)
 	return s->fd->nlink || (strncmp(s->fd->link, "/memfd:", 7) != 0 && strncmp(s->fd->link, "/secretmem", 10) != 0);
 }
 
+/* what /proc calls "/tmp/x (deleted)": nothing leads there */
+static bool is_deleted(const struct sight *s, size_t *ret_len)
+{
+	static const char tail[] = " (deleted)";
+	size_t n = strlen(s->fd->link);
+
+	*ret_len = n - (sizeof(tail) - 1);
+	return s->fd->nlink == 0 && n > sizeof(tail) && strcmp(s->fd->link + *ret_len, tail) == 0;
+}
+
+static const char *old_path(struct op *op, const struct sight *s, size_t len)
+{
+	return arena_strndup(&op->arena, s->fd->link, len);
+}
+
+/* A descriptor of its own, to read from: what the program has is never used to read. */
+static int open_deleted(const struct sight *s)
+{
+	_cleanup_close_ int fd = openfile_take(s);
+
+	return fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+}
+
+static int check_deleted(struct op *op, const struct sight *s, size_t len)
+{
+	const struct proc_fd *f = s->fd;
+	uint64_t mapped = deleted_extent(s->tree, f->dev, f->st_ino);
+	_cleanup_close_ int dir = deleted_parent(op, s->process, old_path(op, s, len), f->dev);
+	_cleanup_close_ int fd = open_deleted(s);
+	int r = openfile_check_locks(op, s, false);
+	int flags = openfile_check_flags(op, s, (FLAGS & ~O_PATH) | O_TMPFILE);
+
+	if (dir < 0)
+		return refuse(op, "file-deleted", "the directory that it was in is gone as well",
+			"wait until the program has closed it", "leads to \"%s\"", f->link);
+	if (fd < 0 || openfile_is_live(fd))
+		return refuse(op, "file-deleted", fd < 0 ? strerror(-fd) : "writing to it acts on the kernel",
+			"wait until the program has closed it", "leads to \"%s\", which cannot be copied", f->link);
+	if (mapped ? f->size > mapped : f->size > CONTENT_MAX)
+		return refuse(op, "file-deleted",
+			mapped ? "it is mapped, but not to its end" : "the image holds such files up to 32 MiB",
+			"wait until the program has closed it", "leads to \"%s\" of %" PRIu64 " bytes", f->link,
+			f->size);
+	return flags < 0 ? flags : r;
+}
+
 static int regular_check(struct op *op, const struct sight *s)
 {
+	size_t len;
+
+	if (is_deleted(s, &len))
+		return check_deleted(op, s, len);
 	int locks = openfile_check_locks(op, s, false);
 	int r = openfile_check_flags(op, s, FLAGS);
 	_cleanup_close_ int fd = openfile_check_path(op, s);
@@ -129,6 +194,48 @@ static int save_tail(struct op *op, const struct sight *s, struct regular *r)
 	return 0;
 }
 
+/* Is it this open file whose record holds the content: the first of the tree? */
+static bool keeps_content(const struct sight *s)
+{
+	struct process *const *p = s->tree->processes.at;
+	const struct process *first = NULL;
+	int number = -1;
+	size_t n;
+
+	const struct holder *h = tree_holders(s->tree, s->fd->dev, s->fd->st_ino, &n);
+	for (size_t i = 0; i < s->tree->processes.n && !first; i++)
+		for (size_t k = 0; k < n; k++)
+			if (h[k].process == p[i] && (number < 0 || h[k].fd->n < number)) {
+				first = p[i];
+				number = h[k].fd->n;
+			}
+	return s->process == first && s->fd->n == number;
+}
+
+static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
+{
+	_cleanup_close_ int fd = open_deleted(s);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\"", r->path);
+	r->path = old_path(op, s, len);
+	r->deleted = true;
+	r->size = (uint64_t)st.st_size;
+	r->mtime_sec = st.st_mtim.tv_sec;
+	r->mtime_nsec = st.st_mtim.tv_nsec;
+	r->uid = st.st_uid;
+	r->gid = st.st_gid;
+	r->mapped = deleted_extent(s->tree, r->dev, r->ino) != 0;
+	if (r->mapped || !keeps_content(s))
+		return 0;
+	if (r->size > CONTENT_MAX)
+		return fail(op, -EFBIG, "copy \"%s\"", r->path);
+	r->content = (struct span){ .at = arena_alloc(&op->arena, r->size + 1), .n = r->size };
+	ssize_t n = pread_all(fd, r->content.at, r->size, 0);
+	return n == (ssize_t)r->size ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
+}
+
 /* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
 static uint32_t find_lender(const struct sight *s)
 {
@@ -141,6 +248,7 @@ static uint32_t find_lender(const struct sight *s)
 static int regular_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct regular *r = rec;
+	size_t len;
 
 	r->path = s->fd->link;
 	r->flags = s->fd->flags;
@@ -148,9 +256,11 @@ static int regular_save(struct op *op, const struct sight *s, void *rec)
 	r->mode = s->fd->mode;
 	r->dev = s->fd->dev;
 	r->ino = s->fd->st_ino;
-	r->lent = find_lender(s);
 	openfile_save_locks(op, s, &r->flock, &r->ofd_locks);
-	return save_tail(op, s, r);
+	bool deleted = is_deleted(s, &len);
+	/* what is read of a deleted file, as of a here-document, is in the image, and not where the next caller is */
+	r->lent = deleted && openfile_can_read(r->flags) ? 0 : find_lender(s);
+	return deleted ? save_deleted(op, s, r, len) : save_tail(op, s, r);
 }
 
 /* ---- the file may have changed ---- */
@@ -301,27 +411,69 @@ static int borrow(struct op *op, const struct regular *r, struct site *site, int
 	return TAKE_FD(fd);
 }
 
+/* The file without a name is made by the first who needs it; its last touch gets it in settle(). */
+static int open_nameless(struct op *op, const struct regular *r, struct site *site)
+{
+	uint32_t flags =
+		r->flags & O_TMPFILE & ~(uint32_t)O_DIRECTORY && (r->flags & O_ACCMODE) == O_RDWR ? r->flags : 0;
+	bool made;
+
+	int here = deleted_make(op, site, r->path, r->dev, r->ino, flags, &made);
+	if (here < 0)
+		return here;
+	if (r->content.n > r->size || r->size > INT64_MAX)
+		return fail(op, -EBADMSG, "fill \"%s\"", r->path);
+	int err = r->content.n ? pwrite_all(here, r->content.at, r->content.n, 0) : 0;
+	if (err < 0)
+		return fail(op, err, "fill \"%s\", which was deleted", r->path);
+	int fd = made && flags
+			 ? fcntl(here, F_DUPFD_CLOEXEC, 3)
+			 : openfile_reopen(here, (int)(r->flags & ~(uint32_t)(O_TMPFILE | O_NOFOLLOW)) | O_NONBLOCK);
+	if (made && flags && fd < 0)
+		fd = -errno;
+	return fd < 0 ? fail(op, fd, "open \"%s\", which was deleted", r->path) : fd;
+}
+
+static int settle_nameless(struct op *op, const struct regular *r, struct site *site)
+{
+	const struct timespec times[2] = { { 0, UTIME_OMIT }, { r->mtime_sec, (long)r->mtime_nsec } };
+	int *slot = deleted_slot(op, site, r->dev, r->ino);
+
+	_cleanup_close_ int fd = TAKE_FD(*slot);
+	if (fd < 0) /* another open file of it has done it */
+		return 0;
+	if (ftruncate(fd, (off_t)r->size) < 0 || fchmod(fd, r->mode & 07777) < 0)
+		return fail(op, -errno, "make \"%s\", which was deleted, as it was", r->path);
+	if (fchown(fd, r->uid, r->gid) < 0 || futimens(fd, times) < 0)
+		note(op, "\"%s\", which was deleted, has another owner or time now", r->path);
+	return 0;
+}
+
+static int open_named(struct op *op, const struct regular *r, struct site *site)
+{
+	struct stat st;
+
+	_cleanup_close_ int fd = open_path(op, r, &st);
+	int err = fd < 0 ? fd : compare(op, r, site, fd, &st);
+	return err < 0 ? err : TAKE_FD(fd);
+}
+
 static int regular_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct regular *r = rec;
-	struct stat st;
+	uint32_t allowed = FLAGS | (r->deleted ? O_TMPFILE : 0);
 
-	if (!r->path || r->path[0] != '/' || openfile_is_odd(r->flags, FLAGS) || r->pos > INT64_MAX ||
-		r->size > INT64_MAX)
+	if (!r->path || r->path[0] != '/' || openfile_is_odd(r->flags, allowed) || r->pos > INT64_MAX ||
+		r->size > INT64_MAX || (r->deleted && r->flags & O_PATH))
 		return fail(op, -EBADMSG, "open a regular file from the image");
 	if (r->lent && r->lent <= 3 && site->stdio[r->lent - 1] >= 0)
 		return borrow(op, r, site, site->stdio[r->lent - 1]);
-	_cleanup_close_ int fd = open_path(op, r, &st);
-	if (fd < 0)
-		return fd;
-	int err = compare(op, r, site, fd, &st);
-	if (err < 0)
-		return err;
-	if (r->flags & O_PATH)
+	_cleanup_close_ int fd = r->deleted ? open_nameless(op, r, site) : open_named(op, r, site);
+	if (fd < 0 || r->flags & O_PATH)
 		return TAKE_FD(fd);
 	if (lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
 		return fail(op, -errno, "move to offset %" PRIu64 " of \"%s\"", r->pos, r->path);
-	err = openfile_set_status(fd, r->flags);
+	int err = openfile_set_status(fd, r->flags);
 	if (err < 0)
 		return fail(op, err, "set the status flags of \"%s\"", r->path);
 	err = openfile_lock(op, fd, r->flock, &r->ofd_locks, r->path);
@@ -331,6 +483,9 @@ static int regular_restore(struct op *op, void *rec, struct site *site)
 static int regular_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct regular *r = rec;
+
+	if (r->deleted)
+		return settle_nameless(op, r, site);
 	int *slot = site_slot(op, site, fields, (uintptr_t)r);
 	_cleanup_close_ int fd = TAKE_FD(*slot);
 	struct stat st;
@@ -349,9 +504,9 @@ static void regular_describe(const void *rec, FILE *out)
 	char size[32];
 
 	print_quoted(out, r->path ? r->path : "");
-	fprintf(out, " at %" PRIu64 " of %s%s%s%s", r->pos, human_size(r->size, size, sizeof(size)),
+	fprintf(out, " at %" PRIu64 " of %s%s%s%s%s", r->pos, human_size(r->size, size, sizeof(size)),
 		openfile_can_write(r->flags) ? ", writing" : "", r->flags & O_APPEND ? ", appending" : "",
-		r->flock || r->ofd_locks.n ? ", locked" : "");
+		r->flock || r->ofd_locks.n ? ", locked" : "", r->deleted ? ", deleted" : "");
 }
 
 const struct kind kind_fd_regular = {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2); and what has become nothing but
- * that, as nobody can reach it by name or descriptor any more: a file of tmpfs that was mapped, closed and deleted, such as
- * a semaphore after sem_unlink(3), or what was shm_unlink(3)ed.
+ * Shared memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2); and files of
+ * tmpfs that were mapped and deleted, such as a semaphore after sem_unlink(3), or what was shm_unlink(3)ed. Those that are
+ * open as well (fd/regular.c) are made anew without a name, the others come back as anonymous memory.
  *
  * Seen:  /proc/PID/smaps, a shared mapping of "/dev/zero (deleted)" with an inode of its own
  * Lost:  nothing that a mapping of the program can reach; that a process outside of the program has it as well. A deleted
- *        file comes back as anonymous memory: its name, and its end, beyond which no page could be reached (mmap(2))
+ *        file loses its name; when it is not open, its end as well, beyond which no page could be reached (mmap(2))
  * Needs: nothing: it is mapped before the first task is made, inherited by all, and doubled to its place by mremap(2) with
  *        an old size of 0
  */
@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/deleted.h"
 #include "kinds/vma.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -32,11 +33,16 @@
 
 struct shm {
 	uint64_t size;
+	const char *path; /* of a deleted file that the program has open as well; else NULL */
+	uint64_t dev, ino; /* of that file */
 	uint64_t at; /* restarting: where every task has inherited it */
 };
 
 static const struct field shm_fields[] = {
 	FIELD_U(1, struct shm, size, "inode.i_size"),
+	FIELD_S(2, struct shm, path, "file.f_path"),
+	FIELD_U(3, struct shm, dev, "super_block.s_dev"),
+	FIELD_U(4, struct shm, ino, "inode.i_ino"),
 	FIELDS_END,
 };
 
@@ -47,31 +53,16 @@ static bool shm_probe(const struct sight *s)
 
 /* ---- files that have been deleted ---- */
 
-/* the directory @path at @root, if it is of the tmpfs that the file is in */
-static int open_tmpfs(int root, const char *path, const struct proc_vma *v)
-{
-	struct statfs fs;
-	struct stat st;
-
-	_cleanup_close_ int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir < 0 || fstatfs(dir, &fs) < 0 || fstat(dir, &st) < 0)
-		return -errno;
-	if ((unsigned long)fs.f_type != TMPFS_MAGIC || st.st_dev != makedev(v->major, v->minor))
-		return -EXDEV;
-	return TAKE_FD(dir);
-}
-
-/* the one that the file was in; maps shows paths from the root of who reads it */
+/* the directory that it was in, if that is of a tmpfs */
 static int open_parent(struct op *op, const struct sight *s)
 {
-	const char *name = s->vma->name;
-	const char *path = arena_strndup(&op->arena, name, (size_t)(strrchr(name, '/') - name) + 1);
+	const struct proc_vma *v = s->vma;
+	struct statfs fs;
 
-	int dir = open_tmpfs(AT_FDCWD, path, s->vma);
-	if (dir >= 0)
-		return dir;
-	_cleanup_close_ int root = openat(s->process->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return root < 0 ? -errno : open_tmpfs(root, path[1] ? path + 1 : ".", s->vma);
+	_cleanup_close_ int dir = deleted_parent(op, s->process, v->name, makedev(v->major, v->minor));
+	if (dir < 0 || fstatfs(dir, &fs) < 0)
+		return dir < 0 ? dir : -errno;
+	return (unsigned long)fs.f_type == TMPFS_MAGIC ? TAKE_FD(dir) : -EXDEV;
 }
 
 /* sem_open(3) makes its files under one name and lets them go under another */
@@ -88,11 +79,7 @@ static const char *find_other_name(struct op *op, int fd, uint64_t ino)
 static int check_deleted(struct op *op, const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
-	size_t holders;
 
-	if (tree_holders(s->tree, makedev(v->major, v->minor), v->ino, &holders))
-		return refuse(op, "file-deleted", "the program has it open as well, and the image does not hold files",
-			"have the program close it", "maps \"%s\", which has been deleted", v->name);
 	if (v->has_flags && !strstr(v->vmflags, "mw"))
 		return refuse(op, "file-deleted", "it is mapped for reading only", NULL,
 			"maps \"%s\", which has been deleted", v->name);
@@ -125,8 +112,32 @@ static void shm_key(const struct sight *s, uint64_t key[2])
 
 static int shm_save(struct op *op, const struct sight *s, void *rec)
 {
-	((struct shm *)rec)->size = s->extent;
+	const struct proc_vma *v = s->vma;
+	struct shm *m = rec;
+	size_t holders;
+
+	m->size = s->extent;
+	if (!tree_holders(s->tree, makedev(v->major, v->minor), v->ino, &holders))
+		return 0;
+	m->path = v->name;
+	m->dev = makedev(v->major, v->minor);
+	m->ino = v->ino;
 	return 0;
+}
+
+/* whole pages of it; where the file really ends is put right with its descriptors, when they are filled */
+static int make_file(struct op *op, const struct shm *m, struct site *site)
+{
+	bool made;
+	int fd = deleted_make(op, site, m->path, m->dev, m->ino, 0, &made);
+
+	if (fd < 0)
+		return fd;
+	if (!made)
+		return fail_as(op, OUTCOME_IMAGE, "image-shm", NULL, "make \"%s\" a second time", m->path);
+	if (ftruncate(fd, (off_t)m->size) < 0)
+		return fail(op, -errno, "make shared memory of %lu bytes", (unsigned long)m->size);
+	return fd;
 }
 
 static int shm_restore(struct op *op, void *rec, struct site *site)
@@ -137,8 +148,11 @@ static int shm_restore(struct op *op, void *rec, struct site *site)
 	if (!m->size || m->size & 4095 || m->size > left)
 		return fail_as(op, OUTCOME_IMAGE, "image-shm", NULL, "make shared memory of %lu bytes",
 			(unsigned long)m->size);
+	int fd = m->path ? make_file(op, m, site) : -1;
+	if (m->path && fd < 0)
+		return fd;
 	void *at = mmap((void *)site->stash.at, m->size, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		MAP_SHARED | MAP_FIXED_NOREPLACE | (m->path ? 0 : MAP_ANONYMOUS), fd, 0);
 	if (at == MAP_FAILED)
 		return fail(op, -errno, "make shared memory of %lu bytes", (unsigned long)m->size);
 	m->at = site->stash.at;

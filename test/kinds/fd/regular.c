@@ -2,11 +2,12 @@
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "lib/witness.h"
 
-static int rw, copy, reader, appender, path;
+static int rw, copy, reader, appender, path, gone, gone_too, nameless;
 static pid_t child;
 
 static void nothing(void)
@@ -30,6 +31,13 @@ static void make(void)
 	if (write(appender, "one line\n", 9) != 9)
 		_exit(4);
 	path = open(witness_path("log"), O_PATH);
+	gone = open(witness_path("gone"), O_RDWR | O_CREAT | O_NOATIME, 0640);
+	gone_too = open(witness_path("gone"), O_WRONLY | O_APPEND);
+	unlink(witness_path("gone"));
+	nameless = open(witness_dir, O_TMPFILE | O_RDWR, 0400);
+	if (write(gone, block, sizeof(block)) != (ssize_t)sizeof(block) || ftruncate(gone, 100000) < 0 ||
+		write(nameless, "no name", 7) != 7)
+		_exit(4);
 	flock(reader, LOCK_EX);
 	fcntl(rw, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK, .l_start = 100, .l_len = 50 });
 	fcntl(rw, F_OFD_SETLK, &(struct flock){ .l_type = F_RDLCK, .l_start = 1000, .l_len = 0 });
@@ -67,10 +75,47 @@ static int move_by_seven(void)
 	return 0;
 }
 
+static void say_deleted(int fd)
+{
+	struct stat st = { 0 };
+	char c[2] = { 0 };
+
+	SAY(fstat(fd, &st));
+	SAY(st.st_size);
+	SAY(st.st_mode);
+	SAY(st.st_nlink);
+	SAY(st.st_uid);
+	SAY(st.st_mtim.tv_nsec);
+	SAY(lseek(fd, 0, SEEK_CUR));
+	SAY(fcntl(fd, F_GETFL));
+	SAY(pread(fd, c, 1, 5));
+	SAY(c);
+	SAY(same_file(fd, fd));
+}
+
+/* both lead to one file; it is left as it was but for its time */
+static void say_together(void)
+{
+	char c[2] = { 0 };
+	struct stat st;
+
+	fstat(gone, &st);
+	SAY(write(gone_too, "x", 1));
+	SAY(pread(gone, c, 1, 100000));
+	SAY(c);
+	SAY(ftruncate(gone, 100000));
+	SAY(lseek(gone_too, 0, SEEK_SET));
+	SAY(futimens(gone, (struct timespec[]){ st.st_atim, st.st_mtim }));
+}
+
 static void look(void)
 {
 	char c[2] = { 0 };
 
+	say_together();
+	say_deleted(gone);
+	say_deleted(gone_too);
+	say_deleted(nameless);
 	SAY(lseek(rw, 0, SEEK_CUR));
 	SAY(witness_in_child(move_by_seven));
 	SAY(lseek(rw, 0, SEEK_CUR));

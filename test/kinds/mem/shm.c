@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "lib/witness.h"
 
 #define PAGE 4096
 
-static volatile int *all, *half, *late, *nameless;
+static volatile int *all, *half, *late, *nameless, *opened;
+static int opened_fd;
 static pid_t child;
 
 /* the child has only a part of it, and answers what it reads there */
@@ -47,6 +49,12 @@ static void make(void)
 	shm_unlink(name);
 	close(fd);
 	nameless[2 * PAGE / 4] = 33;
+	opened_fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0640);
+	if (opened_fd < 0 || ftruncate(opened_fd, 2 * PAGE + 100) < 0)
+		exit(1);
+	opened = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, opened_fd, 0);
+	shm_unlink(name);
+	opened[PAGE / 4] = 44;
 	child = witness_child(answer);
 }
 
@@ -77,6 +85,17 @@ static void look(void)
 	SAY(childs(&nameless[2 * PAGE / 4]) == nameless[2 * PAGE / 4]);
 	nameless[2 * PAGE / 4]--;
 	SAY(nameless[2 * PAGE / 4]);
+	int in_file = -1;
+	struct stat st = { 0 };
+	opened[PAGE / 4]++;
+	SAY(childs(&opened[PAGE / 4]) == opened[PAGE / 4]);
+	SAY(pread(opened_fd, &in_file, sizeof(in_file), PAGE));
+	SAY(in_file);
+	opened[PAGE / 4]--;
+	SAY(fstat(opened_fd, &st));
+	SAY(st.st_size);
+	SAY(st.st_mode);
+	SAY(st.st_nlink);
 	SAY(half[0]);
 	SAY(childs(half));
 	SAY(witness_in_child(read_late));
