@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/openfile.h"
 
 static int open_on(int root, const char *path, uint64_t dev)
 {
@@ -69,8 +70,8 @@ int deleted_make(
 	if (!path || path[0] != '/')
 		return fail_as(op, OUTCOME_IMAGE, "image-path", NULL, "make a deleted file that had no path");
 	int fd = open(arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1), how, 0600);
-	if (fd < 0 &&
-		(errno == ENOENT || errno == EOPNOTSUPP || errno == EISDIR || errno == EACCES || errno == EROFS)) {
+	if (fd < 0 && (openfile_is_absent(errno) || errno == EOPNOTSUPP || errno == EISDIR || errno == EACCES ||
+			      errno == EROFS)) {
 		note(op, "\"%s\", which was deleted, is a file in /tmp now: %s", path, strerror(errno));
 		fd = open("/tmp", how, 0600);
 	}

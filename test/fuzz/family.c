@@ -4,6 +4,7 @@
  * also shown. Whatever it holds, a refusal says why, and does not blame the host.
  */
 #include <errno.h>
+#include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,7 +85,7 @@ static void judge(const struct op *op, bool asked)
 	must(o == OUTCOME_IMAGE || o == OUTCOME_CANNOT);
 }
 
-/* whatever the records say: parents come first, and what is a process's own is no other's */
+/* whatever the records say: parents come first, and what is a process's own is no other's but that of who shares it */
 static void check_family(const struct restart *r)
 {
 	struct patient **p = r->patients.at;
@@ -95,7 +96,8 @@ static void check_family(const struct restart *r)
 		for (size_t k = 0; k < i; k++) {
 			is_known |= p[i]->parent == p[k];
 			must(p[i]->rec->pid != p[k]->rec->pid);
-			must(!p[i]->mm || (p[i]->mm != p[k]->mm && p[i]->fdtable != p[k]->fdtable));
+			must(!p[i]->mm || p[i]->mm != p[k]->mm || p[i]->shares & CLONE_VM);
+			must(!p[i]->fdtable || p[i]->fdtable != p[k]->fdtable || p[i]->shares & CLONE_FILES);
 		}
 		must(is_known);
 	}

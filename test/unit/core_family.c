@@ -49,6 +49,10 @@ static void begin(void)
 {
 	const uint32_t anon = kind_named("anonymous memory")->tag;
 
+	if (r.op) {
+		image_close(r.image);
+		op_done(&op);
+	}
 	op_init(&op, "restart");
 	r = (struct restart){ .op = &op };
 	vmas[0] = (struct vma){ .start = 0x400000, .end = 0x404000, .prot = 3, .tag = anon };
@@ -123,8 +127,6 @@ static void expect_refusal(const char *words)
 	EXPECT_EQ(op_outcome(&op), OUTCOME_IMAGE);
 	ASSERT_TRUE(op.story != NULL);
 	EXPECT_TRUE(strstr(op.story, words) != NULL);
-	image_close(r.image);
-	op_done(&op);
 	begin();
 }
 
