@@ -125,11 +125,11 @@ static void expect_rest(void (*call)(void), long nr)
 
 	ASSERT_TRUE(n);
 	EXPECT_EQ(n->nr, nr);
-	EXPECT_LE(nap_left(n, &h), (SLEEP - 400 + 20) * MS);
+	EXPECT_LE(nap_left(n, &h), (SLEEP - 400 + SLACK) * MS);
 	EXPECT_GE(nap_left(n, &h), (SLEEP - 400 - SLACK) * MS);
 	if (nr == SYS_epoll_wait || nr == SYS_epoll_pwait2) {
 		EXPECT_TRUE(nap_shorten(n, &h));
-		EXPECT_LE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 + 20);
+		EXPECT_LE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 + SLACK);
 		EXPECT_GE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 - SLACK);
 		EXPECT_EQ(arch_syscall_nr(&h.regs), nr == SYS_epoll_wait ? SYS_epoll_wait : SYS_epoll_pwait);
 	} else {
