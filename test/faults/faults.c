@@ -69,7 +69,8 @@ __attribute__((noreturn)) static void broken(const char *what)
 /*
  * Calls that are never failed: those that do not return, and those whose failure no kernel produces for a correct
  * argument and after which the object would be in a state that cannot exist (an open descriptor after close, a mapping
- * after munmap). brk(2) says that it failed by the old break, never by an errno.
+ * after munmap). brk(2) says that it failed by the old break, never by an errno. futex(2) is the C library's, which ends the
+ * process when it fails as it never does.
  */
 static bool may_fail(long nr)
 {
@@ -82,6 +83,7 @@ static bool may_fail(long nr)
 	case SYS_brk:
 	case SYS_close:
 	case SYS_munmap:
+	case SYS_futex:
 		return false;
 	default:
 		return true;
