@@ -1,41 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/births.h"
 
-#include <stdlib.h>
+#include "base/map.h"
 
-/* struct plan - the births, and the same by pid */
 struct plan {
 	struct arena *arena;
-	struct span *births;
-	struct birth **by_pid;
-	size_t n_by_pid;
+	struct map by_pid; /* of struct birth: all of them, ghosts too */
 	struct span ghosts; /* of struct birth * */
 	pid_t outer_sid, outer_pgid; /* those of the root, when they are the business of where it was started */
 };
 
-static int by_pid(const void *a, const void *b)
-{
-	const struct birth *x = *(struct birth *const *)a, *y = *(struct birth *const *)b;
-
-	return x->pid < y->pid ? -1 : x->pid > y->pid;
-}
-
 static struct birth *find_birth(const struct plan *p, pid_t pid)
 {
-	struct birth key = { .pid = pid }, *k = &key, **found;
-
-	found = p->n_by_pid ? bsearch(&k, p->by_pid, p->n_by_pid, sizeof(k), by_pid) : NULL;
-	return found ? *found : NULL;
+	return map_get(&p->by_pid, (uint64_t)pid);
 }
 
-static struct birth *find_ghost(const struct plan *p, pid_t pid)
+static void know_birth(struct plan *p, struct birth *b)
 {
-	struct birth **g = p->ghosts.at;
-
-	for (size_t i = 0; i < p->ghosts.n; i++)
-		if (g[i]->pid == pid)
-			return g[i];
-	return NULL;
+	map_set(p->arena, &p->by_pid, (uint64_t)b->pid, b);
 }
 
 static struct birth *add_ghost(struct plan *p, pid_t pid, pid_t sid, struct birth *parent)
@@ -46,6 +28,7 @@ static struct birth *add_ghost(struct plan *p, pid_t pid, pid_t sid, struct birt
 	g->birth_sid = sid == pid ? -1 : sid;
 	g->joins = sid != pid;
 	*(struct birth **)span_push(p->arena, &p->ghosts, sizeof(g)) = g;
+	know_birth(p, g);
 	return g;
 }
 
@@ -68,8 +51,6 @@ static void find_maker(struct plan *p, struct birth *q)
 {
 	struct birth *m = find_birth(p, q->birth_sid);
 
-	if (!m)
-		m = find_ghost(p, q->birth_sid);
 	if (!m)
 		m = add_ghost(p, q->birth_sid, q->birth_sid, q->parent);
 	if (m->parent == q->parent && m->zombie && m->sid == m->pid)
@@ -103,8 +84,6 @@ static void plan_group(struct plan *p, struct birth *q)
 	if (q->pgid <= 0 || q->pgid == p->outer_pgid || q->sid == q->pid)
 		return;
 	struct birth *leader = find_birth(p, q->pgid);
-	if (!leader)
-		leader = find_ghost(p, q->pgid);
 	if (!leader && q->zombie)
 		return; /* nobody else knows of it */
 	if (!leader)
@@ -118,12 +97,12 @@ static void plan_group(struct plan *p, struct birth *q)
 void plan_births(struct arena *a, struct span *births)
 {
 	struct birth **b = births->at, *root = births->n ? b[0] : NULL;
-	struct plan p = { .arena = a, .births = births, .n_by_pid = births->n };
+	struct plan p = { .arena = a };
 
 	if (!root)
 		return;
-	p.by_pid = arena_dup(a, births->at, births->n * sizeof(*b));
-	qsort(p.by_pid, p.n_by_pid, sizeof(*b), by_pid);
+	for (size_t i = 0; i < births->n; i++)
+		know_birth(&p, b[i]);
 	p.outer_sid = find_birth(&p, root->sid) ? 0 : root->sid;
 	p.outer_pgid = find_birth(&p, root->pgid) ? 0 : root->pgid;
 	for (size_t i = 0; i < births->n; i++)
