@@ -99,9 +99,6 @@ void progress_begin(struct progress *p, const char *verb, const char *name);
 void progress_show(void *p, const struct stasis_progress *now); /* a stasis_progress_fn */
 void progress_end(struct progress *p);
 
-/** clock_ns() - CLOCK_MONOTONIC */
-uint64_t clock_ns(void);
-
 /* ---- input.c ---- */
 
 /**

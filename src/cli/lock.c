@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/text.h"
 
@@ -101,12 +102,12 @@ static int lock_busy(struct lock *l, struct arena *a, struct stasis_report *r)
 
 int lock_take(struct lock *l, struct arena *a, int dirfd, const char *name, struct stasis_report *r)
 {
-	uint64_t deadline = clock_ns() + PATIENCE_NS;
+	uint64_t deadline = now_ns() + PATIENCE_NS;
 	char *text = NULL;
 	size_t len;
 
 	*l = (struct lock){ .fd = -EBADF, .dirfd = dirfd, .file = arena_printf(a, ".%s.lock", name) };
-	while ((l->fd = try_lock(dirfd, l->file)) == -EWOULDBLOCK && clock_ns() < deadline)
+	while ((l->fd = try_lock(dirfd, l->file)) == -EWOULDBLOCK && now_ns() < deadline)
 		nap();
 	if (l->fd == -EWOULDBLOCK)
 		return lock_busy(l, a, r);
@@ -115,7 +116,7 @@ int lock_take(struct lock *l, struct arena *a, int dirfd, const char *name, stru
 			"cannot lock %s: %s", l->file, strerror(-l->fd));
 	if (read_text(a, dirfd, l->file, LOCK_FILE_MAX, &text, NULL) < 0)
 		return 0;
-	while (earlier(a, text) && clock_ns() < deadline)
+	while (earlier(a, text) && now_ns() < deadline)
 		nap();
 	pid_t pid = earlier(a, text);
 	if (pid) {

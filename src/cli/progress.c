@@ -3,27 +3,19 @@
  * "saving python3: reading memory, 1.2 GiB of 4.0 GiB, 2.1 GiB/s", on a terminal, for what takes longer than a second.
  */
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #include "cli/cli.h"
 
 #define NSEC_PER_SEC UINT64_C(1000000000)
 
-uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 void progress_begin(struct progress *p, const char *verb, const char *name)
 {
-	*p = (struct progress){ .verb = verb, .name = name, .begin_ns = clock_ns() };
+	*p = (struct progress){ .verb = verb, .name = name, .begin_ns = now_ns() };
 }
 
 static char *progress_text(
@@ -47,7 +39,7 @@ static char *progress_text(
 void progress_show(void *data, const struct stasis_progress *now)
 {
 	struct progress *p = data;
-	uint64_t t = clock_ns();
+	uint64_t t = now_ns();
 	struct arena a;
 
 	if (!p->phase || !now->phase || strcmp(p->phase, now->phase) != 0) {

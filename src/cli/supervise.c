@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #include "cli/cli.h"
@@ -81,7 +82,7 @@ static void save_periodic(struct run *run)
 static void bury(struct watch *w)
 {
 	struct signalfd_siginfo si;
-	uint64_t deadline = clock_ns() + 10 * AT_ONCE_NS;
+	uint64_t deadline = now_ns() + 10 * AT_ONCE_NS;
 
 	for (;;) {
 		switch (watch_next(w, deadline, &si)) {
@@ -141,7 +142,7 @@ static void ended(struct run *run, int status, uint64_t lived_ns)
 
 int supervise(struct run *run, const sigset_t *signals)
 {
-	uint64_t begin = clock_ns(), every = run->args->every_ns, next = every ? begin + every : 0;
+	uint64_t begin = now_ns(), every = run->args->every_ns, next = every ? begin + every : 0;
 	struct signalfd_siginfo si;
 	struct watch w;
 
@@ -156,12 +157,12 @@ int supervise(struct run *run, const sigset_t *signals)
 	for (;;) {
 		switch (watch_next(&w, next, &si)) {
 		case WATCH_ENDED:
-			ended(run, w.status, clock_ns() - begin);
+			ended(run, w.status, now_ns() - begin);
 			watch_end(&w);
 			return w.status;
 		case WATCH_TIMEOUT:
 			save_periodic(run);
-			next = clock_ns() + every;
+			next = now_ns() + every;
 			break;
 		case WATCH_SIGNAL:
 			if (sigismember(&run->args->on, (int)si.ssi_signo) && save_and_stop(run, &w, &si)) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 
 #include "cli/cli.h"
@@ -191,7 +192,7 @@ enum watch_event watch_next(struct watch *w, uint64_t deadline_ns, struct signal
 	for (;;) {
 		struct pollfd fds[] = { { .fd = w->wait_fd, .events = POLLIN },
 			{ .fd = w->signal_fd, .events = POLLIN } };
-		uint64_t now = clock_ns();
+		uint64_t now = now_ns();
 
 		if (has_ended(w))
 			return WATCH_ENDED;

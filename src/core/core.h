@@ -10,14 +10,13 @@
 
 #include "stasis.h"
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/op.h"
 #include "core/clock.h"
 #include "core/records.h"
 #include "image/image.h"
 #include "kinds/kind.h"
-
-uint64_t now_ns(void);
 
 /** struct watch - how the caller follows and stops an operation */
 struct watch {

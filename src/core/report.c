@@ -3,15 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
-
-uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 int watch_tell(struct op *op, struct watch *w, const char *phase, uint64_t done, uint64_t total)
 {

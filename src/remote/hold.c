@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
@@ -43,18 +45,10 @@ int hold_reseize(struct held *h, pid_t tid)
 	return 0;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* waitpid() with a deadline; polls: yields first, as a stop is mostly a matter of microseconds */
 static int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
 {
-	uint64_t end = now_ms() + timeout_ms;
+	uint64_t end = now_ns() + timeout_ms * 1000000ull;
 
 	for (unsigned int turn = 0;; turn++) {
 		pid_t got = waitpid(tid, status, __WALL | WNOHANG);
@@ -67,7 +61,7 @@ static int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
 			sched_yield();
 			continue;
 		}
-		if (now_ms() >= end)
+		if (now_ns() >= end)
 			return -ETIMEDOUT;
 		const struct timespec nap = { 0, turn < 256 ? 50000 : 1000000 };
 		nanosleep(&nap, NULL);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "proc/proc.h"
 
 #define MS ((int64_t)1000000)
@@ -47,14 +48,6 @@ static const struct timed *find_timed(long nr)
 		if (timed[i].nr == nr)
 			return &timed[i];
 	return NULL;
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
 }
 
 /* ---- before the stop ---- */

@@ -26,6 +26,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS /* Linux 6.15 */
 #define PR_TIMER_CREATE_RESTORE_IDS 77
@@ -132,14 +133,6 @@ static bool is_known_clock(int32_t clock)
 {
 	return is_cpu_clock(clock) || is_day_clock(clock) || is_alarm_clock(clock) || clock == CLOCK_MONOTONIC ||
 	       clock == CLOCK_BOOTTIME || clock == CLOCK_TAI;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
 /* what comes back from the program may be anything; NO_TIME: no time of the kernel's */
