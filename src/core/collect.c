@@ -26,18 +26,18 @@ static bool is_known(struct checkpoint *c, pid_t pid)
 }
 
 /*
- * Has it ended? A leader that ended before its threads looks like a zombie too, but for their number; and so does, for a
- * moment, the old leader of a process in which another thread calls execve(2): what is still so at a second look is true.
+ * Has it ended? A leader that ended before its threads looks like a zombie too, and so does, for a moment, the old leader of
+ * a process in which another thread calls execve(2): but for the number of threads. It is 0 of a task that was released
+ * while it was looked at (do_task_stat() in fs/proc/array.c): whether another has its number now the next look tells.
  */
 static int read_end(struct process *p)
 {
 	int r = 0;
 
-	p->zombie = true;
-	for (int turn = 0; turn < 2 && p->zombie && r == 0; turn++) {
+	p->stat.num_threads = 0;
+	for (int turn = 0; turn < 1000 && r == 0 && !p->stat.num_threads; turn++)
 		r = proc_read_stat(p->dir, &p->stat);
-		p->zombie = r < 0 || ((p->stat.state == 'Z' || p->stat.state == 'X') && p->stat.num_threads <= 1);
-	}
+	p->zombie = r < 0 || ((p->stat.state == 'Z' || p->stat.state == 'X') && p->stat.num_threads == 1);
 	return r;
 }
 

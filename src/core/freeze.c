@@ -23,7 +23,7 @@ enum {
 	STOP_SLICE_MS = 20, /* after which the ended are reaped: the thread may wait for that in execve(2) */
 	LAST_WORDS_MS = 1000, /* how long a thread may take to end */
 	LIST_TRIES = 100,
-	SEIZE_TRIES = 10, /* it was the leader that an exec replaced just then; or we may not trace it */
+	DENIED_MS = 200, /* for so long no thread can be seized: it is no exec that replaced one just then */
 };
 
 /* Documentation/admin-guide/LSM/Yama.rst: from 1 on only ancestors may trace */
@@ -35,11 +35,12 @@ static bool is_yama_strict(struct checkpoint *c)
 	       text[0] > '0';
 }
 
-static int explain_seize(struct checkpoint *c, const struct process *p, int err)
+static int explain_seize(struct checkpoint *c, const struct process *p, pid_t tid, int err)
 {
+	_cleanup_close_ int thread = proc_open_thread(p->dir, tid);
 	struct proc_status st;
 
-	if (err != -EPERM || proc_read_status(&c->op->arena, p->dir, &st) < 0)
+	if (err != -EPERM || thread < 0 || proc_read_status(&c->op->arena, thread, &st) < 0)
 		return fail(c->op, err, "stop it");
 	if (st.tracer) {
 		_cleanup_close_ int dir = proc_open(c->procfd, st.tracer);
@@ -112,8 +113,25 @@ struct freeze {
 	size_t zombies; /* in the last list: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
+	uint64_t denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: it is not so */
 	unsigned int turn;
 };
+
+/*
+ * Thread @tid lives, and could not be seized: @err. The number may be that of another by now, so that is final when it has
+ * been so for a while.
+ */
+static int denied(struct freeze *f, pid_t tid, int err)
+{
+	const struct timespec nap = { 0, 1000000 };
+
+	if (!f->denied_at)
+		f->denied_at = now_ns();
+	if (now_ns() - f->denied_at > DENIED_MS * 1000000ull)
+		return explain_seize(f->c, f->p, tid, err);
+	nanosleep(&nap, NULL);
+	return 0;
+}
 
 /* keeps those of the threads from number @first on that could be seized */
 static int keep_seized(struct freeze *f, size_t first, const int *err)
@@ -122,15 +140,18 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
 	size_t kept = first;
-	int r = 0;
+	pid_t last = 0; /* of those that were denied */
+	int why = 0;
 
 	f->zombies = 0;
 	for (size_t i = first; i < p->threads.n; i++) {
 		int e = err[i - first];
 		enum fate fate = e == -ESRCH ? FATE_GONE : e < 0 ? learn_fate(c, p, t[i].tid) : FATE_LIVES;
 
-		if (e < 0 && fate == FATE_LIVES && f->turn >= SEIZE_TRIES && r == 0)
-			r = explain_seize(c, p, e);
+		if (e < 0 && fate == FATE_LIVES) {
+			last = t[i].tid;
+			why = e;
+		}
 		f->lost |= fate == FATE_GONE || (e < 0 && fate == FATE_LIVES);
 		f->zombies += fate == FATE_ZOMBIE;
 		if (fate == FATE_OURS)
@@ -139,7 +160,11 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 			t[kept++] = t[i];
 	}
 	p->threads.n = kept;
-	return r;
+	f->found = kept > first;
+	if (last && !f->found)
+		return denied(f, last, why);
+	f->denied_at = 0;
+	return 0;
 }
 
 static struct nap *look_at_nap(struct checkpoint *c, const struct process *p, pid_t tid)
@@ -179,9 +204,7 @@ static int seize_new(struct freeze *f, const struct span *tids)
 	for (size_t i = known; i < p->threads.n; i++)
 		held[i - known] = &t[i].held;
 	hold_seize_all(held, err, p->threads.n - known, f->seized.at, f->seized.n, p->pid);
-	int r = keep_seized(f, known, err);
-	f->found = p->threads.n > known;
-	return r;
+	return keep_seized(f, known, err);
 }
 
 /* wait_for_vfork_done() in kernel/fork.c; where clone3(2) takes its flags from is not looked at: it sleeps so for nothing else */
