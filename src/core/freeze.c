@@ -113,7 +113,8 @@ struct freeze {
 	size_t zombies; /* in the last list: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
-	uint64_t denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: it is not so */
+	uint64_t
+		denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: it is not so */
 	unsigned int turn;
 };
 
