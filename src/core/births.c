@@ -78,16 +78,26 @@ static void plan_session(struct plan *p, struct birth *q)
 		q->problem = BIRTH_NO_SESSION;
 }
 
-/* the ghost of a group is a child of its first member, who is in its session already */
+/*
+ * The ghost of a group is a child of somebody who is in its session already: of its first member or, where that has ended,
+ * of its parent. Where the parent is in another session nobody is left who could be asked for the group.
+ */
+static struct birth *add_group_ghost(struct plan *p, struct birth *first)
+{
+	struct birth *parent = first->zombie ? first->parent : first;
+
+	return parent && parent->sid == first->sid ? add_ghost(p, first->pgid, first->sid, parent) : NULL;
+}
+
 static void plan_group(struct plan *p, struct birth *q)
 {
 	if (q->pgid <= 0 || q->pgid == p->outer_pgid || q->sid == q->pid)
 		return;
 	struct birth *leader = find_birth(p, q->pgid);
-	if (!leader && q->zombie)
-		return; /* nobody else knows of it */
 	if (!leader)
-		leader = add_ghost(p, q->pgid, q->sid, q);
+		leader = add_group_ghost(p, q);
+	if (!leader)
+		return;
 	if (leader->sid != q->sid || leader->pgid != leader->pid)
 		q->problem = BIRTH_NO_GROUP;
 	else

@@ -92,6 +92,22 @@ TEST(a_group_whose_first_has_ended_gets_a_ghost_in_its_session)
 	arena_done(&f.arena);
 }
 
+TEST(a_group_of_zombies_has_a_ghost_by_their_parent)
+{
+	struct family f = { 0 };
+
+	add(&f, 10, -1, 10, 10);
+	add(&f, 12, 0, 11, 10);
+	add(&f, 13, 0, 11, 10);
+	f.b[1].zombie = f.b[2].zombie = true;
+	plan_births(&f.arena, &f.all);
+	ASSERT_EQ(ghost(&f, 0)->pid, 11);
+	ASSERT_EQ(ghost(&f, 0)->parent, &f.b[0]);
+	ASSERT_EQ(f.b[1].joins, true);
+	ASSERT_EQ(f.b[2].joins, true);
+	arena_done(&f.arena);
+}
+
 TEST(what_no_kernel_would_have_made_is_a_problem)
 {
 	struct family f = { 0 };

@@ -64,13 +64,21 @@ static const struct process *session_leader(const struct sight *s)
 	return NULL;
 }
 
-/* /proc counts as we do; the image as the program does. 0: the group has no process in the tree. */
+static bool is_in_session_of_parent(const struct process *p)
+{
+	return p->parent && p->parent->vsid == p->vsid;
+}
+
+/*
+ * /proc counts as we do; the image as the program does. 0: the group has no process in the tree, or but ended ones of which
+ * no restart could make a group (add_group_ghost() in core/births.c).
+ */
 static pid_t group_in_tree(const struct tree *tree, int64_t pgrp)
 {
 	struct process *const *all = tree->processes.at;
 
 	for (size_t i = 0; pgrp > 0 && i < tree->processes.n; i++)
-		if (all[i]->stat.pgrp == pgrp)
+		if (all[i]->stat.pgrp == pgrp && (!all[i]->zombie || is_in_session_of_parent(all[i])))
 			return all[i]->vpgid;
 	return 0;
 }
