@@ -261,13 +261,19 @@ static int save(struct checkpoint *c, struct image_writer *w, bool strict)
 	return r < 0 ? r : put_all(c, w);
 }
 
-static void end_program(struct checkpoint *c)
+static int end_program(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
+	int r = 0;
 
-	for (size_t i = 0; i < c->tree.processes.n; i++)
-		if (!p[i]->zombie)
-			syscall(SYS_pidfd_send_signal, p[i]->pidfd, SIGKILL, NULL, 0);
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		if (p[i]->zombie || syscall(SYS_pidfd_send_signal, p[i]->pidfd, SIGKILL, NULL, 0) == 0 ||
+			errno == ESRCH)
+			continue;
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		r = fail(c->op, -errno, "end it");
+	}
+	return r;
 }
 
 static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid)
@@ -292,11 +298,13 @@ static void fill_report(const struct checkpoint *c, struct stasis_report *report
 }
 
 /* how it ended for the program and the image, in one sentence */
-static void tell_state(struct checkpoint *c, bool ended)
+static void tell_state(struct checkpoint *c, bool committed, bool ended)
 {
 	const char *name = c->root ? c->root->stat.comm : "the program";
 
-	if (c->op->err)
+	if (c->op->err && committed)
+		c->op->state = arena_printf(&c->op->arena, "the image is complete; %s, or a part of it, runs on", name);
+	else if (c->op->err)
 		c->op->state = arena_printf(&c->op->arena, "%s %s; no image was written", name,
 			c->tree.frozen ? "runs on as before" : "was not stopped");
 	else if (ended)
@@ -331,9 +339,10 @@ int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 		if (r < 0)
 			fail(&op, r, "complete the image %s", o->path ? o->path : "");
 	}
-	if (r == 0 && o->stop)
+	bool committed = r == 0;
+	if (committed && o->stop)
 		end_program(&c);
-	tell_state(&c, o->stop);
+	tell_state(&c, committed, o->stop);
 	if (o->stop) {
 		c.thawed_at = now_ns();
 		release_tree(&c);
