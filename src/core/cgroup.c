@@ -28,6 +28,18 @@ static int find_own(struct arena *a, const char **mount, const char **path)
 	return r < 0 ? r : proc_cgroup(a, self, path);
 }
 
+/* with all groups below it, which the program has made; one that is in use cannot be removed: -errno */
+static int remove_group(int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_dir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (e->d_type == DT_DIR && e->d_name[0] != '.')
+			remove_group(dirfd(d), e->d_name);
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
 /* those of programs whose supervisor was killed; one that is in use cannot be removed */
 static void sweep(const char *parent)
 {
@@ -36,7 +48,7 @@ static void sweep(const char *parent)
 
 	while (d && (e = readdir(d)))
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) == 0)
-			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+			remove_group(dirfd(d), e->d_name);
 }
 
 void cgroup_make(pid_t pid, char *ret, size_t len)
@@ -70,7 +82,9 @@ void cgroup_remove(const char *path)
 
 	/* the last process is still listed for a moment after it was waited for */
 	for (int turn = 0; path[0] && turn < 20; turn++) {
-		if (rmdir(path) == 0 || errno != EBUSY)
+		int r = remove_group(AT_FDCWD, path);
+
+		if (r != -EBUSY)
 			return;
 		nanosleep(&nap, NULL);
 	}

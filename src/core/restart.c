@@ -84,6 +84,9 @@ static void take_back(struct restart *r)
 			bury(p[i]->pid);
 	reap_tracees();
 	nest_raze(&r->nest);
+	const char **group = r->site.made_groups.at;
+	for (size_t i = r->site.made_groups.n; i-- > 0;)
+		cgroup_remove(group[i]);
 	terminal_set(&r->terminal);
 }
 

@@ -152,6 +152,8 @@ struct site {
 	int (*file)(const struct site *site, uint64_t id, uint32_t n); /* fd kinds, in link(): see site_file() */
 	pid_t (*process)(const struct site *site, int32_t vpid); /* fd kinds: see site_process() */
 	void *restart; /* core's */
+	struct span
+		made_groups; /* of const char *: control groups that were made: removed again when the restart fails */
 	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
 	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
 };
