@@ -2,6 +2,8 @@
 /*
  * Can the sessions and process groups of the program be made again?
  */
+#include <sys/wait.h>
+
 #include "core/births.h"
 #include "core/core.h"
 
@@ -25,6 +27,8 @@ int check_tree(struct checkpoint *c)
 	plan_births(a, &all);
 	for (size_t i = 0; i < n; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
+		if (p[i]->zombie && WCOREDUMP((int)p[i]->stat.exit_code))
+			note(c->op, "ended with a core dump: after a restart its parent is told of the signal alone");
 		if (births[i].problem == BIRTH_NO_SESSION)
 			refuse(c->op, "session", "the session cannot be handed on to it again as it was", NULL,
 				"is in session %d, which its parent is not in, and never was", births[i].sid);

@@ -8,7 +8,7 @@
  *
  * Seen: /proc/PID: status, oom_score_adj, loginuid, autogroup, ns.
  * Lost: oom_score_adj, loginuid and the priority of a session, where the right to set them is missing (named). The number
- *	of the audit session.
+ *	of the audit session. That a child that has ended left a core dump (noted).
  * Needs: nothing.
  */
 #include "kinds/kind.h"
