@@ -87,9 +87,18 @@ int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *options
 struct stasis_check_options {
 	size_t size;
 	bool strict;
+	bool no_freeze; /* only look: the program is not touched, and what shows only while it stands still is not seen */
+	const volatile sig_atomic_t *cancel;
+	stasis_progress_fn *progress;
+	void *progress_data;
 };
 
-/** stasis_check() - would stasis_checkpoint() succeed? report.objects lists every object with its verdict */
+/**
+ * stasis_check() - would stasis_checkpoint() succeed? It is a checkpoint up to where the memory is read
+ *
+ * The program stands still for a moment (report.still_ns). report.objects lists every object with its verdict; of a program
+ * that cannot be stopped too, as far as it can be seen.
+ */
 int stasis_check(pid_t pid, const struct stasis_check_options *options, struct stasis_report *report);
 
 enum stasis_file_policy {

@@ -54,7 +54,7 @@ static int save_backings(struct checkpoint *c)
 		b[i]->id = c->next_id++;
 		b[i]->rec = arena_alloc(&c->op->arena, b[i]->kind->size);
 		int r = b[i]->kind->save(c->op, &s, b[i]->rec);
-		if (r < 0)
+		if (r < 0 && !was_refused(c, b[i]->kind, r))
 			return r;
 	}
 	return 0;
@@ -82,7 +82,7 @@ static int save_files(struct checkpoint *c)
 		if (!f[i]->rec)
 			f[i]->rec = arena_alloc(&c->op->arena, f[i]->kind->size);
 		int r = f[i]->kind->save(c->op, &s, f[i]->rec);
-		if (r < 0)
+		if (r < 0 && !was_refused(c, f[i]->kind, r))
 			return r;
 	}
 	return 0;
@@ -217,7 +217,7 @@ static int refused(struct checkpoint *c)
 	return fail_as(c->op, OUTCOME_CANNOT, o->slug, NULL, "%zu objects stand against it", c->op->obstacles.n);
 }
 
-static int look(struct checkpoint *c, bool freeze, struct span *objects)
+static int look(struct checkpoint *c, bool freeze)
 {
 	int r = collect_tree(c, freeze);
 
@@ -227,7 +227,9 @@ static int look(struct checkpoint *c, bool freeze, struct span *objects)
 		r = collect_open_files(c);
 	if (r == 0)
 		find_shares(c);
-	return r < 0 ? r : describe_tree(c, objects);
+	if (r == 0)
+		r = describe_tree(c);
+	return r < 0 ? r : refused(c);
 }
 
 static void count(struct checkpoint *c)
@@ -239,12 +241,11 @@ static void count(struct checkpoint *c)
 		c->threads += p[i]->zombie ? 1 : p[i]->threads.n;
 }
 
-static int save(struct checkpoint *c, struct image_writer *w, bool strict)
+/* all that comes before the memory is looked through and anything is written: it says whether the program can be saved */
+static int examine(struct checkpoint *c, bool strict)
 {
-	int r = look(c, true, NULL);
+	int r = look(c, true);
 
-	if (r == 0)
-		r = refused(c);
 	if (r == 0)
 		r = open_rooms(c);
 	if (r == 0)
@@ -253,10 +254,17 @@ static int save(struct checkpoint *c, struct image_writer *w, bool strict)
 		r = save_backings(c);
 	if (r == 0)
 		r = save_files(c);
+	if (!c->op->err && c->op->obstacles.n)
+		r = refused(c);
+	return r < 0 ? fail(c->op, r, "examine it") : be_strict(c->op, strict);
+}
+
+static int save(struct checkpoint *c, struct image_writer *w, bool strict)
+{
+	int r = examine(c, strict);
+
 	if (r == 0)
 		r = plan_memory(c);
-	if (r == 0)
-		r = be_strict(c->op, strict);
 	count(c);
 	return r < 0 ? r : put_all(c, w);
 }
@@ -282,7 +290,7 @@ static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid)
 	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void fill_report(const struct checkpoint *c, struct stasis_report *report, uint64_t began)
+static void fill_report(const struct checkpoint *c, struct stasis_report *report)
 {
 	if (c->root) {
 		memcpy(report->name, c->root->stat.comm, sizeof(report->name));
@@ -292,6 +300,10 @@ static void fill_report(const struct checkpoint *c, struct stasis_report *report
 	report->threads = c->threads;
 	report->memory = c->memory;
 	report->own_pidns = c->own_pidns;
+}
+
+static void fill_times(const struct checkpoint *c, struct stasis_report *report, uint64_t began)
+{
 	report->wall_ns = now_ns() - began;
 	if (c->thawed_at)
 		report->still_ns = c->thawed_at - c->frozen_at;
@@ -329,7 +341,7 @@ int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 	}
 	if (r == 0)
 		r = save(&c, w, o->strict);
-	fill_report(&c, report, began);
+	fill_report(&c, report);
 	if (r < 0 || !o->stop)
 		release_tree(&c);
 	if (r < 0) {
@@ -350,10 +362,36 @@ int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 	fd_close(c.procfd);
 	report->image_size = size;
 	report->path = o->path ? arena_strdup(&op.arena, o->path) : NULL;
-	report->wall_ns = now_ns() - began;
-	if (c.thawed_at)
-		report->still_ns = c.thawed_at - c.frozen_at;
+	fill_times(&c, report, began);
 	return report_from(&op, report);
+}
+
+/* It cannot be held, which is told: what else stands against it can be seen all the same. */
+static void look_anyway(struct checkpoint *c)
+{
+	release_tree(c);
+	*c = (struct checkpoint){ .op = c->op,
+		.watch = c->watch,
+		.procfd = c->procfd,
+		.target = c->target,
+		.objects = c->objects,
+		.next_id = FIRST_ID,
+		.frozen_at = c->frozen_at,
+		.thawed_at = c->thawed_at };
+	look(c, false);
+}
+
+static int look_only(struct checkpoint *c, bool strict)
+{
+	int r = look(c, false);
+
+	if (r == 0)
+		r = be_strict(c->op, strict);
+	if (r == 0)
+		note(c->op,
+			"was not stopped: seccomp filters, Landlock domains and what else does not show while it runs "
+			"were not seen");
+	return r;
 }
 
 int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_report *report)
@@ -365,18 +403,21 @@ int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 
 	op_init(&op, "save");
 	checkpoint_init(&c, &op, pid);
-	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : look(&c, false, &objects);
+	c.objects = &objects;
+	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
+	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : 0;
 	if (r == 0)
-		r = refused(&c);
-	if (r == 0)
-		be_strict(&op, o->strict);
+		r = o->no_freeze ? look_only(&c, o->strict) : examine(&c, o->strict);
+	if (r < 0 && !o->no_freeze && !c.held && op_outcome(&op) != OUTCOME_USAGE)
+		look_anyway(&c);
 	count(&c);
-	fill_report(&c, report, began);
-	if (op.err)
-		op.state =
-			arena_printf(&op.arena, "%s was not touched", report->name[0] ? report->name : "the program");
+	fill_report(&c, report);
 	release_tree(&c);
 	fd_close(c.procfd);
+	fill_times(&c, report, began);
+	if (op.err)
+		op.state = arena_printf(&op.arena, "%s %s", report->name[0] ? report->name : "the program",
+			c.thawed_at ? "runs on as before" : "was not touched");
 	report->objects = objects.at;
 	report->n_objects = objects.n;
 	return report_from(&op, report);

@@ -190,6 +190,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	c->tree.frozen = freeze;
 	c->tree.bystanders = &c->bystanders;
 	r = walk(c, freeze);
+	c->held = r == 0 && freeze;
 	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)
 		note(op, "its CLOCK_MONOTONIC cannot be read: after a restart it is that of the host");
 	return r;

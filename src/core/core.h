@@ -45,6 +45,8 @@ struct checkpoint {
 	pid_t target;
 	struct tree tree;
 	struct map by_pid; /* of struct process, by pid as we count */
+	bool held; /* all of it stands still */
+	struct span *objects; /* of struct stasis_object: the list for who wants it, or NULL */
 	struct span bystanders; /* the tree's */
 	struct process *root;
 	bool own_pidns; /* the target lives in another pid namespace than we */
@@ -58,6 +60,7 @@ struct checkpoint {
 	struct clocks clocks; /* of the root when all had been stopped */
 	struct span open_files; /* of struct open_file *, in tree order */
 	size_t n_asked; /* how many of them have been asked about */
+	size_t n_refused; /* was_refused(): how many obstacles it has seen */
 	struct span backings; /* of struct backing * */
 	struct map by_key; /* of struct backing, by a mix of kind and key: the last one of those with that mix */
 	struct span mms; /* of struct mm_plan * */
@@ -129,7 +132,9 @@ void release_tree(struct checkpoint *c);
 /* objects.c */
 int collect_open_files(struct checkpoint *c);
 int check_tree(struct checkpoint *c); /* tree.c: can sessions, groups and parents be made again? */
-int describe_tree(struct checkpoint *c, struct span *objects /* of struct stasis_object, or NULL */);
+int describe_tree(struct checkpoint *c);
+/** was_refused() - did kind @k, which gave @r, refuse what lies at the present place? Then the list of objects says so */
+bool was_refused(struct checkpoint *c, const struct kind *k, int r);
 /* shares.c */
 void find_shares(struct checkpoint *c);
 int check_shares(struct checkpoint *c); /* after check_tree() */

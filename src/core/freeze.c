@@ -113,8 +113,7 @@ struct freeze {
 	size_t zombies; /* in the last list: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
-	uint64_t
-		denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: it is not so */
+	uint64_t denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: not so */
 	unsigned int turn;
 };
 
@@ -231,7 +230,8 @@ static int explain_stop(struct checkpoint *c, const struct process *p, pid_t tid
 			"stop thread %d within %d s: it sleeps in the kernel where no signal reaches it", tid,
 			STOP_TIMEOUT_MS / 1000);
 	if (err == -EOPNOTSUPP)
-		return fail_as(c->op, OUTCOME_CANNOT, "task-32bit", NULL, "is a 32-bit program");
+		return fail_as(c->op, OUTCOME_CANNOT, "task-32bit", NULL,
+			"is a program for 32 bits: registers, vdso and stub are those of 64 bits");
 	return fail(c->op, err, "stop thread %d", tid);
 }
 

@@ -133,46 +133,66 @@ int collect_open_files(struct checkpoint *c)
 
 /* ---- verdicts ---- */
 
-struct verdict {
-	struct checkpoint *c;
-	struct span *objects; /* NULL: nobody wants the list */
-};
-
-static void add_object(struct verdict *v, const char *kind, const char *what, bool can)
+static void add_object(struct checkpoint *c, const char *kind, const char *what, bool can)
 {
-	if (!v->objects)
+	if (!c->objects)
 		return;
-	struct stasis_object *o = span_push(&v->c->op->arena, v->objects, sizeof(*o));
-	*o = (struct stasis_object){ op_where(v->c->op), kind, what, can };
+	struct stasis_object *o = span_push(&c->op->arena, c->objects, sizeof(*o));
+	*o = (struct stasis_object){ op_where(c->op), kind, what, can };
+}
+
+/* is @where the place @object, or within it? */
+static bool is_within(const char *where, const char *object)
+{
+	size_t n = strlen(object);
+
+	return strncmp(where, object, n) == 0 && (!where[n] || where[n] == ':');
+}
+
+bool was_refused(struct checkpoint *c, const struct kind *k, int r)
+{
+	struct stasis_object *o = c->objects ? c->objects->at : NULL;
+
+	if (r != -EOPNOTSUPP || c->op->err || c->op->obstacles.n == c->n_refused)
+		return false;
+	c->n_refused = c->op->obstacles.n;
+	const char *where = op_where(c->op);
+	for (size_t i = 0; o && i < c->objects->n; i++)
+		if (strcmp(o[i].kind, k->name) == 0 && is_within(where, o[i].where)) {
+			o[i].can = false;
+			return true;
+		}
+	add_object(c, k->name, "", false);
+	return true;
 }
 
 /* refusals are obstacles, and the walk goes on; anything else is a failure */
-static int judge(struct verdict *v, const struct kind *k, const struct sight *s, const char *what)
+static int judge(struct checkpoint *c, const struct kind *k, const struct sight *s, const char *what)
 {
-	size_t before = v->c->op->obstacles.n;
-	int r = k->check ? k->check(v->c->op, s) : 0;
+	size_t before = c->op->obstacles.n;
+	int r = k->check ? k->check(c->op, s) : 0;
 
 	if (r < 0 && r != -EOPNOTSUPP)
 		return r;
-	add_object(v, k->name, what, v->c->op->obstacles.n == before);
+	add_object(c, k->name, what, c->op->obstacles.n == before);
 	return 0;
 }
 
-static int judge_tasks(struct verdict *v, struct process *p)
+static int judge_tasks(struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 
 	for (const struct kind *const *k = kinds; *k; k++) {
-		struct sight s = { .tree = &v->c->tree, .process = p, .thread = &t[0] };
+		struct sight s = { .tree = &c->tree, .process = p, .thread = &t[0] };
 		int r = 0;
 
 		if ((*k)->scope == SCOPE_PROCESS)
-			r = judge(v, *k, &s, "");
+			r = judge(c, *k, &s, "");
 		for (size_t i = 0; (*k)->scope == SCOPE_THREAD && i < p->threads.n && r == 0; i++) {
 			s.thread = &t[i];
-			WHERE(v->c->op, "thread", t[i].tid);
+			WHERE(c->op, "thread", t[i].tid);
 			if ((*k)->check || i == 0)
-				r = judge(v, *k, &s, "");
+				r = judge(c, *k, &s, "");
 		}
 		if (r < 0)
 			return r;
@@ -199,13 +219,13 @@ static struct backing *find_backing(struct checkpoint *c, const struct kind *k, 
 	return fresh;
 }
 
-static int judge_memory(struct verdict *v, struct process *p)
+static int judge_memory(struct checkpoint *c, struct process *p)
 {
 	struct proc_vma *vma = p->vmas.at;
-	struct op *op = v->c->op;
+	struct op *op = c->op;
 
 	for (size_t i = 0; i < p->vmas.n; i++) {
-		struct sight s = { .tree = &v->c->tree, .process = p, .vma = &vma[i] };
+		struct sight s = { .tree = &c->tree, .process = p, .vma = &vma[i] };
 		char *place =
 			arena_printf(&op->arena, "%lx-%lx", (unsigned long)vma[i].start, (unsigned long)vma[i].end);
 		struct where __attribute__((cleanup(where_pop), unused)) w = where_push(op, "mapping", -1, place);
@@ -214,15 +234,15 @@ static int judge_memory(struct verdict *v, struct process *p)
 		if (!k) {
 			refuse(op, "vma-unknown", NULL, NULL, "is a mapping of \"%s\" that stasis cannot save",
 				vma[i].name);
-			add_object(v, "?", vma[i].name, false);
+			add_object(c, "?", vma[i].name, false);
 			continue;
 		}
-		int r = judge(v, k, &s, vma[i].name);
+		int r = judge(c, k, &s, vma[i].name);
 		if (r < 0)
 			return r;
 		vma[i].kind = k;
 		if (k->key) {
-			struct backing *b = find_backing(v->c, k, &s);
+			struct backing *b = find_backing(c, k, &s);
 			struct view *view = span_push(&op->arena, &b->views, sizeof(*view));
 
 			*view = (struct view){ p, &vma[i] };
@@ -232,32 +252,31 @@ static int judge_memory(struct verdict *v, struct process *p)
 	return 0;
 }
 
-static int judge_files(struct verdict *v)
+static int judge_files(struct checkpoint *c)
 {
-	struct open_file **of = v->c->open_files.at;
-	struct op *op = v->c->op;
+	struct open_file **of = c->open_files.at;
+	struct op *op = c->op;
 
-	for (size_t i = 0; i < v->c->open_files.n; i++) {
-		struct sight s = { .tree = &v->c->tree, .process = of[i]->process, .fd = of[i]->fd };
+	for (size_t i = 0; i < c->open_files.n; i++) {
+		struct sight s = { .tree = &c->tree, .process = of[i]->process, .fd = of[i]->fd };
 
 		WHERE_TASK(op, of[i]->process->pid, of[i]->process->stat.comm);
 		WHERE(op, "fd", of[i]->fd->n);
 		of[i]->kind = kind_of_fd(&s);
 		if (!of[i]->kind) {
 			refuse(op, "fd-unknown", NULL, NULL, "is %s, which stasis cannot save", of[i]->fd->link);
-			add_object(v, "?", of[i]->fd->link, false);
+			add_object(c, "?", of[i]->fd->link, false);
 			continue;
 		}
-		int r = judge(v, of[i]->kind, &s, of[i]->fd->link);
+		int r = judge(c, of[i]->kind, &s, of[i]->fd->link);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int describe_tree(struct checkpoint *c, struct span *objects)
+int describe_tree(struct checkpoint *c)
 {
-	struct verdict v = { c, objects };
 	struct process **p = c->tree.processes.at;
 	int r = check_tree(c);
 
@@ -267,9 +286,9 @@ int describe_tree(struct checkpoint *c, struct span *objects)
 		if (p[i]->zombie)
 			continue;
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		r = judge_tasks(&v, p[i]);
+		r = judge_tasks(c, p[i]);
 		if (r == 0)
-			r = judge_memory(&v, p[i]);
+			r = judge_memory(c, p[i]);
 	}
-	return r < 0 ? r : judge_files(&v);
+	return r < 0 ? r : judge_files(c);
 }

@@ -33,7 +33,7 @@ static void add_process_part(struct checkpoint *c, struct process *p, const stru
 		}
 }
 
-/* @all: else only kinds that ask every thread */
+/* @all: else only kinds that ask every thread. A refusal ends it: what comes next may rely on what was not asked. */
 static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
 {
 	struct part *part = parts->at;
@@ -42,8 +42,10 @@ static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, 
 		if (!part[i].kind->ask || part[i].shared || (!all && !part[i].kind->asks_all))
 			continue;
 		int r = part[i].kind->ask(c->op, s, part[i].rec);
-		if (r < 0)
+		if (r < 0) {
+			was_refused(c, part[i].kind, r);
 			return r;
+		}
 	}
 	return 0;
 }
@@ -55,7 +57,7 @@ static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
 	for (size_t i = 0; i < parts->n; i++) {
 		int r = part[i].kind->save && !part[i].shared ? part[i].kind->save(c->op, s, part[i].rec) : 0;
 
-		if (r < 0)
+		if (r < 0 && !was_refused(c, part[i].kind, r))
 			return r;
 	}
 	return 0;
@@ -75,6 +77,7 @@ static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
 		WHERE(c->op, "fd", of->fd->n);
 		of->rec = arena_alloc(&c->op->arena, of->kind->size);
 		int r = of->kind->ask(c->op, &s, of->rec);
+		was_refused(c, of->kind, r);
 		if (r == 0 && !batch_has_room(b, 128, 8192) && (r = batch_run(b)) < 0)
 			fail(c->op, r, "%s", batch_what(b));
 		if (r < 0)

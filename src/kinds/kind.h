@@ -240,7 +240,10 @@ struct kind {
 	 * fd kinds: the same in the process of s->process; they may run the batch themselves. It comes before save().
 	 */
 	int (*ask)(struct op *op, const struct sight *s, void *rec);
-	/** save - fill the record; the program is stopped and must not notice. Of process kinds: when all threads were asked */
+	/**
+	 * save - fill the record; the program is stopped and must not notice. Of process kinds: when all threads were asked
+	 * What only ask() and save() can see may be refused there: of ask() that ends it, of save() the search goes on.
+	 */
 	int (*save)(struct op *op, const struct sight *s, void *rec);
 
 	/**

@@ -215,8 +215,9 @@ int unix_verify(struct op *op, const struct unix_sock *u)
 	if (r == 0)
 		r = rehearse(u, peer.sent);
 	if (r == 0)
-		return fail_as(op, OUTCOME_CANNOT, "unix-empty", "try again when the program has received them",
-			"see all that waits in a socket: messages without content are hidden once they were looked at");
+		return refuse(op, "unix-empty", "they are hidden once they were looked at (MSG_PEEK)",
+			"try again when the program has received them",
+			"is a socket with messages without content that cannot be seen");
 	return r < 0 ? fail(op, r, "see all that waits in a socket") : 0;
 }
 

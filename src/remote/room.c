@@ -32,10 +32,12 @@ static int find_cave(const struct room *room, const struct room_plan *plan, uint
 	Elf64_Ehdr eh;
 	uint64_t size = plan->vdso_end.at - plan->vdso.at;
 
+	if (!size)
+		return -ENOSPC;
 	int r = remote_read(room->pid, plan->vdso, &eh, sizeof(eh));
 	if (r < 0)
 		return r;
-	if (size > VDSO_MAX || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0)
+	if (size > VDSO_MAX || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64)
 		return -ENOSPC;
 	uint64_t at = (eh.e_shoff + 15) & ~(uint64_t)15;
 	if (eh.e_shoff < sizeof(eh) || at > size || size - at < STUB_SIZE + sizeof(struct stub_call))

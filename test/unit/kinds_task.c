@@ -124,8 +124,9 @@ static const char *slug_of(const struct kind *kind, const struct answer *a, int6
 		c->ret = c->nr == (uint32_t)a->nr && c->arg[0] == a->arg ? a->ret : otherwise;
 	}
 	int r = kind->save(&op, &s, rec);
-	EXPECT_EQ(r < 0, op.err < 0);
-	snprintf(slug, sizeof(slug), "%s", op.err ? op.slug ? op.slug : "failed" : "");
+	EXPECT_EQ(r < 0, op.err < 0 || op.obstacles.n);
+	const struct obstacle *o = op.obstacles.at;
+	snprintf(slug, sizeof(slug), "%s", o ? o->slug : op.err ? op.slug ? op.slug : "failed" : "");
 	op_done(&op);
 	return slug;
 }

@@ -112,7 +112,7 @@ static int unix_save(struct op *op, const struct sight *s, void *rec)
 
 	op->notes.n = told;
 	if (r < 0)
-		return r == -EOPNOTSUPP ? fail(op, r, "keep a socket that has changed meanwhile") : r;
+		return r;
 	_cleanup_close_ int fd = openfile_take(s);
 	_cleanup_close_ int fresh = socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0);
 	if (fd < 0 || fresh < 0)

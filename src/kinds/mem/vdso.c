@@ -72,7 +72,7 @@ static int vdso_save(struct op *op, const struct sight *s, void *rec)
 	if (number(v->name) != 0)
 		return 0;
 	if (v->size > VDSO_MAX)
-		return fail_as(op, OUTCOME_CANNOT, "vdso", NULL, "read a vdso of %lu bytes", (unsigned long)v->size);
+		return refuse(op, "vdso", NULL, NULL, "has a vdso of %lu bytes", (unsigned long)v->size);
 	unsigned char *code = arena_alloc(&op->arena, v->size);
 	int r = remote_read(s->process->pid, (struct taddr){ s->vma->start }, code, v->size);
 	if (r < 0)

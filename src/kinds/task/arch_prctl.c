@@ -146,10 +146,10 @@ static int arch_prctl_save(struct op *op, const struct sight *s, void *rec)
 	struct arch_prctl *a = rec;
 
 	if (a->asked_ldt->ret > 0 || has_segments(s->thread->tid))
-		return fail_as(op, OUTCOME_CANNOT, "segments", NULL,
-			"keep the memory segments of a thread (modify_ldt(2), set_thread_area(2))");
+		return refuse(op, "segments", NULL, NULL,
+			"has memory segments of its own (modify_ldt(2), set_thread_area(2))");
 	if (has_ports(s->thread->tid))
-		return fail_as(op, OUTCOME_CANNOT, "io-ports", NULL, "keep the use of I/O ports (ioperm(2))");
+		return refuse(op, "io-ports", NULL, NULL, "uses I/O ports (ioperm(2))");
 	int64_t cpuid = a->asked_cpuid->ret;
 	if (cpuid < 0 && cpuid != -EINVAL)
 		return fail(op, (int)cpuid, "ask whether it may use CPUID");

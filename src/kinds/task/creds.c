@@ -153,8 +153,8 @@ static int creds_save(struct op *op, const struct sight *s, void *rec)
 	from_status(&op->arena, &s->thread->status, c);
 	c->securebits = (uint32_t)c->call_securebits->ret;
 	if (c->securebits & ~SECUREBITS_KNOWN)
-		return fail_as(op, OUTCOME_CANNOT, "securebits", NULL,
-			"keep the securebits %#" PRIx32 ": they are not known", c->securebits);
+		return refuse(op, "securebits", "this version has not considered them", NULL,
+			"has the securebits %#" PRIx32, c->securebits);
 	c->dumpable = (uint32_t)c->call_dumpable->ret;
 	c->child_subreaper = *c->asked_subreaper != 0;
 	c->pdeath_signal = (uint32_t)*c->asked_pdeath_signal;

@@ -62,15 +62,15 @@ static int dispatch_ask(struct op *op, const struct sight *s, void *rec)
 	if (ptrace(GET_CONFIG, s->thread->tid, (void *)sizeof(c), &c) < 0)
 		return errno == EIO || errno == EINVAL ? 0 : fail(op, -errno, "read its syscall user dispatch");
 	if (c.mode != MODE_OFF && c.mode != MODE_ON)
-		return fail_as(op, OUTCOME_CANNOT, "syscall-dispatch", NULL,
-			"keep its syscall user dispatch: mode %" PRIu64 " is not known", c.mode);
+		return refuse(op, "syscall-dispatch", "this version has not considered it", NULL,
+			"has syscall user dispatch in mode %" PRIu64, c.mode);
 	if (c.mode == MODE_OFF)
 		return 0;
 	*d = (struct dispatch){ true, c.selector, c.offset, c.len };
 	if (!is_let_through(d, s))
-		return fail_as(op, OUTCOME_CANNOT, "syscall-dispatch",
+		return refuse(op, "syscall-dispatch", "no call can be made in it to ask for its state",
 			"try again: it depends on where the thread is just now",
-			"look at a thread whose system calls are sent back to the program (syscall user dispatch)");
+			"has all its system calls sent back to it just now (syscall user dispatch)");
 	return 0;
 }
 

@@ -54,8 +54,8 @@ static int landlock_save(struct op *op, const struct sight *s, void *rec)
 	if (!l->asked || l->asked->ret == 0 || l->asked->ret == -ENOSYS)
 		return 0;
 	if (l->asked->ret == -EPERM)
-		return fail_as(op, OUTCOME_CANNOT, "landlock", "start it without its sandbox",
-			"keep a thread that is in a Landlock domain: it would come back without");
+		return refuse(op, "landlock", "no interface shows what it forbids: it would come back without",
+			"start it without its sandbox", "is in a Landlock domain");
 	return fail(op, (int)l->asked->ret, "see whether a thread is in a Landlock domain");
 }
 

@@ -4,9 +4,10 @@
  * and the executable: what /proc/PID/{exe,cmdline,environ,auxv} and brk(2) go by.
  *
  * Seen:  /proc/PID/stat, /proc/PID/auxv, /proc/PID/exe; brk(2) by the process itself
- * Lost:  nothing
+ * Lost:  nothing. Programs for 32 bits are refused: registers, vdso and stub are those of 64 bits.
  * Needs: prctl(2) PR_SET_MM_MAP, CAP_CHECKPOINT_RESTORE in its user namespace for the executable
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -49,12 +50,25 @@ static const struct field layout_fields[] = {
 	FIELDS_END,
 };
 
+/* of a program that cannot be read this does not tell, but the freeze will */
+static bool is_for_32_bits(const struct process *p)
+{
+	_cleanup_close_ int fd = openat(p->dir, "exe", O_RDONLY | O_CLOEXEC);
+	unsigned char ident[EI_NIDENT];
+
+	return fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) && memcmp(ident, ELFMAG, SELFMAG) == 0 &&
+	       ident[EI_CLASS] == ELFCLASS32;
+}
+
 static int layout_check(struct op *op, const struct sight *s)
 {
 	static const char gone[] = " (deleted)";
 	char *exe;
 	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
 
+	if (is_for_32_bits(s->process))
+		return refuse(op, "task-32bit", "registers, vdso and stub are those of 64 bits", NULL,
+			"is a program for 32 bits");
 	if (r < 0)
 		return refuse(op, "exe", strerror(-r), NULL, "has an executable that cannot be seen");
 	size_t n = strlen(exe);

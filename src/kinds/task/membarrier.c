@@ -76,8 +76,8 @@ static int membarrier_save(struct op *op, const struct sight *s, void *rec)
 		if ((uint64_t)got & f->bit)
 			m->registered |= (uint32_t)f->bit;
 	if (m->registered != (uint64_t)got)
-		return fail_as(op, OUTCOME_CANNOT, "membarrier", NULL,
-			"keep the barriers that it has registered for: %#" PRIx64 " is not known", (uint64_t)got);
+		return refuse(op, "membarrier", "this version has not considered them", NULL,
+			"has registered for the barriers %#" PRIx64, (uint64_t)got);
 	return 0;
 }
 

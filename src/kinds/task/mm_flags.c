@@ -85,6 +85,8 @@ static const struct field fields[] = {
 
 /* ---- saving ---- */
 
+static const char unconsidered[] = "this version has not considered it";
+
 static int read_filter(struct arena *a, int dir, uint32_t *ret)
 {
 	char *text, *end;
@@ -117,8 +119,7 @@ static int take(struct op *op, const char *what, const struct stub_call *call, u
 	if (call->ret < 0)
 		return fail(op, (int)call->ret, "ask for its %s", what);
 	if (call->ret & ~(int64_t)known)
-		return fail_as(op, OUTCOME_CANNOT, "mm-flags", NULL, "keep its %s: the value %#" PRIx64 " is not known",
-			what, (uint64_t)call->ret);
+		return refuse(op, "mm-flags", unconsidered, NULL, "has a %s of %#" PRIx64, what, (uint64_t)call->ret);
 	*ret = (uint32_t)call->ret;
 	return 0;
 }
@@ -142,8 +143,8 @@ static int mm_flags_save(struct op *op, const struct sight *s, void *rec)
 	if (r < 0 && r != -ENOENT) /* no CONFIG_ELF_CORE */
 		return fail(op, r, "read its coredump_filter");
 	if (m->coredump_filter & ~(uint32_t)COREDUMP_FILTER)
-		return fail_as(op, OUTCOME_CANNOT, "mm-flags", NULL,
-			"keep its coredump_filter %#" PRIx32 ": it is not known", m->coredump_filter);
+		return refuse(
+			op, "mm-flags", unconsidered, NULL, "has the coredump_filter %#" PRIx32, m->coredump_filter);
 	return 0;
 }
 

@@ -101,8 +101,8 @@ static int unknown(struct op *op, const char *what, int64_t value)
 {
 	if (value < 0)
 		return fail(op, (int)value, "ask for %s of a thread", what);
-	return fail_as(op, OUTCOME_CANNOT, "prctl-unknown", NULL,
-		"keep %s of a thread: its value %#" PRIx64 " is not known", what, (uint64_t)value);
+	return refuse(op, "prctl-unknown", "this version has not considered it", NULL, "has %s %#" PRIx64, what,
+		(uint64_t)value);
 }
 
 static int save_speculation(struct op *op, const struct prctl *p, unsigned int which, uint32_t *ret)
@@ -153,8 +153,8 @@ static int prctl_save(struct op *op, const struct sight *s, void *rec)
 		return unknown(op, "the I/O flusher state", flusher);
 	p->io_flusher = flusher < 0 ? (s->thread->stat.flags & FLUSHER) == FLUSHER : flusher;
 	if (p->asked_core->ret == 0 && *p->cookie)
-		return fail_as(op, OUTCOME_CANNOT, "core-scheduling", "start it without one",
-			"keep the core scheduling cookie of a thread");
+		return refuse(op, "core-scheduling", "no other task can be given one that others share",
+			"start it without one", "has a core scheduling cookie");
 	return 0;
 }
 

@@ -93,6 +93,8 @@ static const struct field fields[] = {
 	FIELDS_END,
 };
 
+static const char unconsidered[] = "this version has not considered it";
+
 static int read_attr(pid_t tid, struct attr *a)
 {
 	*a = (struct attr){ 0 };
@@ -133,8 +135,8 @@ static int save_attr(struct op *op, const struct sight *s, struct sched *sched)
 	sched->policy = a.policy;
 	sched->flags = a.flags & ~(uint64_t)UTIL_CLAMP;
 	if (sched->flags & ~(uint64_t)7)
-		return fail_as(op, OUTCOME_CANNOT, "sched-flags", NULL,
-			"keep the scheduling flags %#" PRIx64 " of a thread: they are not known", sched->flags);
+		return refuse(
+			op, "sched-flags", unconsidered, NULL, "has the scheduling flags %#" PRIx64, sched->flags);
 	sched->priority = a.priority;
 	sched->runtime = a.policy != SCHED_DEADLINE && a.runtime == own.runtime ? 0 : a.runtime;
 	sched->deadline = a.deadline;
@@ -166,8 +168,8 @@ static int save_mempolicy(struct op *op, struct sched *sched)
 		return fail(op, (int)sched->asked_mempolicy->ret, "read the memory policy of a thread");
 	uint32_t mode = (uint32_t)*sched->mode & ~(uint32_t)MODE_FLAGS;
 	if (mode >= MODES)
-		return fail_as(op, OUTCOME_CANNOT, "mempolicy", NULL,
-			"keep the memory policy %#x of a thread: it is not known", (unsigned int)*sched->mode);
+		return refuse(
+			op, "mempolicy", unconsidered, NULL, "has the memory policy %#x", (unsigned int)*sched->mode);
 	sched->mempolicy = mode;
 	sched->mempolicy_flags = (uint32_t)*sched->mode & MODE_FLAGS;
 	while (n > 0 && !sched->node_mask[n - 1])

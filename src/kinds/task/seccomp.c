@@ -12,9 +12,12 @@
  * What all threads of a process share is put on all at once. Filters of the place stay where they are: a restarted
  * program gets those of the caller of the restart besides its own.
  *
+ * Strict mode is refused: it lets a thread read, write, exit and sigreturn, and kills it for any other call, so nothing can be
+ * asked of it; and to suspend it would leave the thread to be killed as soon as stasis dies.
+ *
  * Seen: /proc/PID/status (Seccomp, Seccomp_filters); PTRACE_SECCOMP_GET_FILTER, PTRACE_SECCOMP_GET_METADATA.
- * Lost: that some threads share a filter that others lack (SECCOMP_FILTER_FLAG_TSYNC tells). Strict mode is refused, and so are
- *	filters that ask a supervisor (SECCOMP_RET_USER_NOTIF).
+ * Lost: that some threads share a filter that others lack (SECCOMP_FILTER_FLAG_TSYNC tells). Filters that ask a supervisor
+ *	(SECCOMP_RET_USER_NOTIF) are refused.
  * Needs: CAP_SYS_ADMIN and to be unfiltered, to read and to put back filters; CONFIG_CHECKPOINT_RESTORE.
  */
 #include "kinds/kind.h"
@@ -144,8 +147,8 @@ static int read_filter(struct op *op, pid_t tid, uint64_t n, struct filter *ret)
 		return errno == EIO ? 0 : -errno; /* before Linux 4.16, and those have no flags */
 	ret->flags = (uint32_t)meta.flags;
 	if (meta.flags & ~(uint64_t)SECCOMP_FILTER_FLAG_LOG)
-		return fail_as(op, OUTCOME_CANNOT, "seccomp-flags", NULL,
-			"keep a seccomp filter with the flags %#" PRIx64, meta.flags);
+		return refuse(op, "seccomp-flags", "this version has not considered them", NULL,
+			"has a seccomp filter with the flags %#" PRIx64, meta.flags);
 	return 0;
 }
 
@@ -159,6 +162,8 @@ static int read_filters(struct op *op, pid_t tid, struct span *ret)
 			return 0;
 		if (r == -EINVAL && n == 0) /* this one has none */
 			return 0;
+		if (r == -EOPNOTSUPP)
+			return r;
 		if (r < 0)
 			return fail(op, r, "read the seccomp filters of a thread");
 		*(struct filter *)span_push(&op->arena, ret, sizeof(f)) = f;
@@ -180,8 +185,8 @@ static int check_verdicts(struct op *op, const struct filter *f)
 		if (code[i].code == (BPF_RET | BPF_A) ||
 			(code[i].code == (BPF_RET | BPF_K) &&
 				(code[i].k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF))
-			return fail_as(op, OUTCOME_CANNOT, "seccomp-notify", NULL,
-				"keep a seccomp filter that asks another process what to do");
+			return refuse(op, "seccomp-notify", "it would come back without the other process", NULL,
+				"has a seccomp filter that asks another process what to do");
 	return 0;
 }
 
@@ -322,11 +327,14 @@ static int seccomp_check(struct op *op, const struct sight *s)
 
 	if (mode == SECCOMP_MODE_DISABLED)
 		return 0;
-	if (mode != SECCOMP_MODE_FILTER)
+	if (mode == SECCOMP_MODE_STRICT)
 		return refuse(op, "seccomp-strict",
-			"what is to be saved can only be asked by calls that end such a thread", NULL,
-			mode == SECCOMP_MODE_STRICT ? "is in strict seccomp mode"
-						    : "is in a seccomp mode that is not known");
+			"the kernel ends such a thread for any call but read, write, exit and sigreturn: it cannot be "
+			"asked",
+			NULL, "is in strict seccomp mode");
+	if (mode != SECCOMP_MODE_FILTER)
+		return refuse(op, "seccomp-mode", "this version has not considered it", NULL,
+			"is in seccomp mode %" PRIu32, mode);
 	if (may_read(op) && s->tree->frozen)
 		return avoid_restart(op, (struct held *)&s->thread->held);
 	if (may_read(op)) {

@@ -92,9 +92,8 @@ static int actions_save(struct op *op, const struct sight *s, void *rec)
 		if (is_fixed(signo) || !(k->handler | k->flags | k->restorer | k->mask))
 			continue;
 		if (unknown_flags(k->flags))
-			return fail_as(op, OUTCOME_CANNOT, "sigaction-flags", NULL,
-				"keep the action of signal %u: its flags %#" PRIx64 " are not known", signo,
-				unknown_flags(k->flags));
+			return refuse(op, "sigaction-flags", "this version has not considered them", NULL,
+				"has an action of signal %u with the flags %#" PRIx64, signo, unknown_flags(k->flags));
 		struct action *action = span_push(&op->arena, &a->actions, sizeof(*action));
 		*action = (struct action){ signo, k->handler, k->flags, k->restorer, k->mask };
 	}

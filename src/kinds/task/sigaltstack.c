@@ -55,8 +55,8 @@ static int altstack_save(struct op *op, const struct sight *s, void *rec)
 	a->size = a->asked->ss_size;
 	a->flags = (uint32_t)a->asked->ss_flags & ~(uint32_t)SS_ONSTACK;
 	if (a->flags & ~(SS_DISABLE | SS_AUTODISARM))
-		return fail_as(op, OUTCOME_CANNOT, "sigaltstack-flags", NULL,
-			"keep the signal stack: its flags %#" PRIx32 " are not known", a->flags);
+		return refuse(op, "sigaltstack-flags", "this version has not considered them", NULL,
+			"has a signal stack with the flags %#" PRIx32, a->flags);
 	return 0;
 }
 

@@ -61,12 +61,15 @@ static siginfo_t info_of(const struct pending *p)
 	return info;
 }
 
+static int refuse_sigtrap(struct op *op)
+{
+	return refuse(op, "sigtrap-pending", "restarted tasks report to stasis by SIGTRAP", "try again later",
+		"has a SIGTRAP pending");
+}
+
 static int sigpending_check(struct op *op, const struct sight *s)
 {
-	if (!((s->thread->status.sigpnd | s->thread->status.shdpnd) & bit(SIGTRAP)))
-		return 0;
-	return refuse(
-		op, "sigtrap-pending", "restarted tasks report to stasis by SIGTRAP", NULL, "has a SIGTRAP pending");
+	return (s->thread->status.sigpnd | s->thread->status.shdpnd) & bit(SIGTRAP) ? refuse_sigtrap(op) : 0;
 }
 
 static int keep(struct op *op, struct span *to, const siginfo_t *info)
@@ -74,10 +77,10 @@ static int keep(struct op *op, struct span *to, const siginfo_t *info)
 	if (info->si_signo == SIGSTOP) /* core stops it */
 		return 0;
 	if (info->si_signo == SIGTRAP)
-		return fail_as(op, OUTCOME_CANNOT, "sigtrap-pending", "try again", "keep a pending SIGTRAP");
+		return refuse_sigtrap(op);
 	if (to->n == QUEUE_MAX)
-		return fail_as(op, OUTCOME_CANNOT, "signal-queue", "try again later",
-			"keep more than %d pending signals", QUEUE_MAX);
+		return refuse(
+			op, "signal-queue", NULL, "try again later", "has more than %d pending signals", QUEUE_MAX);
 	struct pending *p = span_push(&op->arena, to, sizeof(*p));
 	memcpy(p->info, info, sizeof(*info));
 	if (info->si_code == SI_TIMER) /* of a timer that is gone; behind its value is what only the kernel may see */

@@ -50,8 +50,8 @@ static int tid_address_save(struct op *op, const struct sight *s, void *rec)
 	struct tid_address *t = rec;
 
 	if (t->call->ret == -EINVAL)
-		return fail_as(op, OUTCOME_CANNOT, "tid-address", try,
-			"ask a thread where its end is to be reported: this kernel does not tell");
+		return refuse(op, "tid-address",
+			"this kernel does not tell where the end of a thread is to be reported", try, "has threads");
 	if (t->call->ret < 0)
 		return fail(op, (int)t->call->ret, "ask a thread where its end is to be reported");
 	t->address = *t->asked;
