@@ -33,6 +33,22 @@ static void add_process_part(struct checkpoint *c, struct process *p, const stru
 		}
 }
 
+/* before a call is made in the thread */
+static int admit(struct checkpoint *c, const struct sight *s)
+{
+	struct part *part = s->thread->parts.at;
+
+	for (size_t i = 0; i < s->thread->parts.n; i++) {
+		int r = part[i].kind->admit ? part[i].kind->admit(c->op, s, part[i].rec) : 0;
+
+		if (r < 0) {
+			was_refused(c, part[i].kind, r);
+			return r;
+		}
+	}
+	return 0;
+}
+
 /* @all: else only kinds that ask every thread. A refusal ends it: what comes next may rely on what was not asked. */
 static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
 {
@@ -99,7 +115,10 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 		else if ((*k)->scope == SCOPE_PROCESS && leader)
 			add_process_part(c, p, *k);
 	batch_init(&b, &c->op->arena, &p->room, &t->held);
-	int r = room_enter(&p->room, &t->held);
+	int r = admit(c, &s);
+	if (r < 0)
+		return r;
+	r = room_enter(&p->room, &t->held);
 	if (r < 0)
 		return fail(c->op, r, "let the thread enter the stub");
 	r = ask(c, &p->parts, &s, leader);

@@ -236,6 +236,11 @@ struct kind {
 	/** check - could it be saved and put back? refuse() says every reason. Must not need a stopped program. */
 	int (*check)(struct op *op, const struct sight *s);
 	/**
+	 * admit - thread kinds: may calls be made in the thread? It comes before the first one, which would be for good if it
+	 * may not: refuse(), or set s->batch->h->judge. Of s->batch only room and task are there yet.
+	 */
+	int (*admit)(struct op *op, const struct sight *s, void *rec);
+	/**
 	 * ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record
 	 * fd kinds: the same in the process of s->process; they may run the batch themselves. It comes before save().
 	 */

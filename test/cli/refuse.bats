@@ -52,6 +52,8 @@ refused() {
 	[[ $output == *"NO "*": seccomp"* ]]
 	obstacle seccomp-prctl
 	refused seccomp-forbids
+	obstacle seccomp-mmap
+	refused seccomp-forbids
 }
 
 @test "what only a program that stands still shows, and all of it at once" {
@@ -65,6 +67,12 @@ refused() {
 	obstacle landlock signal-queue
 	refused landlock signal-queue
 	says "2 objects stand against it"
+}
+
+@test "syscall user dispatch where no call can be made" {
+	obstacle syscall-dispatch
+	sleep 0.1
+	refused syscall-dispatch
 }
 
 @test "segments" {

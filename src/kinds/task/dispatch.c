@@ -54,7 +54,7 @@ static bool is_let_through(const struct dispatch *d, const struct sight *s)
 	       selector == LETS_THROUGH;
 }
 
-static int dispatch_ask(struct op *op, const struct sight *s, void *rec)
+static int dispatch_admit(struct op *op, const struct sight *s, void *rec)
 {
 	struct dispatch *d = rec;
 	struct config c = { 0 };
@@ -96,6 +96,6 @@ const struct kind kind_task_dispatch = {
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct dispatch),
 	.fields = fields,
-	.ask = dispatch_ask,
+	.admit = dispatch_admit,
 	.leave = dispatch_leave,
 };

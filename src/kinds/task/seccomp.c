@@ -354,7 +354,7 @@ static int seccomp_check(struct op *op, const struct sight *s)
 
 /* ---- saving ---- */
 
-static int seccomp_ask(struct op *op, const struct sight *s, void *rec)
+static int seccomp_admit(struct op *op, const struct sight *s, void *rec)
 {
 	struct seccomp *sec = rec;
 	int r = 0;
@@ -487,7 +487,7 @@ const struct kind kind_task_seccomp = {
 	.size = sizeof(struct seccomp),
 	.fields = fields,
 	.check = seccomp_check,
-	.ask = seccomp_ask,
+	.admit = seccomp_admit,
 	.save = seccomp_save,
 	.restore = seccomp_restore,
 	.link = seccomp_link,
