@@ -375,6 +375,7 @@ static void look_anyway(struct checkpoint *c)
 		.procfd = c->procfd,
 		.target = c->target,
 		.objects = c->objects,
+		.tree = { .is_check = true },
 		.next_id = FIRST_ID,
 		.frozen_at = c->frozen_at,
 		.thawed_at = c->thawed_at };
@@ -404,6 +405,7 @@ int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 	op_init(&op, "save");
 	checkpoint_init(&c, &op, pid);
 	c.objects = &objects;
+	c.tree.is_check = true;
 	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
 	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : 0;
 	if (r == 0)

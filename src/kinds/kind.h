@@ -79,6 +79,7 @@ struct tree {
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
 	struct span *bystanders; /* of bystander.c's */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
+	bool is_check; /* there will be no image: what a look would change for the next one is not looked at */
 	uint64_t (*file_id)(
 		const struct proc_fd *fd); /* in save(): the object in the image that the open file at fd is */
 };

@@ -11,6 +11,9 @@
 #   pidns    as return, into a pid namespace of its own
 #   user     as return, by an ordinary user
 #
+# Before each checkpoint `stasis check` says what the checkpoint will: both must agree. Witnesses that sleep are checked after
+# it: of a call that a stop interrupts for the second time nothing tells how long it has slept (src/kinds/task/regs.c).
+#
 # Speaks TAP. $REAP is the program of test/scenes/reap.c: it is the reaper of all that is started here, and ends what is
 # left. $KEEP=yes keeps the directory of a journey that failed. $AWAY is how many seconds it is away between kill and restart.
 set -u -o pipefail
@@ -26,7 +29,8 @@ if [ -z "${JOURNEY_REAPED-}" ]; then
 fi
 
 name="$(basename "$witness") $journey"
-as=() pid=0 streams=0 dir=
+as=() pid=0 streams=0 dir='' checked='' sleeps=no stream=1
+case $witness in *-sleep*) sleeps=yes ;; esac
 
 result() {
 	[ "$pid" = 0 ] || { [ -d "/proc/$pid" ] && "$REAP" kill "$pid"; }
@@ -89,8 +93,30 @@ launch() {
 	disown "$pid"
 }
 
+# check - what it says is what the checkpoint is to say
+check() {
+	"${as[@]}" "$stasis" check "$pid" >"$dir/out/objects" 2>"$dir/out/check"
+	checked=$?
+	cat "$dir/out/check" >>"$dir/log"
+	is_dead "$pid" && bad "the witness did not outlive the check"
+}
+
+# saves COMMAND... - a checkpoint with its check; a stream goes to $stream
+saves() {
+	[ "$sleeps" = yes ] || check
+	"$@" 2>"$dir/out/checkpoint" 1>&"$stream"
+	local status=$?
+	[ "$sleeps" = no ] || check
+	cat "$dir/out/checkpoint" >>"$dir/log"
+	[ "$status" = "$checked" ] || bad "check gives $checked, the checkpoint $status"
+	[ "$status" = 0 ] || bad "gives $status: stasis checkpoint"
+	! grep '^NO' "$dir/out/objects" >>"$dir/log" || bad "check says no of something, and yes of all"
+	diff -U1 <(grep '^note:' "$dir/out/check") <(grep '^note:' "$dir/out/checkpoint") >>"$dir/log" ||
+		bad "check and the checkpoint note other things"
+}
+
 checkpoint() {
-	try "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/out/image"
+	saves "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/out/image"
 	is_dead "$pid" && bad "the witness did not outlive the checkpoint"
 }
 
@@ -117,7 +143,11 @@ come_back() {
 }
 
 through_pipe() {
-	"${as[@]}" "$stasis" checkpoint "$pid" -o - 2>>"$dir/log" | gzip -1 >"$dir/out/image.gz" || bad "checkpoint gives $?"
+	exec {stream}> >(exec gzip -1 >"$dir/out/image.gz")
+	local gzip=$!
+	saves "${as[@]}" "$stasis" checkpoint "$pid" -o -
+	exec {stream}>&-
+	wait "$gzip" || bad "gzip gives $?"
 	kill_witness
 	rm -f "$dir/out/pid"
 	gunzip <"$dir/out/image.gz" |

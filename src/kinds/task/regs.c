@@ -5,7 +5,7 @@
  *
  * Seen:  ptrace(2): NT_PRSTATUS, NT_X86_XSTATE, PTRACE_GETSIGMASK
  * Lost:  of a poll(2), a futex(2) wait for a time, and a nanosleep(2) that does not ask for what is left of it: the time
- *	  that had passed when an earlier checkpoint stopped the same call; all of it, where the kernel does not show
+ *	  that had passed when an earlier checkpoint or check stopped the same call; all of it, where the kernel does not show
  *	  /proc/PID/sched. Of semtimedop(2), sigtimedwait(2) and sockets with SO_RCVTIMEO or SO_SNDTIMEO: the time that
  *	  had passed. That much longer the call can last.
  * Needs: a processor with the features whose state is in use
