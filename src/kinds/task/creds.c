@@ -59,6 +59,7 @@ static const struct flag securebits[] = {
 	{ 0, NULL },
 };
 
+#define DUMPABLE_MAX	  2 /* SUID_DUMP_ROOT */
 #define SECUREBITS_KNOWN  0xfffu
 #define SECUREBITS_LOCKED 0xaaau
 #define KEEP_CAPS	  0x010u
@@ -158,6 +159,11 @@ static int creds_save(struct op *op, const struct sight *s, void *rec)
 	c->dumpable = (uint32_t)c->call_dumpable->ret;
 	c->child_subreaper = *c->asked_subreaper != 0;
 	c->pdeath_signal = (uint32_t)*c->asked_pdeath_signal;
+	if (c->call_dumpable->ret > DUMPABLE_MAX || *c->asked_subreaper & ~1 || c->pdeath_signal > 64)
+		return refuse(op, "creds", "this version has not considered them", NULL,
+			"has the dumpable attribute %" PRIu32
+			", the subreaper attribute %d and the parent-death signal %" PRIu32,
+			c->dumpable, *c->asked_subreaper, c->pdeath_signal);
 	if (c->pdeath_signal && !s->process->parent) {
 		note(op,
 			"it is not sent signal %" PRIu32
@@ -368,7 +374,7 @@ static int creds_settle(struct op *op, void *rec, struct site *site)
 	const struct creds *want = rec;
 	struct change c;
 
-	if (has_no_id(want) || want->pdeath_signal > 64 || want->dumpable > 2 || want->groups.n > 65536)
+	if (has_no_id(want) || want->pdeath_signal > 64 || want->dumpable > DUMPABLE_MAX || want->groups.n > 65536)
 		return fail(op, -EBADMSG, "set credentials");
 	int r = make_change(op, want, site, &c);
 	if (r < 0)

@@ -30,6 +30,7 @@
 #endif
 
 #define FLUSHER	      0x00180000 /* PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE: include/linux/sched.h */
+#define PERSONALITIES 0x0ffe00ff /* PER_MASK, UNAME26 to ADDR_LIMIT_3GB: include/uapi/linux/personality.h */
 #define N_SPECULATION 3 /* PR_SPEC_STORE_BYPASS, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_L1D_FLUSH */
 #define RESTRICTED    (PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE | PR_SPEC_DISABLE_NOEXEC)
 
@@ -122,6 +123,8 @@ static int save_choices(struct op *op, struct prctl *p)
 	if (p->asked_personality->ret < 0)
 		return unknown(op, "the personality", p->asked_personality->ret);
 	p->personality = (uint32_t)p->asked_personality->ret;
+	if (p->personality & ~(uint32_t)PERSONALITIES)
+		return unknown(op, "the personality", p->personality);
 	if (!is_absent(p->asked_tsc->ret)) {
 		if (p->asked_tsc->ret < 0)
 			return unknown(op, "the time stamp counter", p->asked_tsc->ret);
@@ -152,6 +155,8 @@ static int prctl_save(struct op *op, const struct sight *s, void *rec)
 	if (flusher > 1)
 		return unknown(op, "the I/O flusher state", flusher);
 	p->io_flusher = flusher < 0 ? (s->thread->stat.flags & FLUSHER) == FLUSHER : flusher;
+	if (p->asked_core->ret < 0 && !is_absent(p->asked_core->ret))
+		return unknown(op, "the core scheduling cookie", p->asked_core->ret);
 	if (p->asked_core->ret == 0 && *p->cookie)
 		return refuse(op, "core-scheduling", "no other task can be given one that others share",
 			"start it without one", "has a core scheduling cookie");

@@ -9,6 +9,7 @@
 #include "kinds/kind.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,6 +32,9 @@ static int robust_list_save(struct op *op, const struct sight *s, void *rec)
 
 	if (syscall(SYS_get_robust_list, s->thread->tid, &l->head, &l->len) < 0)
 		return fail(op, -errno, "read the robust list of a thread");
+	if (l->head && l->len != HEAD_LEN)
+		return refuse(op, "robust-list", "this version has not considered it", NULL,
+			"has a robust list with a head of %" PRIu64 " bytes", l->len);
 	return 0;
 }
 

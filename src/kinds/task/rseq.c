@@ -8,6 +8,7 @@
  * Needs: rseq
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/syscall.h>
 
 #include "kinds/kind.h"
@@ -37,6 +38,9 @@ static int rseq_save(struct op *op, const struct sight *s, void *rec)
 
 	if (r < 0 && r != -EIO && r != -EINVAL) /* a kernel without rseq knows no such request */
 		return fail(op, r, "read its rseq registration");
+	if (r == 0 && reg.flags)
+		return refuse(op, "rseq-flags", "this version has not considered them", NULL,
+			"has an rseq area with the flags %#" PRIx32, reg.flags);
 	if (r == 0)
 		*area = (struct rseq_area){ reg.pointer, reg.size, reg.signature, reg.flags };
 	return 0;

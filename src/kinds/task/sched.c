@@ -25,6 +25,8 @@
 #define NODE_BITS    1024
 #define MODES	     7 /* MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE */
 #define IOPRIO_TASK  1 /* IOPRIO_WHO_PROCESS */
+#define IOPRIO_SHIFT 13 /* IOPRIO_CLASS_SHIFT */
+#define IOPRIO_IDLE  3 /* IOPRIO_CLASS_IDLE, the last one */
 #define UTIL_CLAMP   0x60 /* SCHED_FLAG_UTIL_CLAMP */
 #define POLICY_MAX   7 /* SCHED_EXT */
 #define ATTR_VERSION 56 /* SCHED_ATTR_SIZE_VER1 */
@@ -101,6 +103,18 @@ static int read_attr(pid_t tid, struct attr *a)
 	return syscall(SYS_sched_getattr, tid, a, sizeof(*a), 0) < 0 ? -errno : 0;
 }
 
+/* a kernel that has more cuts its answer to what is asked for and says nothing: is any of it set? */
+static bool has_more(pid_t tid)
+{
+	static const unsigned char none[256 - sizeof(struct attr)];
+	struct {
+		struct attr known;
+		unsigned char more[sizeof(none)];
+	} a = { 0 };
+
+	return syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0) == 0 && memcmp(a.more, none, sizeof(none)) != 0;
+}
+
 static size_t count_cpus(const unsigned char *mask, size_t len)
 {
 	size_t n = 0;
@@ -137,6 +151,9 @@ static int save_attr(struct op *op, const struct sight *s, struct sched *sched)
 	if (sched->flags & ~(uint64_t)7)
 		return refuse(
 			op, "sched-flags", unconsidered, NULL, "has the scheduling flags %#" PRIx64, sched->flags);
+	if (a.policy > POLICY_MAX || has_more(s->thread->tid))
+		return refuse(op, "sched-policy", unconsidered, NULL,
+			"has scheduling policy %" PRIu32 " with attributes that are not known", a.policy);
 	sched->priority = a.priority;
 	sched->runtime = a.policy != SCHED_DEADLINE && a.runtime == own.runtime ? 0 : a.runtime;
 	sched->deadline = a.deadline;
@@ -200,7 +217,11 @@ static int sched_save(struct op *op, const struct sight *s, void *rec)
 	if (ioprio < 0 && errno != ENOSYS)
 		return fail(op, -errno, "read the I/O priority of a thread");
 	sched->ioprio = ioprio < 0 ? 0 : (uint32_t)ioprio;
-	sched->timer_slack = sched->slack->ret > 0 ? (uint64_t)sched->slack->ret : 0;
+	if (sched->ioprio >> IOPRIO_SHIFT > IOPRIO_IDLE)
+		return refuse(op, "ioprio", unconsidered, NULL, "has the I/O priority %#" PRIx32, sched->ioprio);
+	if (sched->slack->ret < 0)
+		return fail(op, (int)sched->slack->ret, "read the timer slack of a thread");
+	sched->timer_slack = (uint64_t)sched->slack->ret;
 	return save_mempolicy(op, sched);
 }
 
