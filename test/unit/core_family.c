@@ -7,6 +7,7 @@
 
 #include <linux/sched.h>
 
+#include "base/cleanup.h"
 #include "core/rebuild.h"
 #include "lib/test.h"
 
@@ -17,6 +18,7 @@ enum {
 	CHILD_FDS,
 	PARENT,
 	CHILD,
+	THIRD,
 	SHM,
 	VDSO,
 	UMASK, /* the first of the parts */
@@ -25,13 +27,13 @@ enum {
 /* a parent of two threads with a child: to be altered before it is written */
 static struct op op;
 static struct restart r;
-static struct task_record parent, child;
-static struct thread_record threads[2], child_thread;
+static struct task_record parent, child, third; /* the third only where it has a pid: with all that is the child's */
+static struct thread_record threads[2], child_thread, third_thread;
 static struct mm_record parent_mm, child_mm;
 static struct fdtable_record parent_fds, child_fds;
 static struct vma vmas[4];
 static struct range inherit;
-static struct ref ref[4];
+static struct ref ref[6];
 static struct image_writer *writer;
 
 static const struct kind *kind_named(const char *name)
@@ -67,7 +69,8 @@ static void begin(void)
 	threads[0] = (struct thread_record){ .tid = 100 };
 	threads[1] = (struct thread_record){ .tid = 101 };
 	child_thread = (struct thread_record){ .tid = 200 };
-	for (size_t i = 0; i < 4; i++)
+	third_thread = (struct thread_record){ .tid = 300 };
+	for (size_t i = 0; i < ARRAY_SIZE(ref); i++)
 		ref[i].id = UMASK + i;
 	parent = (struct task_record){ .pid = 100, .pgid = 100, .sid = 100, .comm = "p", .exit_signal = SIGCHLD };
 	child = (struct task_record){ .pid = 200, .ppid = 100, .pgid = 100, .sid = 100, .comm = "c" };
@@ -76,6 +79,9 @@ static void begin(void)
 	parent.parts = ARRAY(ref, 1);
 	parent.mm = PARENT_MM, child.mm = CHILD_MM;
 	parent.fdtable = PARENT_FDS, child.fdtable = CHILD_FDS;
+	third = child;
+	third.pid = 0;
+	third.threads = ARRAY(&third_thread, 1);
 }
 
 static void put(uint32_t tag, uint64_t id, const struct field *fields, const void *rec)
@@ -102,6 +108,8 @@ static int gather(const struct page_run *run)
 	put(TAG_HEAD, 1, head_fields, &head);
 	put(TAG_TASK, PARENT, task_fields, &parent);
 	put(TAG_TASK, CHILD, task_fields, &child);
+	if (third.pid)
+		put(TAG_TASK, THIRD, task_fields, &third);
 	put(TAG_MM, PARENT_MM, mm_fields, &parent_mm);
 	put(TAG_MM, CHILD_MM, mm_fields, &child_mm);
 	put(TAG_FDTABLE, PARENT_FDS, fdtable_fields, &parent_fds);
@@ -111,6 +119,9 @@ static int gather(const struct page_run *run)
 	put_kind("fs", UMASK);
 	put_kind("fs", UMASK + 1);
 	put_kind("comm", UMASK + 2);
+	put_kind("sigaction", UMASK + 3);
+	put_kind("mm flags", UMASK + 4);
+	put_kind("creds", UMASK + 5);
 	if (run) {
 		ASSERT_TRUE(image_pages_room(writer, &e) != NULL);
 		ASSERT_EQ(image_pages_put(writer, PARENT_MM, run, 1), 0);
@@ -176,6 +187,82 @@ TEST(what_a_child_may_share)
 	child.parts = ARRAY(ref, 1);
 	EXPECT_EQ(gather(NULL), 0);
 	EXPECT_EQ((*((struct patient **)r.patients.at + 1))->shares, CLONE_VM | CLONE_FILES | CLONE_FS);
+}
+
+TEST(what_two_children_may_share)
+{
+	begin();
+	child.mm = third.mm = PARENT_MM;
+	child.fdtable = third.fdtable = PARENT_FDS;
+	third.pid = 300;
+	EXPECT_EQ(gather(NULL), 0);
+	begin();
+	child.mm = third.mm = PARENT_MM;
+	child.fdtable = third.fdtable = PARENT_FDS;
+	third.pid = 300;
+	third.ppid = 200; /* or a child and its child */
+	EXPECT_EQ(gather(NULL), 0);
+}
+
+/* what no clone(2) gives: each case from the family as it is */
+TEST(impossible_sharing)
+{
+	begin();
+	child.mm = PARENT_MM;
+	child.ppid = 0; /* no child of it */
+	expect_refusal("share what they cannot share");
+	child.fdtable = PARENT_FDS;
+	child.ppid = 0;
+	expect_refusal("share what they cannot share");
+	third.pid = 300; /* two children what is not their parent's */
+	expect_refusal("share what they cannot share");
+	third.pid = 300;
+	third.mm = PARENT_MM; /* a child of the child, which has another */
+	third.ppid = 200;
+	expect_refusal("share what they cannot share");
+	third.pid = 300;
+	third.mm = 99;
+	expect_refusal("lacks memory or descriptors");
+	child.mm = PARENT_FDS;
+	expect_refusal("lacks memory or descriptors");
+	child.fdtable = SHM;
+	expect_refusal("lacks memory or descriptors");
+}
+
+TEST(what_goes_together)
+{
+	begin();
+	parent.parts = child.parts = ARRAY(ref + 3, 1); /* signal actions, but not the memory */
+	expect_refusal("a part of what goes together");
+	parent.parts = child.parts = ARRAY(ref + 3, 1);
+	child.mm = PARENT_MM;
+	EXPECT_EQ(gather(NULL), 0);
+	begin();
+	parent.parts = child.parts = ARRAY(ref + 4, 1); /* what is the memory's, without it */
+	expect_refusal("a part of what goes together");
+	child.mm = PARENT_MM; /* and the other way round */
+	child.parts = ARRAY(ref + 4, 1);
+	expect_refusal("a part of what goes together");
+	threads[0].parts = threads[1].parts = ARRAY(ref + 5, 1);
+	expect_refusal("share what they cannot share");
+	threads[0].parts = child_thread.parts = ARRAY(ref + 5, 1);
+	child.mm = PARENT_MM;
+	expect_refusal("share what they cannot share");
+}
+
+/* its session began with one that has ended: it is that one's ghost that makes it, and has nothing to give */
+TEST(shared_with_a_parent_that_does_not_make_it)
+{
+	begin();
+	child.sid = child.pgid = 400;
+	EXPECT_EQ(gather(NULL), 0);
+	begin();
+	child.sid = child.pgid = 400;
+	child.mm = PARENT_MM;
+	expect_refusal("shares what only its parent could give it");
+	child.sid = child.pgid = 400;
+	child.parts = parent.parts; /* the directory */
+	expect_refusal("shares what only its parent could give it");
 }
 
 TEST(what_belongs_to_one_only)
