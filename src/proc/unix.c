@@ -112,13 +112,13 @@ static int read_message(struct arena *a, const struct nlmsghdr *h, struct proc_u
 /* the sockets of one datagram of the kernel, appended to @ret; 1: there may be more, 0: that was the last, or -errno */
 static int read_answer(struct arena *a, int fd, struct span *ret)
 {
-	static const size_t room = 1u << 16;
-	unsigned char *buf = arena_alloc(a, room);
-	ssize_t n = recv(fd, buf, room, MSG_TRUNC);
+	_Alignas(struct nlmsghdr) unsigned char
+		buf[1u << 16]; /* not of the arena: there is one for each look at a socket */
+	ssize_t n = recv(fd, buf, sizeof(buf), MSG_TRUNC);
 
 	if (n < 0)
 		return errno == EINTR ? 1 : -errno;
-	if ((size_t)n > room)
+	if ((size_t)n > sizeof(buf))
 		return -EMSGSIZE;
 	for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, (size_t)n); h = NLMSG_NEXT(h, n)) {
 		if (h->nlmsg_type == NLMSG_DONE)
