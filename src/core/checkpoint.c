@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -16,7 +17,8 @@
 
 #include "base/cleanup.h"
 
-#define FIRST_ID 2 /* 1 is the head */
+#define FIRST_ID   2 /* 1 is the head */
+#define STACK_SIZE (8u << 20) /* whatever RLIMIT_STACK is */
 
 static int put_record(struct checkpoint *c, struct image_writer *w, uint32_t tag, uint64_t id,
 	const struct field *fields, const void *rec)
@@ -323,7 +325,7 @@ static void tell_state(struct checkpoint *c, bool committed, bool ended)
 		c->op->state = arena_printf(&c->op->arena, "%s was ended", name);
 }
 
-int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, struct stasis_report *report)
+static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, struct stasis_report *report)
 {
 	struct op op;
 	struct checkpoint c;
@@ -395,7 +397,7 @@ static int look_only(struct checkpoint *c, bool strict)
 	return r;
 }
 
-int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_report *report)
+static int check(pid_t pid, const struct stasis_check_options *o, struct stasis_report *report)
 {
 	struct op op;
 	struct checkpoint c;
@@ -423,4 +425,70 @@ int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 	report->objects = objects.at;
 	report->n_objects = objects.n;
 	return report_from(&op, report);
+}
+
+/* ---- in a thread of its own ---- */
+
+/* struct errand - a checkpoint or, with @check, but the look at whether one can be made; and the thread that does it */
+struct errand {
+	pid_t pid;
+	const struct stasis_checkpoint_options *checkpoint;
+	const struct stasis_check_options *check;
+	struct stasis_report *report;
+	int status;
+};
+
+static void *run_errand(void *data)
+{
+	struct errand *e = data;
+
+	e->status = e->check ? check(e->pid, e->check, e->report) : checkpoint(e->pid, e->checkpoint, e->report);
+	return NULL;
+}
+
+/* signals are for the other threads of the caller */
+static int start_errand(pthread_t *thread, struct errand *e)
+{
+	pthread_attr_t attr;
+	sigset_t all, was;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &was);
+	int err = pthread_create(thread, &attr, run_errand, e);
+	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	pthread_attr_destroy(&attr);
+	return -err;
+}
+
+/*
+ * Only a thread that has stopped can be detached. One that sleeps where no signal reaches it stays traced, and would stop for
+ * good when it wakes, if nobody waits for that. But the kernel lets it go when the thread that traces it ends (exit_ptrace()
+ * in kernel/ptrace.c): so that ends with the checkpoint, however long the caller lives.
+ */
+static int send_on_errand(struct errand *e)
+{
+	pthread_t thread;
+	struct op op;
+	int r = start_errand(&thread, e);
+
+	if (r == 0) {
+		pthread_join(thread, NULL);
+		return e->status;
+	}
+	op_init(&op, "save");
+	fail(&op, r, "make a thread for it");
+	op.state = "the program was not stopped; no image was written";
+	return report_from(&op, e->report);
+}
+
+int stasis_checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, struct stasis_report *report)
+{
+	return send_on_errand(&(struct errand){ .pid = pid, .checkpoint = o, .report = report });
+}
+
+int stasis_check(pid_t pid, const struct stasis_check_options *o, struct stasis_report *report)
+{
+	return send_on_errand(&(struct errand){ .pid = pid, .check = o, .report = report });
 }

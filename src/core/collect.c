@@ -207,8 +207,10 @@ void release_tree(struct checkpoint *c)
 		for (size_t k = 0; k < p[i]->threads.n; k++)
 			room_leave(&p[i]->room, &t[k].held);
 		room_fill(&p[i]->room);
-		for (size_t k = 0; k < p[i]->threads.n; k++)
+		for (size_t k = 0; k < p[i]->threads.n; k++) {
+			c->tree.frozen |= t[k].held.seized; /* also where a part of it did not stop */
 			hold_let_go(&t[k].held);
+		}
 	}
 	if (c->tree.frozen && !c->thawed_at)
 		c->thawed_at = now_ns();

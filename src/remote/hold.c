@@ -199,20 +199,23 @@ int hold_suspend_seccomp(const struct held *h)
 
 void hold_let_go(struct held *h)
 {
+	int status, signo = 0;
+
 	if (!h->seized || h->gone)
 		return;
 	h->seized = false;
 	if (h->killed_stop)
 		syscall(SYS_tkill, h->tid, SIGSTOP);
-	for (int turn = 0; turn < 3; turn++) {
-		int status;
-
-		if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0)
-			return;
-		/* if it is running: only a stopped task can be detached */
+	/* a signal may have come before the stop that was asked for: it is the program's */
+	if (!h->still && wait_for(h->tid, 0, &status) == 0 && WIFSTOPPED(status) && !(status >> 16))
+		signo = WSTOPSIG(status);
+	if (ptrace(PTRACE_DETACH, h->tid, NULL, (void *)(long)signo) == 0)
+		return;
+	/* it runs in the stub, and can be detached when it has stopped */
+	for (int turn = 0; turn < 2 && h->away; turn++) {
 		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
-		if (wait_for(h->tid, 100, &status) == 0 && WIFSTOPPED(status) && !(status >> 16) && !h->away &&
-			ptrace(PTRACE_DETACH, h->tid, NULL, (void *)(long)WSTOPSIG(status)) == 0)
+		wait_for(h->tid, 100, &status);
+		if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0)
 			return;
 	}
 }

@@ -148,7 +148,10 @@ int hold_continue(struct held *h, size_t n);
 /** hold_suspend_seccomp() - until it is let go no filter judges its calls; for tasks of ours. -EPERM: needs CAP_SYS_ADMIN */
 int hold_suspend_seccomp(const struct held *h);
 
-/** hold_let_go() - registers and mask as in *h, and on its way; accepts one that was never seized or is gone */
+/**
+ * hold_let_go() - registers and mask as in *h, and on its way; accepts one that was never seized or is gone
+ * One that has not stopped, and does not, cannot be let go before it wakes: the end of the calling thread does that.
+ */
 void hold_let_go(struct held *h);
 
 /* ---- the room of the stub ---- */

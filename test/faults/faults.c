@@ -5,9 +5,10 @@
  * faults [-o FILE] fail N ERRNO CMD ARGS...    its N-th system call is not made and gives ERRNO
  * faults [-o FILE] short N CMD ARGS...         its N-th system call, when it writes more than a byte, writes only half
  *
- * Calls are counted from the entry point of the program on: what the dynamic loader does before it is not CMD's doing. Only
- * the first thread of the process is followed: others, its children, and what it traces, are left alone. Others may end while it
- * waits for them or before, so the n-th call is not quite the same each time.
+ * Calls are counted from the entry point of the program on: what the dynamic loader does before it is not CMD's doing. Two
+ * threads of the process are followed, the first and the first that is made: a checkpoint has a thread of its own. Others, its
+ * children, and what it traces, are left alone. Others may end while it waits for them or before, so the n-th call is not
+ * quite the same each time.
  *
  * FILE gets the line "calls N nr NR hit 0|1 status S"; NR is the number of the N-th call, hit says whether the fault took
  * place, S is the exit status, 128 + n for signal n. From `count` a second line has the number of every call. The exit
@@ -145,7 +146,8 @@ static void run_to_entry(pid_t pid)
 
 static pid_t start(const struct plan *p)
 {
-	const unsigned long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+	const unsigned long options =
+		PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
 	int status;
 	pid_t pid = fork();
 
@@ -218,31 +220,68 @@ static void set_result(const struct plan *p, pid_t pid)
 	ptrace(PTRACE_SETREGS, pid, NULL, &regs);
 }
 
+/* struct thread - one that is followed */
+struct thread {
+	pid_t tid; /* 0: there is none yet */
+	bool inside, pending; /* in a system call; its result must be set at its exit */
+};
+
+static void go_on(const struct plan *p, const struct thread *t, int signo)
+{
+	ptrace(p->mode != COUNT && p->calls >= p->n && !t->inside ? PTRACE_CONT : PTRACE_SYSCALL, t->tid, NULL,
+		(long)signo);
+}
+
+static void at_call(struct plan *p, struct thread *t)
+{
+	struct user_regs_struct regs;
+
+	t->inside = !t->inside;
+	if (t->inside && ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) == 0) {
+		t->pending = at_entry(p, t->tid, &regs);
+	} else if (!t->inside && t->pending) {
+		set_result(p, t->tid);
+		t->pending = false;
+	}
+}
+
+/* Who has stopped; NULL: a thread that is not to be followed, and is not any more. */
+static struct thread *who(struct thread threads[2], pid_t tid)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!threads[i].tid)
+			threads[i].tid = tid;
+		if (threads[i].tid == tid)
+			return &threads[i];
+	}
+	ptrace(PTRACE_DETACH, tid, NULL, NULL);
+	return NULL;
+}
+
 /* Lets the command run to its end; returns its wait status. */
 static int follow(struct plan *p, pid_t pid)
 {
-	struct user_regs_struct regs;
-	bool inside = false, pending = false;
-	int status, signo = 0;
+	struct thread threads[2] = { { .tid = pid } };
 
+	go_on(p, &threads[0], 0);
 	for (;;) {
-		ptrace(p->mode != COUNT && p->calls >= p->n && !inside ? PTRACE_CONT : PTRACE_SYSCALL, pid, NULL,
-			(long)signo);
-		signo = 0;
-		wait_stop(pid, &status);
-		if (!WIFSTOPPED(status))
+		int status, signo = 0;
+		pid_t tid = waitpid(-1, &status, __WALL);
+
+		if (tid < 0 && errno != EINTR)
+			broken("wait");
+		if (tid == pid && !WIFSTOPPED(status))
 			return status;
-		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-			inside = !inside;
-			if (inside && ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0)
-				pending = at_entry(p, pid, &regs);
-			else if (!inside && pending) {
-				set_result(p, pid);
-				pending = false;
-			}
-		} else if (status >> 16 == 0) {
+		if (tid < 0 || !WIFSTOPPED(status))
+			continue;
+		struct thread *t = who(threads, tid);
+		if (!t)
+			continue;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			at_call(p, t);
+		else if (status >> 16 == 0)
 			signo = WSTOPSIG(status);
-		}
+		go_on(p, t, signo);
 	}
 }
 
