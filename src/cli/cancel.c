@@ -23,6 +23,12 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 const volatile sig_atomic_t *cancel_begin(void)
 {
 	static const int signals[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+	sigset_t stop;
+
+	/* Ctrl-Z waits: a program that we hold would stand still for as long as we do */
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		struct sigaction old, new = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };

@@ -109,7 +109,7 @@ int image_input(const char *path, struct arena *a, struct stasis_report *r);
 
 /* ---- cancel.c ---- */
 
-/** cancel_begin() - INT, QUIT, TERM and HUP, unless ignored, from now on only set the flag; returns the flag */
+/** cancel_begin() - INT, QUIT, TERM and HUP, unless ignored, from now on only set the flag, and TSTP is blocked; returns the flag */
 const volatile sig_atomic_t *cancel_begin(void);
 
 /** cancel_signal() - the signal that came since cancel_begin(), 0 if none; *@ret_kernel: a terminal sent it */
@@ -192,7 +192,7 @@ int target_find(struct arena *a, const char *text, struct target *ret, struct st
 /** file_name() - @s made fit to be a part of a file name, in @a */
 char *file_name(struct arena *a, const char *s);
 
-/** process_start() - start time of process @pid in clock ticks after boot; -ESRCH also for a zombie */
+/** process_start() - start time of process @pid in clock ticks after boot; -ESRCH also when all its threads have ended */
 int process_start(struct arena *a, pid_t pid, uint64_t *ret);
 
 /** line_escape(), line_unescape() - any text as one word without blanks or newlines, and back (-EINVAL); in @a */

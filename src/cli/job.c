@@ -21,6 +21,21 @@
 #define JOB_NAME_MAX  64
 #define STAT_FILE_MAX 4096
 
+/* the number @n fields further on in @p, which moves there */
+static int stat_number(const char **p, int n, uint64_t *ret)
+{
+	const char *at = *p;
+
+	for (; n > 0; n--) {
+		at = strchr(at, ' ');
+		if (!at)
+			return -EPROTO;
+		at++;
+	}
+	*p = at;
+	return parse_u64(&at, 10, ret);
+}
+
 int process_start(struct arena *a, pid_t pid, uint64_t *ret)
 {
 	char *text;
@@ -28,20 +43,17 @@ int process_start(struct arena *a, pid_t pid, uint64_t *ret)
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
 
-	/* the name may hold anything, so count from its end: "pid (name) state ..." with the start time as field 22 */
-	const char *p = strrchr(text, ')');
-	if (!p || p[1] != ' ')
+	/* the name may hold anything, so count from its end: "pid (name) state ..." */
+	const char *state = strrchr(text, ')'), *p = state ? state + 2 : NULL;
+	uint64_t threads, start;
+
+	if (!p || p[-1] != ' ' || stat_number(&p, 20 - 3, &threads) < 0 || stat_number(&p, 22 - 20, &start) < 0)
 		return -EPROTO;
-	p += 2;
-	if (*p == 'Z' || *p == 'X')
+	/* one whose first thread has ended before the others looks like a zombie, but for their number */
+	if ((state[2] == 'Z' || state[2] == 'X') && threads <= 1)
 		return -ESRCH;
-	for (int field = 3; field < 22; field++) {
-		p = strchr(p, ' ');
-		if (!p)
-			return -EPROTO;
-		p++;
-	}
-	return parse_u64(&p, 10, ret);
+	*ret = start;
+	return 0;
 }
 
 char *line_escape(struct arena *a, const char *s)
@@ -228,7 +240,8 @@ int job_list(struct arena *a, struct span *ret)
 		if (r < 0)
 			continue;
 		r = job_parse(a, text, &job);
-		if (r < 0 || process_start(a, job.pid, &start) == -ESRCH || start != job.start) {
+		int seen = r < 0 ? r : process_start(a, job.pid, &start);
+		if (r < 0 || seen == -ESRCH || (seen == 0 && start != job.start)) {
 			unlinkat(dirfd, e->d_name, 0);
 			continue;
 		}

@@ -103,6 +103,7 @@ int main(int argc, char **argv)
 		return EXIT_ENVIRONMENT;
 	}
 	signal(SIGCHLD, SIG_DFL);
+	signal(SIGXFSZ, SIG_IGN); /* an image beyond RLIMIT_FSIZE is an error like any other */
 
 	int status = dispatch(argc, argv);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {

@@ -2,6 +2,7 @@
 /*
  * "saving python3: reading memory, 1.2 GiB of 4.0 GiB, 2.1 GiB/s", on a terminal, for what takes longer than a second.
  */
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,6 +37,14 @@ static char *progress_text(
 	return arena_printf(a, "%s, %s/s", text, human_size((uint64_t)bytes, rate, sizeof(rate)));
 }
 
+/* is it a terminal, and takes it a line at once? One that was stopped by Ctrl-S would stop the program that we hold */
+static bool can_show(void)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return isatty(STDERR_FILENO) && poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+}
+
 void progress_show(void *data, const struct stasis_progress *now)
 {
 	struct progress *p = data;
@@ -46,7 +55,7 @@ void progress_show(void *data, const struct stasis_progress *now)
 		p->phase = now->phase;
 		p->phase_ns = t;
 	}
-	if (t - p->begin_ns < NSEC_PER_SEC || !isatty(STDERR_FILENO))
+	if (t - p->begin_ns < NSEC_PER_SEC || !can_show())
 		return;
 	arena_init(&a);
 	fprintf(stderr, "\r%s\033[K", shown(&a, progress_text(&a, p, now, t - p->phase_ns)));

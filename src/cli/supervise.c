@@ -140,9 +140,17 @@ static void ended(struct run *run, int status, uint64_t lived_ns)
 	}
 }
 
+/* when the next image is due; 0: never */
+static uint64_t next_save(const struct run *run)
+{
+	uint64_t at;
+
+	return run->args->every_ns && !__builtin_add_overflow(now_ns(), run->args->every_ns, &at) ? at : 0;
+}
+
 int supervise(struct run *run, const sigset_t *signals)
 {
-	uint64_t begin = now_ns(), every = run->args->every_ns, next = every ? begin + every : 0;
+	uint64_t begin = now_ns(), next = next_save(run);
 	struct signalfd_siginfo si;
 	struct watch w;
 
@@ -162,7 +170,7 @@ int supervise(struct run *run, const sigset_t *signals)
 			return w.status;
 		case WATCH_TIMEOUT:
 			save_periodic(run);
-			next = now_ns() + every;
+			next = next_save(run);
 			break;
 		case WATCH_SIGNAL:
 			if (sigismember(&run->args->on, (int)si.ssi_signo) && save_and_stop(run, &w, &si)) {

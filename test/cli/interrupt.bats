@@ -65,3 +65,25 @@ load helper
 	run "$STASIS" show a.stasis
 	expect 0
 }
+
+@test "Ctrl-Z waits until the program runs on" {
+	mkfifo fifo
+	exec 9<>fifo
+	start ./counter out 100000 0
+	until_true 10 lines_in out 3
+	bash -mc 'exec "$STASIS" checkpoint "$1" -o fifo' - $pid 2>err 3>&- 9<&- &
+	saver=$!
+	sleep 0.5
+	kill -TSTP $saver
+	sleep 0.2
+	cat <&9 >a.stasis 3>&- &
+	reader=$!
+	status=0
+	wait $saver || status=$?
+	sleep 0.2
+	kill $reader
+	output=$(cat err)
+	expect 0
+	run "$STASIS" show a.stasis
+	expect 0
+}

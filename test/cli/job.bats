@@ -360,3 +360,44 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	wait $pid
 	[ ! -e "$own" ]
 }
+
+@test "an image beyond the limit of file sizes is a warning, not the end of the program" {
+	run bash -c 'ulimit -f 8; exec "$STASIS" run --name j --dir d --every 150ms -- sh -c "sleep 1; exit 3"'
+	expect 3
+	says "File too large"
+	says "the program goes on"
+	[ -z "$(images)" ]
+}
+
+@test "a program whose first thread has ended is listed, warned of, and gets the signal of --on" {
+	cat >headless.py <<-'END'
+		import ctypes, threading, time
+		def work():
+		    time.sleep(0.5)
+		    open("there", "w").close()
+		    time.sleep(30)
+		threading.Thread(target=work).start()
+		ctypes.CDLL(None).pthread_exit(None)
+	END
+	start "$STASIS" run --name j --dir d --every 200ms --on TERM -- python3 headless.py
+	until_true 10 test -e there
+	run "$STASIS" ls
+	says "j "
+	sleep 0.5
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	# either it cannot be saved, and then that was said, or it was
+	output=$(cat start.err)
+	if [ $status -ne 75 ]; then
+		expect 143
+		says "cannot save"
+		says "the program gets the signal"
+	fi
+}
+
+@test "a time for --every beyond all clocks is never" {
+	run "$STASIS" run --name j --dir d --every 18446744073s -- sh -c 'sleep 0.5; exit 3'
+	expect 3
+	[ -z "$(images)" ]
+}
