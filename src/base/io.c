@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -19,6 +20,16 @@ int fd_close(int fd)
 		close(fd);
 	errno = saved;
 	return -EBADF;
+}
+
+uint64_t raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return 0;
+	const struct rlimit most = { lim.rlim_max, lim.rlim_max };
+	return setrlimit(RLIMIT_NOFILE, &most) < 0 ? lim.rlim_cur : most.rlim_cur;
 }
 
 /* read(2), or pread(2) where at is not negative, until len bytes or the end */

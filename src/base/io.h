@@ -10,6 +10,9 @@
 
 struct arena;
 
+/** raise_fd_limit() - from the soft limit on open descriptors to the hard one; returns how many there can be then */
+uint64_t raise_fd_limit(void);
+
 /** read_all() - read until @len bytes or the end; returns how many */
 ssize_t read_all(int fd, void *buf, size_t len);
 ssize_t pread_all(int fd, void *buf, size_t len, off_t at);

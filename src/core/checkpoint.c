@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 
 #define FIRST_ID   2 /* 1 is the head */
 #define STACK_SIZE (8u << 20) /* whatever RLIMIT_STACK is */
@@ -289,6 +290,7 @@ static int end_program(struct checkpoint *c)
 static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid)
 {
 	*c = (struct checkpoint){ .op = op, .target = pid, .next_id = FIRST_ID };
+	raise_fd_limit(); /* each thread takes a descriptor, each process three */
 	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 

@@ -10,12 +10,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 
 #include <fcntl.h>
 
@@ -115,7 +115,6 @@ static int open_channel(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 	uint32_t highest = FIRST_CHANNEL;
-	struct rlimit lim;
 
 	for (size_t i = 0; i < r->patients.n; i++) {
 		const struct fd_record *f = p[i]->fdtable ? p[i]->fdtable->fds.at : NULL;
@@ -124,13 +123,10 @@ static int open_channel(struct restart *r)
 		if (n && f[n - 1].n > highest)
 			highest = f[n - 1].n;
 	}
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
-	if (lim.rlim_cur <= highest + 2)
+	uint64_t limit = raise_fd_limit();
+	if (limit <= highest + 2)
 		return fail_as(r->op, OUTCOME_CANNOT, "nofile", "raise the hard limit on open files (ulimit -Hn)",
-			"give the program descriptor %u: the limit here is %lu", highest, (unsigned long)lim.rlim_max);
+			"give the program descriptor %u: the limit here is %lu", highest, (unsigned long)limit);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, r->channel) < 0)
 		return fail(r->op, -errno, "make a socket");
 	_cleanup_close_ int low = r->channel[1];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "core/core.h"
@@ -38,6 +41,47 @@ TEST_TIMEOUT(who_could_not_be_stopped_goes_on_though_the_caller_lives, 60)
 		got = waitpid(pid, &status, WNOHANG);
 	ASSERT_EQ(got, pid);
 	ASSERT_EQ(WIFEXITED(status) && WEXITSTATUS(status) == 7, true);
+}
+
+static void *__attribute__((noreturn)) wait_for_ever(void *unused)
+{
+	for (;;)
+		pause();
+}
+
+/* *@ready: becomes true when all threads are there */
+static pid_t start_threads(unsigned int n, volatile bool *ready)
+{
+	pthread_t thread;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	close_range(3, ~0u, 0);
+	for (unsigned int i = 1; i < n; i++)
+		ASSERT_EQ(pthread_create(&thread, NULL, wait_for_ever, NULL), 0);
+	*ready = true;
+	wait_for_ever(NULL);
+}
+
+TEST(more_threads_than_the_soft_limit_on_descriptors)
+{
+	const struct stasis_checkpoint_options options = { .size = sizeof(options),
+		.fd = open("/dev/null", O_WRONLY | O_CLOEXEC) };
+	struct stasis_report report = { 0 };
+	struct rlimit lim;
+	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	pid_t pid = start_threads(60, ready);
+	while (!*(volatile bool *)ready)
+		usleep(1000);
+	getrlimit(RLIMIT_NOFILE, &lim);
+	lim.rlim_cur = 40;
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	EXPECT_EQ(stasis_checkpoint(pid, &options, &report), 0);
+	EXPECT_EQ(report.threads, 60);
+	TH_LOG("%s", report.error ? report.error : "saved");
+	stasis_report_done(&report);
 }
 
 TEST_MAIN
