@@ -67,6 +67,7 @@ struct restart {
 	uint64_t spare; /* in the zone, for mappings under way */
 	size_t syscall_offset;
 	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
+	int spare_fd; /* a number that every task has, and none needs: site.free_fd */
 	bool own_pidns;
 	bool crowded; /* somebody here has a number that the program must have */
 	char cgroup[256]; /* one of its own, or "" */

@@ -104,6 +104,8 @@ static void tidy(struct restart *r)
 	for (size_t i = 0; i < 2; i++)
 		if (r->channel[i] >= 0)
 			fd_close(r->channel[i]);
+	if (r->spare_fd >= 0)
+		fd_close(r->spare_fd);
 	if (r->zone)
 		munmap((void *)r->zone, r->zone_end - r->zone);
 }
@@ -166,9 +168,11 @@ int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *jo
 	uint64_t began = now_ns();
 
 	op_init(&op, "restart");
-	struct restart r = {
-		.op = &op, .channel = { -EBADF, -EBADF }, .nest = { .socket = -EBADF }, .terminal = { .fd = -EBADF }
-	};
+	struct restart r = { .op = &op,
+		.channel = { -EBADF, -EBADF },
+		.spare_fd = -EBADF,
+		.nest = { .socket = -EBADF },
+		.terminal = { .fd = -EBADF } };
 	int e = take_options(&r, o);
 	if (e == 0)
 		e = rebuild(&r, o);

@@ -133,7 +133,11 @@ static int open_channel(struct restart *r)
 	r->channel[1] = fcntl(low, F_DUPFD_CLOEXEC, highest + 1);
 	if (r->channel[1] < 0)
 		return fail(r->op, -errno, "make a socket");
-	r->site.free_fd = r->channel[1] + 1;
+	/* taken, so that it is not what the next open(2) gives */
+	r->spare_fd = fcntl(low, F_DUPFD_CLOEXEC, r->channel[1] + 1);
+	if (r->spare_fd < 0)
+		return fail(r->op, -errno, "make a socket");
+	r->site.free_fd = r->spare_fd;
 	return 0;
 }
 

@@ -137,7 +137,7 @@ struct site {
 	struct arch_regs *regs; /* thread kinds, in settle(): the registers it will go on with */
 	uint64_t *sigmask; /* thread kinds, in settle(): the mask it will go on with */
 	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */
-	int free_fd; /* task kinds, in restore(): a descriptor number that is free in the task */
+	int free_fd; /* task kinds, in restore(): a descriptor of the task that may be replaced, and stays */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
 	const struct file_rule *rules;
 	size_t n_rules;

@@ -173,8 +173,6 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	}
 	struct taddr at = batch_in(b, &map, sizeof(map));
 	BATCH_MUST(b, "lay out the address space", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at.at, sizeof(map));
-	if (map.exe_fd != (uint32_t)-1)
-		BATCH_MUST(b, "close the executable", SYS_close, map.exe_fd);
 	return 0;
 }
 

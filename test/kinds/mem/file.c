@@ -5,7 +5,22 @@
 
 #define PAGE 4096
 
-static char *private_map, *shared_map, *read_map;
+static char *private_map, *shared_map, *read_map, *many[100];
+
+/* as programs with many libraries do */
+static void map_many(void)
+{
+	char name[16];
+
+	for (size_t i = 0; i < sizeof(many) / sizeof(*many); i++) {
+		snprintf(name, sizeof(name), "f%zu", i);
+		int fd = open(witness_path(name), O_RDWR | O_CREAT | O_TRUNC, 0600);
+		if (write(fd, name, sizeof(name)) < 0)
+			exit(1);
+		many[i] = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+		close(fd);
+	}
+}
 
 static void make(void)
 {
@@ -23,6 +38,7 @@ static void make(void)
 	mprotect(private_map, 6 * PAGE, PROT_READ);
 	shared_map[7 * PAGE] = 's';
 	close(fd);
+	map_many();
 }
 
 static long in_file(long at)
@@ -46,6 +62,8 @@ static void look(void)
 	shared_map[5 * PAGE] ^= 1;
 	SAY(read_map[0]);
 	SAY(in_file(4 * PAGE));
+	for (size_t i = 0; i < sizeof(many) / sizeof(*many); i += 33)
+		SAY(many[i]);
 }
 
 WITNESS(make, look)
