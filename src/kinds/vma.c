@@ -12,7 +12,7 @@
 #endif
 
 /* proc(5), smaps: those that are restored, and those that follow from what is restored */
-static const char known[] = "rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd";
+static const char known[] = "rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd gu";
 
 static const struct {
 	char two[3];

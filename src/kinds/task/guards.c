@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Guard pages: pages that are fatal to touch, without a mapping of their own - madvise(2) MADV_GUARD_INSTALL, which newer
+ * libraries use at the end of each thread's stack.
+ *
+ * Put back when the memory of all processes is complete: fork(2) passes them on.
+ *
+ * Seen:  PAGEMAP_SCAN of /proc/PID/pagemap
+ * Lost:  on Linux 6.13 and 6.14, which have them and do not show them
+ * Needs: Linux 6.13 to put them back
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "kinds/kind.h"
+
+#define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL */
+#define PAGE	      4096
+
+struct guard {
+	uint64_t start, end;
+	bool locked; /* in memory that is locked, which the kernel gives no guards: it is unlocked for the moment */
+};
+
+struct guards {
+	struct span guards; /* of struct guard */
+};
+
+static const struct field guard_fields[] = {
+	FIELD_U(1, struct guard, start, "pte_marker"),
+	FIELD_U(2, struct guard, end, "pte_marker"),
+	FIELD_U(3, struct guard, locked, "vm_area_struct.vm_flags"),
+	FIELDS_END,
+};
+
+static const struct field fields[] = {
+	FIELD_A(1, struct guards, guards, "mm_struct.pgd", guard_fields, struct guard),
+	FIELDS_END,
+};
+
+static bool is_locked(const struct proc_vma *v)
+{
+	return v->has_flags && strstr(v->vmflags, "lo");
+}
+
+static int save_some(struct op *op, const struct proc_vma *v, int pagemap, struct span *guards)
+{
+	struct span runs = { 0 };
+	int r = proc_scan_guards(&op->arena, pagemap, v->start, v->end, &runs);
+	const struct proc_pages *run = runs.at;
+
+	for (size_t i = 0; i < runs.n; i++)
+		*(struct guard *)span_push(&op->arena, guards, sizeof(struct guard)) =
+			(struct guard){ run[i].start, run[i].end, is_locked(v) };
+	return r;
+}
+
+static int guards_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct guards *g = rec;
+	const struct proc_vma *v = s->process->vmas.at;
+	int r = 0;
+
+	_cleanup_close_ int pagemap = openat(s->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap < 0)
+		return fail(op, -errno, "open its pagemap");
+	for (size_t i = 0; i < s->process->vmas.n && r == 0; i++)
+		if (v[i].kind && !((const struct kind *)v[i].kind)->moves)
+			r = save_some(op, &v[i], pagemap, &g->guards);
+	return r < 0 && r != -EOPNOTSUPP ? fail(op, r, "find its guard pages") : 0;
+}
+
+static void put_back(struct batch *b, const struct guard *g)
+{
+	if (g->locked)
+		BATCH_MUST(b, "unlock memory", SYS_munlock, g->start, g->end - g->start);
+	BATCH_MUST(b, "put back guard pages", SYS_madvise, g->start, g->end - g->start, GUARD_INSTALL);
+	if (g->locked) /* it is locked although its pages cannot be had, of which the result speaks */
+		BATCH_CALL(b, "lock memory", SYS_mlock2, g->start, g->end - g->start, 0);
+}
+
+static int guards_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct guards *g = rec;
+	const struct guard *at = g->guards.at;
+	struct batch *b = site->batch;
+
+	for (size_t i = 0; i < g->guards.n; i++) {
+		if (at[i].start >= at[i].end || (at[i].start | at[i].end) % PAGE)
+			return fail_as(op, OUTCOME_IMAGE, "image-guards", NULL, "put back guard pages");
+		int r = batch_has_room(b, 512, 64 << 10) ? 0 : batch_run(b);
+		if (r < 0)
+			return fail(op, r, "%s", batch_what(b));
+		put_back(b, &at[i]);
+	}
+	return 0;
+}
+
+const struct kind kind_task_guards = {
+	.name = "guard pages",
+	.tag = 0x3e,
+	.scope = SCOPE_PROCESS,
+	.shared_by = CLONE_VM,
+	.size = sizeof(struct guards),
+	.fields = fields,
+	.save = guards_save,
+	.settle = guards_settle,
+};
