@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a process has chosen for its memory as a whole: no transparent huge pages (PR_SET_THP_DISABLE(2const)), same-page merging
- * (PR_SET_MEMORY_MERGE(2const)), no new executable memory (PR_SET_MDWE(2const)), what a core dump holds (core(5))
+ * (PR_SET_MEMORY_MERGE(2const)), no new executable memory (PR_SET_MDWE(2const)), what a core dump holds (core(5)), that new
+ * memory is locked (mlockall(2) MCL_FUTURE)
  *
  * These are inherited by fork(2), so each is set whatever the process was born with. MDWE comes late: it forbids
  * mappings that others make.
  *
- * Seen: prctl() by the process itself; /proc/PID/coredump_filter.
+ * Seen: prctl() by the process itself; /proc/PID/coredump_filter; VmLck in /proc/PID/status, which counts the scratch memory of
+ *	the stub when new memory is locked.
  * Lost: that advised memory gets huge pages in spite of it, where the kernel cannot do that (Linux 6.18; named). Mappings that
  *	MADV_UNMERGEABLE took out of the merging of the rest. The size of the hash table for futexes (PR_FUTEX_HASH).
  * Needs: nothing; what a kernel does not have nobody has chosen.
@@ -35,18 +37,24 @@
 #define PR_GET_MEMORY_MERGE 68
 #endif
 
+#define PAGE 4096
+
 enum {
 	THP_DISABLED = 1,
 	THP_EXCEPT_ADVISED = 2, /* Linux 6.18 */
 	MDWE_REFUSE_EXEC_GAIN = 1,
 	MDWE_NO_INHERIT = 2,
 	COREDUMP_FILTER = 0x1ff, /* MMF_DUMP_FILTER_MASK */
+	LOCK_FUTURE = 2, /* MCL_FUTURE */
+	LOCK_ON_FAULT = 4, /* MCL_ONFAULT */
+	LOCK_BOTH = LOCK_FUTURE | LOCK_ON_FAULT,
 };
 
 struct mm_flags {
 	uint32_t thp_disable, mdwe;
 	bool memory_merge;
 	uint32_t coredump_filter;
+	uint32_t lock;
 	const struct stub_call *thp, *merge, *asked_mdwe;
 };
 
@@ -75,11 +83,18 @@ static const struct flag coredump_bits[] = {
 	{ 0, NULL },
 };
 
+static const struct flag lock_bits[] = {
+	{ LOCK_FUTURE, "FUTURE" },
+	{ LOCK_ON_FAULT, "ONFAULT" },
+	{ 0, NULL },
+};
+
 static const struct field fields[] = {
 	FIELD_B(1, struct mm_flags, thp_disable, "mm_struct.flags", thp_bits),
 	FIELD_B(2, struct mm_flags, mdwe, "mm_struct.flags", mdwe_bits),
 	FIELD_U(3, struct mm_flags, memory_merge, "mm_struct.flags"),
 	FIELD_B(4, struct mm_flags, coredump_filter, "mm_struct.flags", coredump_bits),
+	FIELD_B(5, struct mm_flags, lock, "mm_struct.def_flags", lock_bits),
 	FIELDS_END,
 };
 
@@ -101,6 +116,50 @@ static int read_filter(struct arena *a, int dir, uint32_t *ret)
 	return 0;
 }
 
+static uint64_t locked_by_mappings(const struct process *p)
+{
+	const struct proc_vma *v = p->vmas.at;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->vmas.n; i++)
+		if (strstr(v[i].vmflags, "lo"))
+			sum += v[i].end - v[i].start;
+	return sum;
+}
+
+/* of the last page of the scratch memory, which nobody has touched: it is there at once, unless it is to be locked on fault */
+static int is_populated(const struct process *p, bool *ret)
+{
+	const uint64_t last = p->room.data.at + ROOM_DATA - PAGE;
+	uint64_t entry;
+
+	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap < 0)
+		return -errno;
+	ssize_t n = pread_all(pagemap, &entry, sizeof(entry), (off_t)(last / PAGE * sizeof(entry)));
+	if (n != sizeof(entry))
+		return n < 0 ? (int)n : -EIO;
+	*ret = entry >> 63;
+	return 0;
+}
+
+static int find_lock(struct op *op, const struct process *p, uint32_t *ret)
+{
+	static const char key[] = "\nVmLck:";
+	bool populated = false;
+	char *text;
+	int r = read_text(&op->arena, p->dir, "status", 1 << 20, &text, NULL);
+
+	if (r < 0)
+		return r;
+	const char *line = strstr(text, key);
+	if (!line || strtoull(line + strlen(key), NULL, 10) * 1024 <= locked_by_mappings(p))
+		return 0;
+	r = is_populated(p, &populated);
+	*ret = populated ? LOCK_FUTURE : LOCK_BOTH;
+	return r;
+}
+
 static int mm_flags_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct mm_flags *m = rec;
@@ -108,7 +167,8 @@ static int mm_flags_ask(struct op *op, const struct sight *s, void *rec)
 	m->thp = BATCH_CALL(s->batch, "ask about huge pages", SYS_prctl, PR_GET_THP_DISABLE);
 	m->merge = BATCH_CALL(s->batch, "ask about page merging", SYS_prctl, PR_GET_MEMORY_MERGE);
 	m->asked_mdwe = BATCH_CALL(s->batch, "ask about executable memory", SYS_prctl, PR_GET_MDWE);
-	return 0;
+	int r = find_lock(op, s->process, &m->lock);
+	return r < 0 ? fail(op, r, "see whether its new memory is locked") : 0;
 }
 
 /* a kernel without the choice says EINVAL */
@@ -155,7 +215,7 @@ static int mm_flags_restore(struct op *op, void *rec, struct site *site)
 	struct mm_flags *m = rec;
 	uint32_t thp = m->thp_disable;
 
-	if (m->mdwe == MDWE_NO_INHERIT || m->thp_disable == THP_EXCEPT_ADVISED)
+	if (m->mdwe == MDWE_NO_INHERIT || m->thp_disable == THP_EXCEPT_ADVISED || m->lock == LOCK_ON_FAULT)
 		return fail_as(op, OUTCOME_IMAGE, "image-mm-flags", NULL, "put back the settings of its memory");
 	m->thp = BATCH_CALL(site->batch, "set the use of huge pages", SYS_prctl, PR_SET_THP_DISABLE, thp & THP_DISABLED,
 		thp & THP_EXCEPT_ADVISED);
@@ -190,6 +250,8 @@ static int mm_flags_settle(struct op *op, void *rec, struct site *site)
 	const struct mm_flags *m = rec;
 	int own = prctl(PR_GET_MDWE, 0, 0, 0, 0);
 
+	if (m->lock)
+		BATCH_MUST(site->batch, "have its new memory locked", SYS_mlockall, m->lock);
 	if (m->memory_merge)
 		BATCH_MUST(site->batch, "let its pages be merged", SYS_prctl, PR_SET_MEMORY_MERGE, 1);
 	if (m->mdwe)

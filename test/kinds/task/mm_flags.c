@@ -90,6 +90,7 @@ static void make(void)
 	close(ask[0]);
 	close(answer[1]);
 	prctl(PR_SET_MDWE, 1, 0, 0, 0);
+	mlockall(MCL_FUTURE);
 	filter_coredump("0x21");
 }
 
@@ -103,6 +104,17 @@ static int gain(void)
 	return err;
 }
 
+/* is new memory there at once? */
+static int is_locked(void)
+{
+	unsigned char there = 0;
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	mincore(p, 4096, &there);
+	munmap(p, 4096);
+	return there & 1;
+}
+
 static void look(void)
 {
 	int seen[4] = { -1, -1, -1, -1 };
@@ -111,6 +123,7 @@ static void look(void)
 	SAY(mergeable());
 	SAY(mdwe());
 	SAY(gain());
+	SAY(is_locked());
 	SAY(coredump_filter());
 	if (write(ask[1], "x", 1) != 1 || read(answer[0], seen, sizeof(seen)) != sizeof(seen))
 		SAY("the child is gone");
