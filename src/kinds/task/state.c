@@ -50,10 +50,16 @@ static int worse(int a, int b)
 
 /* ---- tracer ---- */
 
-static const char *comm_of(struct op *op, pid_t pid)
+static int open_task(pid_t pid)
 {
 	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, pid);
+
+	return proc < 0 ? -errno : proc_open(proc, pid);
+}
+
+static const char *comm_of(struct op *op, pid_t pid)
+{
+	_cleanup_close_ int dir = open_task(pid);
 	struct proc_stat stat;
 
 	if (dir < 0 || proc_read_stat(dir, &stat) < 0)
@@ -137,21 +143,35 @@ static int check_namespaces(struct op *op, const struct sight *s)
 	return r;
 }
 
-/* what the restarted program gets from where it is restarted */
-static int note_namespaces(struct op *op, const struct sight *s)
+/*
+ * What the restarted program gets from where it is restarted. Of a program that stasis has restarted before, user and mount
+ * namespace are those of its init. A user namespace is a fence: outside of it the program would have rights that it had not.
+ */
+static int check_place(struct op *op, const struct sight *s)
 {
-	static const char *const names[] = { "net", "ipc", "uts", "cgroup" };
+	static const char *const names[] = { "user", "mnt", "net", "ipc", "uts", "cgroup" };
 	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int init = s->tree->init ? open_task(s->tree->init) : -EBADF;
 	uint64_t ours, theirs;
+	int r = 0;
 
 	if (self < 0 || s->process != *(struct process **)s->tree->processes.at)
 		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (proc_read_ns(self, names[i], &ours) == 0 && proc_read_ns(s->process->dir, names[i], &theirs) == 0 &&
-			ours != theirs)
-			note(op, "it is in another %s namespace than stasis: a restart gives it the one of the caller",
-				names[i]);
-	return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		int place = i < 2 && init >= 0 ? init : self;
+
+		if (proc_read_ns(place, names[i], &ours) < 0 || proc_read_ns(s->process->dir, names[i], &theirs) < 0 ||
+			ours == theirs)
+			continue;
+		if (i == 0)
+			r = refuse(op, "namespace", "namespaces are not kept yet", "run stasis in it (nsenter -U)",
+				"has another user namespace than stasis");
+		else
+			note(op,
+				"it is in another %s namespace than stasis: a restart gives it the one of the caller%s",
+				names[i], i == 1 ? ", where its paths may lead elsewhere" : "");
+	}
+	return r;
 }
 
 /* ---- the kind ---- */
@@ -162,7 +182,7 @@ static int state_check(struct op *op, const struct sight *s)
 		return 0;
 	int r = check_threads(op, s);
 	r = worse(r, check_namespaces(op, s));
-	return worse(r, note_namespaces(op, s));
+	return worse(r, check_place(op, s));
 }
 
 static int read_oom_score_adj(struct arena *a, int dir, int32_t *ret)
@@ -230,13 +250,6 @@ static int state_save(struct op *op, const struct sight *s, void *rec)
 		return fail(op, r, "read its autogroup");
 	state->has_autogroup = r == 0;
 	return 0;
-}
-
-static int open_task(pid_t pid)
-{
-	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	return proc < 0 ? -errno : proc_open(proc, pid);
 }
 
 /* by the process itself, as the kernel wants it, with the caller's rights still, and before it has threads, which inherit it */
