@@ -3,17 +3,20 @@
  * what the kernel takes back when a process ends: System V semaphores changed with SEM_UNDO - semop(2). It is refused.
  *
  * A restart could not put the list back: its semaphores have changed when the program was ended, or belong to others now.
+ * Nothing shows what is in the list, and a process with threads has one anyway (CLONE_SYSVSEM): so a process is refused that
+ * has a list and was the last to change a semaphore, as who holds one mostly was.
+ *
  * Sets of semaphores and queues of messages are the host's. They stay where they are, and the program finds them as they
  * are then.
  *
- * Seen:  whether a thread has such a list, by KCMP_SYSVSEM of kcmp(2): stasis has none. /proc/sysvipc, GETPID of semctl(2):
- *	  sets and queues that a process of the program was the last to use
- * Lost:  System V semaphores and message queues are not in the image (noted, where they can be told to be used)
+ * Seen:  whether it has such a list, by KCMP_SYSVSEM of kcmp(2): stasis has none. Who was the last to use a set or a queue:
+ *	  /proc/sysvipc, GETPID of semctl(2)
+ * Lost:  System V semaphores and message queues are not in the image (noted, where the program was the last to use them);
+ *	  SEM_UNDO of a semaphore that another process has changed since
  * Needs: kcmp(2)
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,86 +28,96 @@
 #include "kinds/openfile.h"
 
 #define ASKED_MAX 65536 /* semaphores of the host that are looked at */
+#define NUMBERS	  7 /* of a line */
 
 static const struct field fields[] = {
 	FIELDS_END,
 };
 
-static int sysvsem_check(struct op *op, const struct sight *s)
+/* struct sem_user - whose use is looked for: a process, or any of the program */
+struct sem_user {
+	const struct tree *tree;
+	pid_t pid; /* 0: any */
+	long asked;
+};
+
+static bool is_by(const struct sem_user *u, long pid)
 {
-	const struct thread *t = s->process->threads.at;
-
-	for (size_t i = 0; i < s->process->threads.n; i++) {
-		int r = proc_kcmp(t[i].tid, getpid(), KCMP_SYSVSEM, 0, 0);
-
-		if (r > 0)
-			return refuse(op, "sysvsem-undo",
-				"nothing shows what that is, and a restart could not promise it",
-				"start it without them",
-				"has changed System V semaphores with SEM_UNDO: the kernel takes back what it did when "
-				"it ends");
-		if (r < 0 && r != -ESRCH && r != -EOPNOTSUPP) /* no CONFIG_SYSVIPC */
-			return fail(op, r, "compare it by kcmp(2)");
-	}
-	return 0;
+	if (pid <= 0 || pid > INT32_MAX)
+		return false;
+	return u->pid ? u->pid == pid : tree_has_pid(u->tree, (pid_t)pid);
 }
 
-/* ---- what is used ---- */
-
-/* is process @pid, as we count, one of the program? */
-static bool is_ours(const struct tree *tree, long pid)
+/* "key semid perms nsems ..." */
+static bool uses_set(struct sem_user *u, const long *number)
 {
-	return pid > 0 && pid <= INT32_MAX && tree_has_pid(tree, (pid_t)pid);
-}
-
-static bool uses_set(const struct tree *tree, long id, long n, long *asked)
-{
-	for (long i = 0; i < n && (*asked)++ < ASKED_MAX; i++)
-		if (is_ours(tree, semctl((int)id, (int)i, GETPID)))
+	for (int i = 0; i < number[3] && u->asked++ < ASKED_MAX; i++)
+		if (is_by(u, semctl((int)number[1], i, GETPID)))
 			return true;
 	return false;
 }
 
-/* "key id perms nsems ..." of sem, "key id perms cbytes qnum lspid lrpid ..." of msg: below a line of titles */
-static size_t count_used(struct op *op, const struct tree *tree, const char *path, bool sets)
+/* "key msqid perms cbytes qnum lspid lrpid ..." */
+static bool uses_queue(struct sem_user *u, const long *number)
+{
+	return is_by(u, number[5]) || is_by(u, number[6]);
+}
+
+/* how many lines of @path, below one of titles, are used */
+static size_t count_used(
+	struct op *op, struct sem_user u, const char *path, bool (*uses)(struct sem_user *, const long *))
 {
 	char *text, *next = NULL;
-	long asked = 0;
 	size_t n = 0;
 
 	if (read_text(&op->arena, AT_FDCWD, path, 16 << 20, &text, NULL) < 0)
 		return 0;
 	strtok_r(text, "\n", &next);
 	for (char *line; (line = strtok_r(NULL, "\n", &next));) {
-		long number[7] = { 0 };
-		size_t k = 0;
+		long number[NUMBERS] = { 0 };
 
-		for (char *end; k < 7; k++, line = end) {
-			number[k] = strtol(line, &end, 10);
-			if (end == line)
-				break;
-		}
-		if (sets)
-			n += k > 3 && uses_set(tree, number[1], number[3], &asked);
-		else
-			n += k > 6 && (is_ours(tree, number[5]) || is_ours(tree, number[6]));
+		for (size_t k = 0; k < NUMBERS; k++)
+			number[k] = strtol(line, &line, 10);
+		n += uses(&u, number);
 	}
 	return n;
 }
 
+static bool has_list(const struct process *p)
+{
+	const struct thread *t = p->threads.at;
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (proc_kcmp(t[i].tid, getpid(), KCMP_SYSVSEM, 0, 0) > 0)
+			return true;
+	return false;
+}
+
+static int sysvsem_check(struct op *op, const struct sight *s)
+{
+	const struct sem_user user = { .pid = s->process->pid };
+
+	if (!has_list(s->process) || !count_used(op, user, "/proc/sysvipc/sem", uses_set))
+		return 0;
+	return refuse(op, "sysvsem-undo", "whether it did so with SEM_UNDO, which ends with it, cannot be seen",
+		"start it without them",
+		"was the last to change System V semaphores, which the kernel may change back when it ends");
+}
+
 static int sysvsem_save(struct op *op, const struct sight *s, void *rec)
 {
-	const struct process *first = *(struct process **)s->tree->processes.at;
+	const struct sem_user user = { .tree = s->tree };
 
-	if (s->process != first)
+	(void)rec;
+	if (s->process != *(struct process **)s->tree->processes.at)
 		return 0;
-	size_t sets = count_used(op, s->tree, "/proc/sysvipc/sem", true);
-	size_t queues = count_used(op, s->tree, "/proc/sysvipc/msg", false);
+	size_t sets = count_used(op, user, "/proc/sysvipc/sem", uses_set);
+	size_t queues = count_used(op, user, "/proc/sysvipc/msg", uses_queue);
 	if (sets || queues)
 		note(op,
-			"the program uses System V semaphores (%zu sets) or message queues (%zu): they are not in the "
-			"image; "
-			"after a restart it finds them as they are then",
+			"it uses System V semaphores (%zu sets) or message queues (%zu): they are not in the image, "
+			"and after "
+			"a restart it finds them as they are then",
 			sets, queues);
 	return 0;
 }
