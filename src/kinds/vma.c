@@ -34,6 +34,10 @@ int vma_check_flags(struct op *op, const struct sight *s)
 {
 	int r = 0;
 
+	if (s->vma->protection_key)
+		r = refuse(op, "vma-pkey", "protection keys are not kept yet", NULL,
+			"has the protection key %u (pkeys(7))", s->vma->protection_key);
+
 	for (const char *f = s->vma->vmflags; f && f[0] && f[1];) {
 		const char two[3] = { f[0], f[1], 0 };
 		const char *at = strstr(known, two);
@@ -63,10 +67,25 @@ int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t
 		(unsigned long)v->start);
 }
 
+const char *vma_pathless(const struct proc_vma *v)
+{
+	static const struct {
+		const char *head, *what;
+	} those[] = {
+		{ "/memfd:", "a memfd" },
+		{ "/SYSV", "System V shared memory" },
+		{ "/secretmem", "secret memory (memfd_secret)" },
+	};
+
+	for (size_t i = 0; v->deleted && i < ARRAY_SIZE(those); i++)
+		if (strncmp(v->name, those[i].head, strlen(those[i].head)) == 0)
+			return those[i].what;
+	return NULL;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && v->deleted && v->name[0] == '/' && strncmp(v->name, "/memfd:", 7) != 0 &&
-	       strncmp(v->name, "/SYSV", 5) != 0;
+	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v);
 }
 
 uint64_t vma_mmap_flags(const struct vma *v)

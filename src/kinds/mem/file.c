@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Mapped regular files: executables, libraries, data. Of a private mapping only the pages that differ from the file are in
- * the image; the rest comes from the file again, which therefore must be the same.
+ * the image; the rest comes from the file again, which therefore must be the same. A file that is mapped shared, to be
+ * written to, holds what the program wrote last: when that was after the checkpoint, the user decides.
  *
  * Seen:  /proc/PID/smaps
- * Lost:  nothing; changes that others made to a file mapped shared are theirs
+ * Lost:  what a file mapped shared held at the checkpoint: it is as it is. That it has changed since is told by its time, which a
+ *	  write by way of a mapping changes when what was written before is on the disk, and in tmpfs never
  * Needs: the file at the destination: the same size and time, or the same build id
  */
 #include <elf.h>
@@ -18,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/text.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -44,11 +47,12 @@ static const struct field file_fields[] = {
 	FIELDS_END,
 };
 
+/* System V shared memory has its id as inode, which begins with 0 */
 static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
 
-	return v->ino && v->name[0] == '/' && !vma_is_shm(v);
+	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v);
 }
 
 static bool may_write(const struct proc_vma *v)
@@ -92,7 +96,10 @@ static int file_check(struct op *op, const struct sight *s)
 	struct stat st;
 	int r = vma_check_flags(op, s);
 
-	if (s->vma->deleted || !strncmp(s->vma->name, "/memfd:", 7) || !strncmp(s->vma->name, "/SYSV", 5))
+	if (vma_pathless(s->vma))
+		return refuse(op, "memory-shared", "the image would have to hold all of it", NULL, "maps %s: \"%s\"",
+			vma_pathless(s->vma), s->vma->name);
+	if (s->vma->deleted)
 		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
 			"maps \"%s\", which has been deleted", s->vma->name);
 	_cleanup_close_ int fd = open_mapped(s, &st);
@@ -170,6 +177,14 @@ static bool same_build(struct op *op, const struct file *f, int fd)
 	return now.n && now.n == f->build_id.n && !memcmp(now.at, f->build_id.at, now.n);
 }
 
+static bool is_kept(const struct file *f, const struct site *site)
+{
+	for (size_t i = 0; i < site->n_rules; i++)
+		if (strcmp(site->rules[i].path, f->path) == 0 && !site->rules[i].truncate)
+			return true;
+	return false;
+}
+
 static int file_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct file *f = rec;
@@ -202,6 +217,12 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 		return fail_as(op, OUTCOME_CANNOT, "file-changed",
 			"put the file back as it was (the package of that time)",
 			"map \"%s\": the file has changed since the checkpoint, and the program's memory depends on it",
+			f->path);
+	if (f->writable && !same && !is_kept(f, site))
+		return fail_as(op, OUTCOME_CANNOT, "file-changed",
+			arena_printf(&op->arena, "--file %s=keep takes it as it is now", shown(&op->arena, f->path)),
+			"go on with \"%s\", which the program writes to where it has mapped it, and which has changed "
+			"since the checkpoint",
 			f->path);
 	return TAKE_FD(fd);
 }
