@@ -69,6 +69,21 @@ static void bury(pid_t pid)
 	}
 }
 
+/* what was made in the place of others: these go, or come back */
+static void settle_made(const struct span *made, bool keep)
+{
+	const struct made_file *f = made->at;
+
+	for (size_t i = made->n; i-- > 0;) {
+		if (!keep)
+			unlink(f[i].path);
+		if (f[i].was && keep)
+			unlink(f[i].was);
+		else if (f[i].was)
+			rename(f[i].was, f[i].path);
+	}
+}
+
 /* as if nothing had been tried; the tasks of a nest end with its init, and are waited for first */
 static void take_back(struct restart *r)
 {
@@ -87,6 +102,7 @@ static void take_back(struct restart *r)
 	const char **group = r->site.made_groups.at;
 	for (size_t i = r->site.made_groups.n; i-- > 0;)
 		cgroup_remove(group[i]);
+	settle_made(&r->site.made_files, false);
 	terminal_set(&r->terminal);
 }
 
@@ -179,6 +195,8 @@ int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *jo
 	if (e < 0) {
 		take_back(&r);
 		cgroup_remove(r.cgroup);
+	} else {
+		settle_made(&r.site.made_files, true);
 	}
 	tidy(&r);
 	tell(&r, job, report);

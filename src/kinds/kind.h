@@ -127,6 +127,12 @@ struct site_task {
 	struct held *held;
 };
 
+/** struct made_file - a file that restarting has made: it goes again when the restart fails, and what it replaced comes back */
+struct made_file {
+	const char *path; /* absolute */
+	const char *was; /* where that is which it replaced, and which goes when the restart succeeds; NULL: nothing */
+};
+
 /** struct site - where a record is put back */
 struct site {
 	struct batch *batch; /* task kinds: calls by this very thread */
@@ -155,6 +161,7 @@ struct site {
 	void *restart; /* core's */
 	struct span
 		made_groups; /* of const char *: control groups that were made: removed again when the restart fails */
+	struct span made_files; /* of struct made_file */
 	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
 	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
 };

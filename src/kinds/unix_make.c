@@ -82,44 +82,74 @@ static int in_use(struct op *op, const struct span *name)
 		"bind a socket to %s: another program has it", unix_shown(op, name));
 }
 
-static int bind_path(
-	struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type, int fd)
+/* a path may fill the address to its last byte */
+static const char *absolute(struct op *op, const struct unix_end *e, const struct sockaddr_un *un)
 {
+	const char *path = arena_strndup(&op->arena, un->sun_path, strnlen(un->sun_path, sizeof(un->sun_path)));
+
+	return path[0] == '/' || !e->dir ? path : arena_printf(&op->arena, "%s/%s", e->dir, path);
+}
+
+/* a socket that nobody has any more makes way; *ret_was: where it is, as long as it may have to come back */
+static int make_way(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type,
+	const char **ret_was)
+{
+	const char *path = absolute(op, e, un);
 	struct stat st;
 
-	if (lstat(un->sun_path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode))
-			return fail_as(op, OUTCOME_CANNOT, "address-used", "move it away",
-				"bind a socket to %s: something else is there", unix_shown(op, &e->name));
-		if (!is_stale(un, len, type))
-			return in_use(op, &e->name);
-		if (unlink(un->sun_path) < 0)
-			return fail(op, -errno, "put a new socket in the place of %s", unix_shown(op, &e->name));
-	}
+	*ret_was = NULL;
+	if (lstat(path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return fail_as(op, OUTCOME_CANNOT, "address-used", "move it away",
+			"bind a socket to %s: something else is there", unix_shown(op, &e->name));
+	if (!is_stale(un, len, type))
+		return in_use(op, &e->name);
+	*ret_was = arena_printf(&op->arena, "%s.stasis-%d", path, getpid());
+	return rename(path, *ret_was) < 0
+		       ? fail(op, -errno, "put a new socket in the place of %s", unix_shown(op, &e->name))
+		       : 0;
+}
+
+static int bind_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
+	socklen_t len, uint32_t type, int fd)
+{
+	struct made_file made = { .path = absolute(op, e, un) };
+	struct stat st;
+	int r = make_way(op, e, un, len, type, &made.was);
+
+	if (r < 0)
+		return r;
 	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
-	int r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+	r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
 	umask(mask);
+	if (r == 0 && e->unlinked)
+		r = unlink(made.path) < 0 ? -errno : 0;
+	if (made.was && (r < 0 || e->unlinked))
+		rename(made.was, made.path);
 	if (r < 0)
 		return fail(op, r, "bind a socket to %s", unix_shown(op, &e->name));
 	if (e->unlinked)
-		return unlink(un->sun_path) < 0 ? fail(op, -errno, "unlink %s", unix_shown(op, &e->name)) : 0;
-	if (lstat(un->sun_path, &st) == 0 && (st.st_uid != e->file_uid || st.st_gid != e->file_gid) &&
-		lchown(un->sun_path, e->file_uid, e->file_gid) < 0)
+		return 0;
+	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(made)) = made;
+	if (lstat(made.path, &st) == 0 && (st.st_uid != e->file_uid || st.st_gid != e->file_gid) &&
+		lchown(made.path, e->file_uid, e->file_gid) < 0)
 		note(op, "%s belongs to user %u, not %u", unix_shown(op, &e->name), st.st_uid, e->file_uid);
 	return 0;
 }
 
 /* run @what at the directory where the path of @e starts */
-static int at_directory(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len,
-	uint32_t type, int fd,
-	int (*what)(struct op *, const struct unix_end *, const struct sockaddr_un *, socklen_t, uint32_t, int))
+static int at_directory(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
+	socklen_t len, uint32_t type, int fd,
+	int (*what)(struct op *, struct site *, const struct unix_end *, const struct sockaddr_un *, socklen_t,
+		uint32_t, int))
 {
 	if (!e->dir || !un->sun_path[0] || un->sun_path[0] == '/')
-		return what(op, e, un, len, type, fd);
+		return what(op, site, e, un, len, type, fd);
 	_cleanup_close_ int home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (home < 0 || chdir(e->dir) < 0)
 		return fail(op, -errno, "go to \"%s\", where a socket is bound", e->dir);
-	int r = what(op, e, un, len, type, fd);
+	int r = what(op, site, e, un, len, type, fd);
 	return fchdir(home) < 0 ? fail(op, -errno, "go back to the working directory") : r;
 }
 
@@ -135,7 +165,7 @@ static int bind_end(struct op *op, struct site *site, const struct unix_end *e, 
 		return fail_as(op, OUTCOME_IMAGE, "image", NULL, "bind a socket to a name of %zu bytes", e->name.n);
 	*unix_named(op, site, &e->name) = *unix_self(op, site, e->ino);
 	if (un.sun_path[0])
-		return at_directory(op, e, &un, len, type, fd, bind_path);
+		return at_directory(op, site, e, &un, len, type, fd, bind_path);
 	if (bind(fd, (const struct sockaddr *)&un, len) == 0)
 		return 0;
 	return errno == EADDRINUSE ? in_use(op, &e->name)
@@ -401,14 +431,14 @@ static int make_listener(struct op *op, struct site *site, const struct unix_end
 }
 
 /* is the name of a listener that is gone free to be used for a moment? */
-static bool is_free(const struct unix_end *l, uint32_t type)
+static bool is_free(struct op *op, const struct unix_end *l, uint32_t type)
 {
 	struct sockaddr_un un;
 	socklen_t len = address(&l->name, &un);
 	struct stat st;
 
 	if (un.sun_path[0])
-		return un.sun_path[0] == '/' && lstat(un.sun_path, &st) < 0 && errno == ENOENT;
+		return un.sun_path[0] == '/' && lstat(absolute(op, l, &un), &st) < 0 && errno == ENOENT;
 	_cleanup_close_ int fd = len ? unix_temporary(type, &l->name) : -EINVAL;
 	return fd >= 0;
 }
@@ -455,7 +485,7 @@ static int make_connection(struct op *op, struct site *site, const struct unix_s
 	_cleanup_close_ int own = -EBADF;
 	bool server = u->role == UNIX_SERVER;
 
-	if (!l.ino && !is_free(&l, u->type)) {
+	if (!l.ino && !is_free(op, &l, u->type)) {
 		note(op, "a connection that was made at %s has lost this name: nobody of the program listens there",
 			unix_shown(op, &l.name));
 		return make_pair(op, site, u, ret_self, ret_peer);
@@ -555,14 +585,14 @@ int unix_await(struct op *op, const struct unix_sock *u, struct site *site)
 
 /* ---- the end ---- */
 
-static int connect_path(
-	struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type, int fd)
+static int connect_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
+	socklen_t len, uint32_t type, int fd)
 {
-	(void)op, (void)e, (void)type;
+	(void)op, (void)site, (void)e, (void)type;
 	return connect(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
 }
 
-static int connect_oneway(struct op *op, const struct unix_sock *u, int fd)
+static int connect_oneway(struct op *op, const struct unix_sock *u, struct site *site, int fd)
 {
 	const struct unix_end *e = u->ends.at;
 	const struct span *name = e[UNIX_PEER].ino ? &e[UNIX_PEER].name : &u->remote;
@@ -582,7 +612,7 @@ static int connect_oneway(struct op *op, const struct unix_sock *u, int fd)
 				return fail(op, -errno, "make a socket");
 		}
 	}
-	int r = len ? at_directory(op, &e[UNIX_PEER], &un, len, u->type, fd, connect_path) : -EINVAL;
+	int r = len ? at_directory(op, site, &e[UNIX_PEER], &un, len, u->type, fd, connect_path) : -EINVAL;
 	if (r < 0 && !e[UNIX_PEER].ino) {
 		note(op, "a socket is not connected any more: nobody is at %s (%s)", unix_shown(op, name),
 			strerror(-r));
@@ -599,7 +629,7 @@ int unix_finish(struct op *op, const struct unix_sock *u, struct site *site)
 	if (fd < 0)
 		return 0;
 	if (u->role == UNIX_ONEWAY)
-		r = connect_oneway(op, u, fd);
+		r = connect_oneway(op, u, site, fd);
 	if (r == 0)
 		r = sockopt_restore(op, fd, &u->options);
 	if (r < 0)
