@@ -135,7 +135,7 @@ static int open_room(struct checkpoint *c, struct process *p)
 int dig_room(struct checkpoint *c, struct process *p)
 {
 	const struct room_plan plan = plan_room(p);
-	int r = room_dig(&p->room, p->pid, p->mem, &plan);
+	int r = plan.vdso.at ? room_dig(&p->room, p->pid, p->mem, &plan) : -ENOSPC;
 
 	if (r == -ENOSPC)
 		return fail_as(c->op, OUTCOME_CANNOT, "no-vdso", NULL,

@@ -15,6 +15,8 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#define MQUEUE_MAGIC 0x19800202ul /* ipc/mqueue.c */
+
 /* ---- flags ---- */
 
 const struct flag openfile_flags[] = {
@@ -180,6 +182,15 @@ static bool shows_process(const char *path)
 	return strncmp(path, "/proc/", 6) == 0 && path[6] >= '0' && path[6] <= '9';
 }
 
+/* mq_overview(7): the path begins at a root that may be mounted nowhere */
+static bool is_mqueue(const struct sight *s)
+{
+	struct statfs fs;
+
+	_cleanup_close_ int fd = S_ISREG(s->fd->mode) ? openfile_take(s) : -EBADF;
+	return fd >= 0 && fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == MQUEUE_MAGIC;
+}
+
 int openfile_check_path(struct op *op, const struct sight *s)
 {
 	const struct proc_fd *f = s->fd;
@@ -194,8 +205,13 @@ int openfile_check_path(struct op *op, const struct sight *s)
 	if (fd >= 0)
 		return TAKE_FD(fd);
 	if ((fd == -ENOENT || fd == -ESTALE) && (f->nlink == 0 || says_deleted(f->link)))
-		return refuse(op, "file-deleted", "nothing leads to the file any more",
+		return refuse(op, "file-deleted",
+			f->nlink ? "it has another name still, which cannot be seen"
+				 : "nothing leads to the file any more",
 			"wait until the program has closed it, or give the file its name again", "leads to \"%s\"",
+			f->link);
+	if (is_mqueue(s))
+		return refuse(op, "mqueue", NULL, "close it before the checkpoint", "is a POSIX message queue: \"%s\"",
 			f->link);
 	const char *why = fd == -ESTALE ? "the path leads to another file now: something was moved or mounted there"
 					: arena_printf(&op->arena, "the path leads to no file: %s", strerror(-fd));

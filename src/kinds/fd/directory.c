@@ -3,7 +3,7 @@
  * directories - open(2) with O_DIRECTORY, getdents(2)
  *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos (the cookie of the next entry), flags, lock
- * Lost:  notifications asked for with fcntl(2) F_NOTIFY; a deleted directory is refused
+ * Lost:  notifications asked for with fcntl(2) F_NOTIFY; F_SETOWN, F_SETSIG; a deleted directory is refused
  * Needs: openat2(2)
  */
 #include <errno.h>

@@ -11,7 +11,7 @@
  *        have one open file each, by ino and sdev; EPIOCGPARAMS of ioctl_eventpoll(2)
  * Lost:  that an edge was taken already: what is ready with EPOLLET is told once more; the order of what is ready; whose
  *        max_user_watches it counts against: that of who restarts; EPOLLONESHOT that has fired for a file that now has no
- *        event at all: it hears of errors and hang-ups (noted); F_SETSIG
+ *        event at all: it hears of errors and hang-ups (noted); F_SETOWN, F_SETSIG
  * Needs: kcmp(2)
  */
 #include <errno.h>

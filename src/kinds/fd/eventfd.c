@@ -3,7 +3,7 @@
  * eventfd - eventfd(2)
  *
  * Seen:  fdinfo: flags, eventfd-count, eventfd-semaphore
- * Lost:  EFD_SEMAPHORE where the kernel does not show it, as 6.1 (named); eventfd-id; F_SETSIG; an eventfd that a process
+ * Lost:  EFD_SEMAPHORE where the kernel does not show it, as 6.1 (named); eventfd-id; F_SETOWN, F_SETSIG; an eventfd that a process
  *        outside of the tree holds too is cut off from it
  */
 #include <errno.h>

@@ -6,7 +6,7 @@
  * and waited for.
  *
  * Seen:  fdinfo: flags, Pid
- * Lost:  the inode number (pidfs); how a process ended that nobody can wait for any more (PIDFD_GET_INFO); F_SETSIG
+ * Lost:  the inode number (pidfs); how a process ended that nobody can wait for any more (PIDFD_GET_INFO); F_SETOWN, F_SETSIG
  * Needs: pidfd_open(2)
  */
 #include <errno.h>

@@ -11,7 +11,8 @@
  * of it, or with the memory that is mapped from it (mem/shm.c).
  *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
- * Lost:  advice (posix_fadvise(2)), write-life hints and F_SETSIG; of a deleted file its number, holes and extended
+ * Lost:  advice (posix_fadvise(2)), write-life hints, F_SETOWN and F_SETSIG; that a process outside of the
+ *        program has the same open file, and its offset; of a deleted file its number, holes and extended
  *        attributes, and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
  * Needs: openat2(2)
  */

@@ -5,7 +5,7 @@
  * It holds a mask and no signals: whoever reads from it takes those that are pending for himself.
  *
  * Seen:  fdinfo: flags, sigmask
- * Lost:  F_SETSIG
+ * Lost:  F_SETOWN, F_SETSIG
  * Needs: nothing
  */
 #include <errno.h>

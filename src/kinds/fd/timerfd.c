@@ -8,7 +8,8 @@
  * Seen:  /proc/PID/fdinfo: clockid, ticks, settime flags, it_value, it_interval. A periodic one that has run out and was
  *        not read stands still, and only timerfd_gettime(2) on the open file tells how often it would have come
  *        meanwhile; it goes on then, as after a read(2).
- * Lost:  that the clock was set (TFD_TIMER_CANCEL_ON_SET) and the program has not been told yet
+ * Lost:  that the clock was set (TFD_TIMER_CANCEL_ON_SET) and the program has not been told yet;
+ *        F_SETOWN, F_SETSIG
  * Needs: pidfd_getfd(2); TFD_IOC_SET_TICKS (CONFIG_CHECKPOINT_RESTORE); CAP_WAKE_ALARM for clocks that wake the system
  */
 #include <errno.h>

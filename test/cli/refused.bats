@@ -1,0 +1,105 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What no descriptor and no mapping leads to: it is refused by name, and the program runs on.
+load helper
+
+# start_python TEXT: it runs until "ready" is there
+start_python() {
+	command -v python3 >/dev/null || skip "there is no python3"
+	printf 'import ctypes, mmap, os, socket, sys, time\nlibc = ctypes.CDLL(None, use_errno=True)\n%s\n' "$1" >p.py
+	printf 'open("ready", "w").close()\nwhile True: time.sleep(1)\n' >>p.py
+	start python3 p.py
+	until_true 10 test -e ready -o ! -d /proc/$pid
+	[ -e ready ] || skip "the kernel has no such thing: $(tail -n 1 start.err)"
+}
+
+# is_refused SLUG
+is_refused() {
+	run "$STASIS" checkpoint $pid -o a.stasis
+	expect 121
+	says "[$1]"
+	[ ! -e a.stasis ]
+	kill -0 $pid
+}
+
+@test "a process that was the last to change a semaphore, perhaps with SEM_UNDO" {
+	start_python '
+set = libc.semget(0, 1, 0o600)
+if set < 0 or libc.semctl(set, 0, 16, 1) < 0 or libc.semop(set, b"\0\0\xff\xff\0\x10", 1) < 0:
+    sys.exit("no semaphores")
+open("set", "w").write(str(set))'
+	is_refused sysvsem-undo
+	ipcrm -s "$(cat set)"
+}
+
+@test "a keyring of a process" {
+	start_python '
+if libc.syscall(248, b"user", b"name", b"text", 4, -2) < 0:
+    sys.exit("no keyrings")'
+	is_refused keyring
+}
+
+@test "a user namespace of its own" {
+	start unshare -U sleep 100
+	until_true 10 grep -q sleep /proc/$pid/comm || skip "user namespaces are not to be had"
+	is_refused namespace
+	says "user namespace"
+}
+
+@test "a memfd that is only mapped is called by its name" {
+	start_python '
+fd = os.memfd_create("x")
+os.truncate(fd, 4096)
+m = mmap.mmap(fd, 4096)
+os.close(fd)
+'
+	run "$STASIS" checkpoint $pid -o a.stasis
+	expect 121
+	says "memfd"
+	[ ! -e a.stasis ]
+}
+
+@test "a file that the program has mapped shared, and that has changed: the user decides" {
+	start_python '
+fd = os.open("data", os.O_RDWR | os.O_CREAT)
+os.truncate(fd, 4096)
+libc.mmap.restype = ctypes.c_void_p
+at = libc.mmap(None, 4096, 3, 1, fd, 0)
+os.close(fd)'
+	run "$STASIS" checkpoint $pid --stop -o a.stasis
+	expect 0
+	echo changed >>data
+	run "$STASIS" restart a.stasis --detach
+	expect 121
+	says "[file-changed]"
+	says "--file $PWD/data=keep"
+	run "$STASIS" restart a.stasis --detach --pid-file pid --file "$PWD/data=keep"
+	expect 0
+	cat pid >>started
+}
+
+@test "a restart that fails leaves no socket, and brings back the one that was there" {
+	start_python '
+s = socket.socket(socket.AF_UNIX)
+s.bind("socket")
+s.listen(3)
+f = os.open("zz", os.O_RDWR | os.O_CREAT)'
+	run "$STASIS" checkpoint $pid --stop -o a.stasis
+	expect 0
+	rm zz socket
+	run "$STASIS" restart a.stasis --detach
+	expect 121
+	[ ! -e socket ]
+	python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+	chmod 640 socket
+	run "$STASIS" restart a.stasis --detach
+	expect 121
+	[ "$(stat -c %a socket)" = 640 ]
+	[ -z "$(find . -name 'socket.*')" ]
+	: >zz
+	run "$STASIS" restart a.stasis --detach --pid-file pid --file "$PWD/zz=keep"
+	expect 0
+	cat pid >>started
+	[ -S socket ]
+	[ -z "$(find . -name 'socket.*')" ]
+}
