@@ -93,13 +93,19 @@ static int save_files(struct checkpoint *c)
 
 /* ---- writing ---- */
 
+/* a kind without fields has only looked whether something stands against it */
+static bool has_record(const struct part *p)
+{
+	return p->kind->fields[0].type != FIELD_END;
+}
+
 static int put_parts(struct checkpoint *c, struct image_writer *w, const struct span *parts)
 {
 	const struct part *p = parts->at;
 	int r = 0;
 
 	for (size_t i = 0; i < parts->n && r == 0; i++)
-		if (!p[i].shared)
+		if (!p[i].shared && has_record(&p[i]))
 			r = put_record(c, w, p[i].kind->tag, p[i].id, p[i].kind->fields, p[i].rec);
 	return r;
 }
@@ -110,7 +116,8 @@ static struct span refs(struct checkpoint *c, const struct span *parts)
 	struct span out = { 0 };
 
 	for (size_t i = 0; i < parts->n; i++)
-		((struct ref *)span_push(&c->op->arena, &out, sizeof(struct ref)))->id = p[i].id;
+		if (has_record(&p[i]))
+			((struct ref *)span_push(&c->op->arena, &out, sizeof(struct ref)))->id = p[i].id;
 	return out;
 }
 
