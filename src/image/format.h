@@ -12,6 +12,7 @@
 #endif
 
 #define IMAGE_ALIGN 8 /* of section headers */
+#define CHUNK_BYTES ((size_t)IMAGE_CHUNK_PAGES * IMAGE_PAGE) /* most page data in one PAGES section */
 
 static_assert(sizeof(struct image_header) == 64 && offsetof(struct image_header, hash) == 56, "on disk");
 static_assert(sizeof(struct section_header) == 64 && offsetof(struct section_header, hash) == 56, "on disk");

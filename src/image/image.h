@@ -171,8 +171,8 @@ int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *c
 /**
  * image_next() - the next section, verified: 1, or 0 at the verified end, or as image_open() below zero
  *
- * After 0 or an error it returns the same again. Whoever can write to the file while it is read can change page data
- * after it was verified, not more; whoever cuts it then can end the reader by SIGBUS.
+ * After 0 or an error it returns the same again. What was verified is a copy: whoever writes to the file or cuts it while
+ * it is read changes what comes next, and that is refused.
  */
 int image_next(struct image_reader *r, struct section *ret);
 

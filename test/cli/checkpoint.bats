@@ -209,6 +209,36 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	[ -z "$(find . -name 'p.*')" ]
 }
 
+has_child() { [ -n "$(<"/proc/$1/task/$1/children")" ]; }
+
+@test "an image that is cut while it is read is refused, and nothing remains" {
+	[ -e /proc/$$/task/$$/children ] || skip "this kernel does not list children"
+	python3 -c '' || skip "no python3 here"
+	start python3 -c 'import time; x = b"x" * (128 << 20); open("ready", "w"); time.sleep(300)'
+	until_true 10 test -e ready
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	local round restart code=0
+	# end and index were verified before the first process was made, and 128 MiB are read after
+	for round in {1..20}; do
+		cp a.stasis cut.stasis
+		"$STASIS" restart cut.stasis --detach --pid-file p 3>&- >said 2>&1 &
+		restart=$!
+		until_true 10 has_child $restart 2>/dev/null
+		truncate -s 2M cut.stasis
+		code=0
+		wait $restart || code=$?
+		[ $code -eq 0 ] || break
+		kill -KILL "$(cat p)" # it was too late
+		until_true 10 gone "$(cat p)"
+		rm p
+	done
+	cat said
+	[ $code -eq 123 ]
+	grep -q "the image is cut: byte [0-9]* is missing" said
+	[ ! -e p ]
+	gone $pid
+}
+
 @test "--strict refuses what would only be noted" {
 	echo text >a.file
 	start sh -c 'exec sleep 100 <a.file'
