@@ -254,6 +254,7 @@ static void count(struct checkpoint *c)
 /* all that comes before the memory is looked through and anything is written: it says whether the program can be saved */
 static int examine(struct checkpoint *c, bool strict)
 {
+	outsiders_look_ahead(&c->op->arena, &c->outsiders, c->target);
 	int r = look(c, true);
 
 	if (r == 0)

@@ -189,6 +189,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 		return fail_as(op, OUTCOME_CANNOT, "zombie", NULL, "save process %d: it has ended already", c->target);
 	c->tree.frozen = freeze;
 	c->tree.bystanders = &c->bystanders;
+	c->tree.outsiders = &c->outsiders;
 	r = walk(c, freeze);
 	c->held = r == 0 && freeze;
 	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)

@@ -2,9 +2,7 @@
 /*
  * Who else holds what a descriptor leads to: standard streams, and the ends of pipes.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,8 +10,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/text.h"
 #include "kinds/openfile.h"
 
 static const struct process *root_process(const struct tree *tree)
@@ -114,44 +110,4 @@ bool openfile_pipe_is_outside(const struct sight *s)
 	if (!ends || ends == PIPE_ENDS || !(root | others))
 		return false;
 	return (root && ends == PIPE_END_WRITE) || !openfile_pipe_is_broken(s);
-}
-
-/* ---- who is outside ---- */
-
-/* Has a process with /proc/PID/fd open as @dir a descriptor that leads to @link? */
-static bool holds(DIR *dir, const char *link)
-{
-	char to[PATH_MAX];
-
-	for (struct dirent *e; (e = readdir(dir));) {
-		ssize_t n = readlinkat(dirfd(dir), e->d_name, to, sizeof(to) - 1);
-		if (n >= 0 && (size_t)n == strlen(link) && memcmp(to, link, (size_t)n) == 0)
-			return true;
-	}
-	return false;
-}
-
-const char *openfile_who_outside(struct op *op, const struct tree *tree, const char *link)
-{
-	_cleanup_dir_ DIR *proc = opendir("/proc");
-	char path[300], *comm;
-
-	for (struct dirent *e; proc && (e = readdir(proc));) {
-		const char *digits = e->d_name;
-		uint64_t pid;
-
-		if (parse_u64(&digits, 10, &pid) < 0 || *digits || tree_has_pid(tree, (pid_t)pid) ||
-			(pid_t)pid == getpid())
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/fd", e->d_name);
-		_cleanup_dir_ DIR *fds = opendir(path);
-		if (!fds || !holds(fds, link))
-			continue;
-		snprintf(path, sizeof(path), "%s/comm", e->d_name);
-		if (read_text(&op->arena, dirfd(proc), path, 64, &comm, NULL) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = 0;
-		return arena_printf(&op->arena, "it is held by %s (pid %s)", quoted(&op->arena, comm), e->d_name);
-	}
-	return NULL;
 }

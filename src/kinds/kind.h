@@ -78,6 +78,7 @@ struct tree {
 	struct span holders; /* of struct holder, sorted by dev, ino */
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
 	struct span *bystanders; /* of bystander.c's */
+	struct outsiders *outsiders; /* outsiders.c's; NULL: nobody is looked for */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
 	bool is_check; /* there will be no image: what a look would change for the next one is not looked at */
 	uint64_t (*file_id)(

@@ -85,12 +85,6 @@ unsigned int openfile_stdio(const struct sight *s);
 /** tree_has_pid() - is the process @pid one of the tree? */
 bool tree_has_pid(const struct tree *tree, pid_t pid);
 
-/**
- * openfile_who_outside() - "it is held by "cat" (pid 812)": the first process outside of the tree that has a descriptor
- * leading to @link, such as "pipe:[123]"; NULL when none is in sight
- */
-const char *openfile_who_outside(struct op *op, const struct tree *tree, const char *link);
-
 /** openfile_take() - as sight_take_fd(), and of a process too whose pidfd is not open yet, as when it is only checked */
 int openfile_take(const struct sight *s);
 

@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/outsiders.h"
 #include "kinds/sockopt.h"
 #include "kinds/unix.h"
 
@@ -259,11 +260,11 @@ static int look_for_meeting(struct op *op, const struct sight *s, struct unix_so
 
 static int refuse_outside(struct op *op, const struct sight *s, uint32_t peer, const struct span *name)
 {
-	const char *who = openfile_who_outside(op, s->tree, arena_printf(&op->arena, "socket:[%u]", peer));
+	const char *who = outsider_of(op, s->tree, arena_printf(&op->arena, "socket:[%u]", peer));
 	const char *bound = name->n ? arena_printf(&op->arena, "it is bound to %s", unix_shown(op, name)) : NULL;
 
-	if (who && bound)
-		who = arena_printf(&op->arena, "%s, and %s", bound, who);
+	if (who)
+		who = arena_printf(&op->arena, "%s%sit is held by %s", bound ? bound : "", bound ? ", and " : "", who);
 	return refuse(op, "unix-outside", who ? who : bound, "close it, or checkpoint the process that holds both ends",
 		"is a socket whose peer, socket %u, is outside of the program: \"%s\"", peer, s->fd->link);
 }
@@ -444,6 +445,7 @@ int unix_look(struct op *op, const struct sight *s, struct unix_sock *u)
 
 	if (r < 0)
 		return r;
+	outsider_note(op, s, "socket");
 	_cleanup_close_ int fd = openfile_take(s);
 	if (fd < 0)
 		return refuse(op, "fd-taken", strerror(-fd), NULL, "is a socket that cannot be examined");

@@ -209,6 +209,36 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	[ -z "$(find . -name 'p.*')" ]
 }
 
+@test "a pipe that an outsider holds too is named, and refused by --strict" {
+	python3 -c '' || skip "no python3 here"
+	local child
+	start python3 -c 'import os, time
+ends = os.pipe()
+child = os.fork()
+if child:
+	open("new", "w").write(str(child))
+	os.rename("new", "child")
+time.sleep(300)'
+	until_true 10 test -e child
+	child=$(cat child)
+	echo "$child" >>started
+	run "$STASIS" check "$child"
+	expect 0
+	says "is a pipe that is also held by \"python3\" (pid $pid), outside of the program"
+	run "$STASIS" checkpoint "$child" --strict -o a.stasis
+	expect 121
+	says "is also held by"
+	goes_on "$child"
+	run "$STASIS" checkpoint "$child" -o a.stasis
+	expect 0
+	says "is also held by"
+	run "$STASIS" show a.stasis
+	says "note: "
+	run "$STASIS" checkpoint $pid --strict -o b.stasis
+	expect 0
+	never_says "also held"
+}
+
 has_child() { [ -n "$(<"/proc/$1/task/$1/children")" ]; }
 
 @test "an image that is cut while it is read is refused, and nothing remains" {

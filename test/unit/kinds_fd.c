@@ -17,12 +17,13 @@
 #include <sys/wait.h>
 
 #include "base/io.h"
-#include "kinds/kind.h"
+#include "kinds/outsiders.h"
 #include "lib/test.h"
 
 static struct op op;
 static struct process self, *processes[] = { &self };
 static struct tree tree;
+static struct outsiders outsiders;
 static struct span slots;
 static struct site site;
 static char dir[] = "/tmp/kinds_fd.XXXXXX";
@@ -46,7 +47,8 @@ static void collect(void)
 	self.pidfd = -EBADF;
 	ASSERT_EQ(proc_read_stat(self.dir, &self.stat), 0);
 	ASSERT_EQ(proc_read_fds(&op.arena, self.dir, &self.fds), 0);
-	tree = (struct tree){ .processes = { processes, 1, 0 } };
+	outsiders = (struct outsiders){ 0 };
+	tree = (struct tree){ .processes = { processes, 1, 0 }, .outsiders = &outsiders };
 	for (size_t i = 0; i < self.fds.n; i++) {
 		const struct proc_fd *f = (struct proc_fd *)self.fds.at + i;
 		struct holder *h = span_push(&op.arena, &tree.holders, sizeof(*h));
@@ -442,6 +444,70 @@ TEST(broken_pipes)
 	struct pollfd p = { .fd = wfd };
 	EXPECT_EQ(poll(&p, 1, 0), 1);
 	EXPECT_EQ(p.revents, POLLERR);
+	end();
+}
+
+/* the notes that mention @what and process @pid */
+static size_t noted(const char *what, pid_t pid)
+{
+	const struct note *n = op.notes.at;
+	char who[32];
+	size_t found = 0;
+
+	snprintf(who, sizeof(who), "(pid %d)", pid);
+	for (size_t i = 0; i < op.notes.n; i++)
+		found += strstr(n[i].what, what) && strstr(n[i].what, who);
+	return found;
+}
+
+static void check(int fd)
+{
+	struct sight s = sight_of(fd);
+
+	EXPECT_EQ(kind_of(fd)->check(&op, &s), 0);
+}
+
+TEST(what_an_outsider_holds_too_is_noted)
+{
+	int ends[2], own[2], pair[2], fifo;
+
+	begin();
+	ASSERT_EQ(pipe(ends), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	ASSERT_EQ(mkfifo(path("fifo"), 0600), 0);
+	ASSERT_LE(0, fifo = open(path("fifo"), O_RDWR));
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		close(pair[0]);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(pipe(own), 0);
+	collect();
+	int all[] = { ends[0], ends[1], own[0], own[1], pair[0], pair[1], fifo };
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		check(all[i]);
+	/* one for the pipe, one for an end of the pair; the FIFO is found again by its name */
+	EXPECT_EQ(noted("pipe", pid), 1);
+	EXPECT_EQ(noted("socket", pid), 1);
+	EXPECT_EQ(op.notes.n, 2);
+
+	/* who goes after he was seen holds nothing, and who comes after it is seen in time */
+	op.notes.n = 0;
+	collect();
+	outsiders_look_ahead(&op.arena, &outsiders, getpid());
+	kill(pid, SIGKILL);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	pid_t late = fork();
+	if (late == 0)
+		for (;;)
+			pause();
+	check(ends[0]);
+	EXPECT_EQ(noted("pipe", pid), 0);
+	EXPECT_EQ(noted("pipe", late), 1);
+	kill(late, SIGKILL);
+	EXPECT_EQ(waitpid(late, NULL, 0), late);
 	end();
 }
 

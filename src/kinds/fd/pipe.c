@@ -8,8 +8,8 @@
  *
  * Seen:  stat(2) through /proc/PID/fd, fdinfo: flags; F_GETPIPE_SZ, FIONREAD and tee(2) on the open file
  * Lost:  page references: data given with vmsplice(2) are kept as they are now; F_SETSIG; an end that a process outside
- *        of the tree holds beside one in the tree is cut off; that a reader of a FIFO has not had a writer, while another
- *        one has
+ *        of the tree holds too is cut off (named, where this user may see the descriptors of that process); that a reader
+ *        of a FIFO has not had a writer, while another one has
  * Needs: pidfd_getfd(2)
  */
 #include <errno.h>
@@ -25,6 +25,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/outsiders.h"
 
 #define PIPE_MIN 4096 /* a page: capacities are powers of 2 pages */
 
@@ -147,6 +148,15 @@ static int check_data(struct op *op, const struct sight *s)
 	return 0;
 }
 
+static int refuse_outside(struct op *op, const struct sight *s)
+{
+	const char *who = outsider_of(op, s->tree, s->fd->link);
+
+	return refuse(op, "pipe-outside", who ? arena_printf(&op->arena, "it is held by %s", who) : NULL,
+		"checkpoint the process that starts both",
+		"is a pipe whose other end is outside of the program: \"%s\"", s->fd->link);
+}
+
 static int pipe_check(struct op *op, const struct sight *s)
 {
 	int r = openfile_check_locks(op, s, true);
@@ -163,9 +173,9 @@ static int pipe_check(struct op *op, const struct sight *s)
 			return fd;
 	}
 	if (openfile_pipe_ends(s) != PIPE_ENDS && !openfile_pipe_is_broken(s))
-		return refuse(op, "pipe-outside", openfile_who_outside(op, s->tree, s->fd->link),
-			"checkpoint the process that starts both",
-			"is a pipe whose other end is outside of the program: \"%s\"", s->fd->link);
+		return refuse_outside(op, s);
+	if (keeps_data(s) && !is_named(s)) /* of a FIFO all find their ends again */
+		outsider_note(op, s, "pipe");
 	int data = keeps_data(s) ? check_data(op, s) : 0;
 	return r < 0 ? r : data;
 }

@@ -10,9 +10,10 @@
  *        with MSG_PEEK; fdinfo: scm_fds
  * Lost:  SO_PEERCRED of a process that has ended, and SO_PEERGROUPS; SO_TIMESTAMP of what waits in the queue; the sender of
  *        what waits in one without SO_PASSCRED; connections from outside that wait to be accepted; F_SETOWN, F_SETSIG;
- *        security labels;
- *        of a socket that receives from many, empty messages, when the queue is saved a second time before it is read;
- *        so a check does not look into queues. Descriptors under way and urgent data are refused
+ *        security labels; of a socket that receives from many, empty messages, when the queue is saved a second time before
+ *        it is read, so a check does not look into queues; a process outside of the tree that holds the socket too is cut
+ *        off from it (named, where this user may see the descriptors of that process). Descriptors under way and urgent
+ *        data are refused
  * Needs: CONFIG_UNIX_DIAG, pidfd_getfd(2)
  */
 #include <errno.h>
