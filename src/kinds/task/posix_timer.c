@@ -365,9 +365,8 @@ static int save_clock(struct op *op, const struct sight *s, struct posix_timer *
 			t->id, owner);
 	}
 	if (!owner)
-		return fail_as(op, OUTCOME_CANNOT, "posix-timer-thread",
-			"make it on the clock of pthread_getcpuclockid(3)",
-			"keep POSIX timer %" PRIu32 ": on the CPU clock of which thread it runs cannot be seen", t->id);
+		return refuse(op, "posix-timer-thread", "on the CPU clock of which thread it runs cannot be seen",
+			"make it on the clock of pthread_getcpuclockid(3)", "has POSIX timer %" PRIu32, t->id);
 	if (owner != s->process->vpid)
 		t->clock = thread_clock(t->clock, owner);
 	return 0;
