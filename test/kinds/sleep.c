@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Threads that sleep, each in another call, for the same time. They do so in rounds: a look is in the middle of one. Each
- * call must end with the right result when its time has passed, by the clock that goes on.
+ * Calls that sleep for a time, or until one, and that the kernel goes on with when their thread was stopped.
  */
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 
-#include "lib/witness.h"
-
-#define MS    1000000ll
-#define SLEEP 3000 /* ms; a call that begins anew in the middle lasts half as long again */
-#define EARLY 30
-#define LATE  1000
+#include "lib/rounds.h"
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
@@ -25,14 +17,6 @@
 
 static int never[2];
 static uint32_t futex_word;
-
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
-}
 
 static const struct timespec *span(void)
 {
@@ -132,12 +116,7 @@ static long futex_vector(void)
 	return syscall(SYS_futex_waitv, &wait, 1, 0, &end, CLOCK_MONOTONIC);
 }
 
-static const struct sleeper {
-	const char *name;
-	long (*call)(void);
-	long result;
-	int err;
-} sleepers[] = {
+static const struct sleeper sleepers[] = {
 	{ "nanosleep", nap, 0, 0 },
 	{ "nanosleep with rest", nap_rest, 0, 0 },
 	{ "clock_nanosleep", nap_boottime, 0, 0 },
@@ -150,62 +129,12 @@ static const struct sleeper {
 	{ "futex until", futex_until, -1, ETIMEDOUT },
 	{ "futex_waitv", futex_vector, -1, ETIMEDOUT },
 };
-enum { SLEEPERS = sizeof(sleepers) / sizeof(sleepers[0]) };
-
-static pthread_barrier_t begin, end;
-static long results[SLEEPERS];
-static int errs[SLEEPERS];
-static long long began[SLEEPERS], lasted[SLEEPERS];
-
-static void *sleep_in_rounds(void *arg)
-{
-	size_t i = (size_t)(uintptr_t)arg;
-
-	for (;;) {
-		pthread_barrier_wait(&begin);
-		errno = 0;
-		began[i] = now();
-		results[i] = sleepers[i].call();
-		lasted[i] = (now() - began[i]) / MS;
-		errs[i] = errno;
-		pthread_barrier_wait(&end);
-	}
-	return arg;
-}
-
-static void begin_round(void)
-{
-	long long middle = now() + SLEEP / 2 * MS;
-
-	pthread_barrier_wait(&begin);
-	while (now() < middle)
-		witness_nap();
-}
 
 static void make(void)
 {
-	pthread_t t;
-
 	if (pipe(never) < 0)
 		exit(1);
-	pthread_barrier_init(&begin, NULL, SLEEPERS + 1);
-	pthread_barrier_init(&end, NULL, SLEEPERS + 1);
-	for (size_t i = 0; i < SLEEPERS; i++)
-		pthread_create(&t, NULL, sleep_in_rounds, (void *)(uintptr_t)i);
-	begin_round();
+	rounds_begin(sleepers, sizeof(sleepers) / sizeof(sleepers[0]));
 }
 
-static void look(void)
-{
-	pthread_barrier_wait(&end);
-	for (int i = 0; i < SLEEPERS; i++) {
-		const struct sleeper *s = &sleepers[i];
-
-		SAY(s->name);
-		SAY(results[i] == s->result && errs[i] == s->err ? 0 : errs[i] ? errs[i] : -1);
-		SAY(lasted[i] < SLEEP - EARLY || lasted[i] > SLEEP + LATE ? lasted[i] : SLEEP);
-	}
-	begin_round();
-}
-
-WITNESS(make, look)
+WITNESS(make, rounds_look)

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Calls that sleep for a time, and that end with EINTR when their thread is stopped, although there is no signal.
+ */
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
+#include "lib/rounds.h"
+
+static int epoll, never[2];
+static sigset_t none;
+static const struct timespec span = { SLEEP / 1000, SLEEP % 1000 * MS };
+
+static long wait_plain(void)
+{
+	struct epoll_event e;
+
+	return epoll_wait(epoll, &e, 1, SLEEP);
+}
+
+static long wait_masked(void)
+{
+	struct epoll_event e;
+
+	return epoll_pwait(epoll, &e, 1, SLEEP, &none);
+}
+
+static long wait_timespec(void)
+{
+	struct epoll_event e;
+
+	return syscall(SYS_epoll_pwait2, epoll, &e, 1, &span, &none, 8);
+}
+
+static const struct sleeper sleepers[] = {
+	{ "epoll_wait", wait_plain, 0, 0 },
+	{ "epoll_pwait", wait_masked, 0, 0 },
+	{ "epoll_pwait2", wait_timespec, 0, 0 },
+};
+
+static void make(void)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	epoll = epoll_create1(0);
+	if (pipe(never) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, never[0], &e) < 0)
+		exit(1);
+	rounds_begin(sleepers, sizeof(sleepers) / sizeof(sleepers[0]));
+}
+
+WITNESS(make, rounds_look)
