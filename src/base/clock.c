@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/clock.h"
 
-#include <time.h>
+#include <stdbool.h>
+
+#define SECOND INT64_C(1000000000)
 
 uint64_t now_ns(void)
 {
@@ -9,4 +11,16 @@ uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int64_t timespec_ns(const struct timespec *ts)
+{
+	bool is_time = ts->tv_sec >= 0 && ts->tv_sec < INT64_MAX / SECOND && ts->tv_nsec >= 0 && ts->tv_nsec < SECOND;
+
+	return is_time ? ts->tv_sec * SECOND + ts->tv_nsec : -1;
+}
+
+struct timespec ns_timespec(int64_t ns)
+{
+	return (struct timespec){ .tv_sec = ns / SECOND, .tv_nsec = ns % SECOND };
 }

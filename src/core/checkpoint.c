@@ -237,6 +237,8 @@ static int look(struct checkpoint *c, bool freeze)
 		r = collect_open_files(c);
 	if (r == 0)
 		find_shares(c);
+	if (r == 0 && freeze)
+		recall_naps(c);
 	if (r == 0)
 		r = describe_tree(c);
 	return r < 0 ? r : refused(c);

@@ -210,6 +210,7 @@ void release_tree(struct checkpoint *c)
 		room_fill(&p[i]->room);
 		for (size_t k = 0; k < p[i]->threads.n; k++) {
 			c->tree.frozen |= t[k].held.seized; /* also where a part of it did not stop */
+			leave_nap(p[i], &t[k]);
 			hold_let_go(&t[k].held);
 		}
 	}

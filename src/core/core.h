@@ -124,6 +124,11 @@ struct shares {
 int freeze_process(struct checkpoint *c, struct process *p);
 /** list_threads() - the same without holding any; -errno is not told */
 int list_threads(struct checkpoint *c, struct process *p);
+/* naps.c */
+/** recall_naps() - what an earlier checkpoint has left in the program about calls that go on; after find_shares() */
+void recall_naps(struct checkpoint *c);
+/** leave_nap() - for the next one; just before the thread is let go */
+void leave_nap(const struct process *p, struct thread *t);
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);
 int collect_facts(struct checkpoint *c); /* facts.c */

@@ -77,6 +77,7 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 	r->site.held = h;
 	r->site.regs = &p->regs[n];
 	r->site.sigmask = &p->sigmasks[n];
+	r->site.nap = &p->naps[n];
 	r->site.syscall = p->syscall;
 	if (n == 0 && stage == STAGE_LINK)
 		e = link_descriptors(r, p, &b);
@@ -140,6 +141,7 @@ static int dress(struct restart *r, struct patient *p, size_t n)
 	if (!arch_is_native(&p->regs[n]))
 		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
 			"let thread %d go on: the image has no registers of it", p->threads[n].tid);
+	dress_nap(r, p, n);
 	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
 	if (e == -EIO) /* addresses that no program can have, in FS and GS base */
 		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,

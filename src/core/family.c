@@ -156,6 +156,7 @@ static int check_patient(struct restart *r, struct patient *p)
 	p->threads = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->threads));
 	p->regs = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->regs));
 	p->sigmasks = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->sigmasks));
+	p->naps = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->naps));
 	return 0;
 }
 

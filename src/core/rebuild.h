@@ -48,6 +48,8 @@ struct patient {
 	struct taddr syscall; /* a system call instruction in its vdso */
 	struct arch_regs *regs; /* of each thread: what it goes on with */
 	uint64_t *sigmasks;
+	struct nap *naps; /* of each thread: the call that it goes on with, if that sleeps for a time */
+	struct memos memos; /* of the first that has its memory */
 	const uint64_t *sigchld; /* its action on SIGCHLD while its zombies end, as rt_sigaction() has it */
 };
 
@@ -105,6 +107,9 @@ int furnish(struct restart *r);
 /* jobctl.c */
 bool is_jobctl(const struct task_record *t); /* can it be so? */
 int stop_tasks(struct restart *r);
+/* naps.c */
+/** dress_nap() - thread @n of @p, which runs next when it is let go: have it sleep for what is left */
+void dress_nap(struct restart *r, struct patient *p, size_t n);
 /* depart.c */
 int settle_all(struct restart *r);
 int settle_files(struct restart *r);

@@ -46,6 +46,7 @@ struct process {
 	struct span fds; /* of struct proc_fd */
 	struct process *parent; /* in the tree, or NULL */
 	struct room room;
+	struct memos *memos; /* of its address space; NULL until they were looked for */
 	int mem; /* /proc/PID/mem */
 	struct span parts; /* of struct part */
 	int stop_signal; /* by which job control has stopped it, or is about to; 0: it has not */
@@ -143,6 +144,7 @@ struct site {
 	struct held *held; /* task kinds, once all tasks exist: the stopped thread */
 	struct arch_regs *regs; /* thread kinds, in settle(): the registers it will go on with */
 	uint64_t *sigmask; /* thread kinds, in settle(): the mask it will go on with */
+	struct nap *nap; /* thread kinds, in settle(): the call that it will go on with, if it is to sleep for a time */
 	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */
 	int free_fd; /* task kinds, in restore(): a descriptor of the task that may be replaced, and stays */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */

@@ -22,6 +22,12 @@
 /** stub_go() - set @h going on @n calls at @calls; @store: their results are written there */
 int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);
 
+/**
+ * room_padding() - of the mapping of a vdso the zeros at its end that no stub is put into: 16-aligned; -ENOENT
+ * By our own, which is the same in every process.
+ */
+int room_padding(struct taddr vdso, struct taddr vdso_end, struct taddr *ret_at, struct taddr *ret_end);
+
 /** stub_wait() - until the stub has stopped by @signo (0: SIGTRAP); -ESRCH when the task died, -EFAULT when the stub faulted */
 int stub_wait(struct held *h, int signo);
 

@@ -2,6 +2,8 @@
 #include "remote/remote.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
 #include <sys/uio.h>
 
 int remote_read(pid_t pid, struct taddr from, void *to, size_t len)
@@ -32,6 +34,18 @@ int remote_write(pid_t pid, struct taddr to, const void *from, size_t len)
 		if (n == 0)
 			return -EFAULT;
 		done += (size_t)n;
+	}
+	return 0;
+}
+
+int remote_poke(pid_t tid, struct taddr to, const void *from, size_t len)
+{
+	for (size_t done = 0; done < len; done += sizeof(long)) {
+		long word;
+
+		memcpy(&word, (const char *)from + done, sizeof(word));
+		if (ptrace(PTRACE_POKEDATA, tid, (void *)(to.at + done), (void *)word) < 0)
+			return -errno;
 	}
 	return 0;
 }

@@ -99,14 +99,14 @@ static int mend_mask(const struct held *h)
 	return ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-int hold_mend(struct held *h, const struct nap *n)
+int hold_mend(struct held *h, struct nap *n)
 {
 	bool changed = false;
 	int r = 0;
 
 	if (gave_eintr_to_us(h)) {
 		r = mend_mask(h);
-		nap_shorten(n, h);
+		nap_make_again(n, &h->regs);
 		arch_restart_call(&h->regs);
 		changed = true;
 	}

@@ -9,6 +9,9 @@
  *
  * That clock goes with each processor, and leaves out what interrupts and the host of a virtual machine take: it is
  * compared with ours on the same processor. An error makes the sleep too long rather than too short.
+ *
+ * What is left when the thread goes on is told to the call that is made again, and written down (memo.c): of one that
+ * the kernel goes on with, the next stop would else see but what passed since this one.
  */
 #include "remote/remote.h"
 
@@ -40,6 +43,8 @@ static const struct timed {
 	{ SYS_epoll_wait, 3, true },
 	{ SYS_epoll_pwait, 3, true },
 	{ SYS_epoll_pwait2, 3, false },
+	{ SYS_rt_sigtimedwait, 2, false },
+	{ SYS_semtimedop, 3, false },
 };
 
 static const struct timed *find_timed(long nr)
@@ -153,26 +158,6 @@ struct nap *nap_look(struct arena *a, struct span *clocks, int dir)
 
 /* ---- after it ---- */
 
-void nap_end(struct nap *n, const struct held *h, int dir)
-{
-	const struct arch_regs *r = &h->regs;
-	struct proc_sched now;
-	int64_t since = n->since;
-
-	n->since = 0;
-	for (unsigned int i = 0; i < 6; i++)
-		if (arch_syscall_arg(r, i) != n->call.arg[i])
-			n->nr = -1;
-	if (arch_interrupted(r) == NOT_INTERRUPTED || arch_syscall_nr(r) != n->call.nr || arch_ip(r) != n->call.ip ||
-		arch_sp(r) != n->call.sp)
-		n->nr = -1;
-	/* waking up for us and stopping is one turn */
-	if (n->nr < 0 || !since || proc_read_sched(dir, &now) < 0 || now.voluntary != n->switches + 1)
-		return;
-	n->slept = now_ns() - since;
-	n->since = since;
-}
-
 static int64_t full_time(const struct timed *t, const struct held *h)
 {
 	const uint64_t arg = arch_syscall_arg(&h->regs, t->arg), first = arch_syscall_arg(&h->regs, 0),
@@ -185,35 +170,84 @@ static int64_t full_time(const struct timed *t, const struct held *h)
 		return -1; /* until a time, not for a time */
 	if (t->nr == SYS_clock_nanosleep && ((int32_t)first < 0 || first == CLOCK_PROCESS_CPUTIME_ID || second))
 		return -1; /* likewise; and time that processes use is not what passes */
-	if (!arg || remote_read(h->tid, (struct taddr){ arg }, &ts, sizeof(ts)) < 0 || ts.tv_sec < 0 ||
-		ts.tv_nsec < 0 || ts.tv_nsec >= 1000 * MS || ts.tv_sec > INT64_MAX / (1000 * MS) - 1)
+	if (!arg || remote_read(h->tid, (struct taddr){ arg }, &ts, sizeof(ts)) < 0)
 		return -1;
-	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
+	return timespec_ns(&ts);
 }
 
-int64_t nap_left(const struct nap *n, const struct held *h)
+void nap_end(struct nap *n, const struct held *h, int dir)
 {
-	const struct timed *t = n && n->nr >= 0 && n->since ? find_timed(n->nr) : NULL;
-	int64_t full = t ? full_time(t, h) : -1;
+	const struct arch_regs *r = &h->regs;
+	struct proc_sched now;
+	int64_t since = n->since;
 
-	if (full < 0 || n->slept < 0)
-		return -1;
-	return full > n->slept ? full - n->slept : 0;
+	n->since = 0;
+	n->full = -1;
+	for (unsigned int i = 0; i < 6; i++)
+		if (arch_syscall_arg(r, i) != n->call.arg[i])
+			n->nr = -1;
+	if (arch_interrupted(r) == NOT_INTERRUPTED || arch_syscall_nr(r) != n->call.nr || arch_ip(r) != n->call.ip ||
+		arch_sp(r) != n->call.sp)
+		n->nr = -1;
+	const struct timed *t = find_timed(n->nr);
+	if (t)
+		n->full = full_time(t, h);
+	/* waking up for us and stopping is one turn */
+	if (n->nr < 0 || !since || proc_read_sched(dir, &now) < 0 || now.voluntary != n->switches + 1)
+		return;
+	n->slept = now_ns() - since;
+	n->since = since;
 }
 
-bool nap_shorten(const struct nap *n, struct held *h)
+int64_t nap_left(const struct nap *n)
 {
-	const long nr = arch_syscall_nr(&h->regs);
-	int64_t left = nap_left(n, h);
+	if (!n || !n->since || n->full < 0)
+		return -1;
+	return n->full > n->slept ? n->full - n->slept : 0;
+}
 
-	if (left < 0 || (nr != SYS_epoll_wait && nr != SYS_epoll_pwait && nr != SYS_epoll_pwait2))
-		return false;
+uint64_t nap_tells(long nr, const struct arch_regs *regs)
+{
+	if (nr == SYS_nanosleep)
+		return arch_syscall_arg(regs, 1);
+	if (nr == SYS_clock_nanosleep)
+		return arch_syscall_arg(regs, 3);
+	return 0;
+}
+
+/* ---- and on ---- */
+
+static void put_ms(const struct nap *n, struct arch_regs *regs, int64_t left)
+{
 	left = (left + MS - 1) / MS;
-	if (left > INT32_MAX)
-		return false;
-	/* the same call but for the timeout: whether in a register or in memory, which must not be written to */
-	if (nr == SYS_epoll_pwait2)
-		arch_set_syscall_nr(&h->regs, SYS_epoll_pwait);
-	arch_set_syscall_arg(&h->regs, 3, (uint64_t)left);
-	return true;
+	arch_set_syscall_arg(regs, n->arg, (uint64_t)(left < INT32_MAX ? left : INT32_MAX));
+}
+
+void nap_make_again(struct nap *n, struct arch_regs *regs)
+{
+	const struct timed *t = n ? find_timed(n->nr) : NULL;
+	int64_t left = nap_left(n);
+
+	if (!t)
+		return;
+	n->in = t->is_ms ? NAP_IN_REGISTER : NAP_IN_MEMORY;
+	n->arg = t->arg;
+	if (left >= 0 && t->is_ms)
+		put_ms(n, regs, left);
+}
+
+int nap_go_on(const struct nap *n, struct memos *m, pid_t tid, struct arch_regs *regs, int dir)
+{
+	if (!n || !n->since || n->full < 0)
+		return 0;
+	int64_t slept = (int64_t)now_ns() - n->since, left = n->full > slept ? n->full - slept : 0;
+	if (n->in == NAP_IN_REGISTER) {
+		put_ms(n, regs, left);
+		return 1;
+	}
+	if (n->in == NAP_IN_MEMORY)
+		return memo_refer(m, tid, regs, n->arg, left);
+	if (arch_interrupted(regs) != RESTARTS_BY_BLOCK || nap_tells(n->nr, regs))
+		return 0;
+	return memo_leave(m, tid, regs, left, dir);
 }

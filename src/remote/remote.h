@@ -28,6 +28,9 @@ struct taddr {
 int remote_read(pid_t pid, struct taddr from, void *to, size_t len);
 int remote_write(pid_t pid, struct taddr to, const void *from, size_t len);
 
+/** remote_poke() - 8-byte words, into what the task itself may not write as well; @tid: stopped and traced by us */
+int remote_poke(pid_t tid, struct taddr to, const void *from, size_t len);
+
 /* ---- holding ---- */
 
 /**
@@ -89,13 +92,44 @@ int hold_wait(struct held *h, unsigned int timeout_ms);
 /** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth */
 int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms);
 
+/* ---- sleeping ---- */
+
+/** struct memos - where in an address space memos can lie, and which of them are in use; see memo.c */
+struct memos {
+	struct taddr at;
+	unsigned int n;
+	uint64_t taken;
+};
+
+/** memos_find() - in the mapping of the vdso; there may be none */
+void memos_find(struct memos *m, struct taddr vdso, struct taddr vdso_end);
+
+/** memos_take() - those that the arguments of a call in @regs refer to must stay as they are */
+void memos_take(struct memos *m, const struct arch_regs *regs);
+
+/** memo_in() - which argument of a call in @regs refers to a memo; -ENOENT if none does. @ret: what that says, ns */
+int memo_in(const struct memos *m, pid_t pid, const struct arch_regs *regs, int64_t *ret);
+
+/** memo_refer() - a memo for @left ns, and argument @arg of the call in @regs refers to it: 1, or -errno */
+int memo_refer(struct memos *m, pid_t tid, struct arch_regs *regs, unsigned int arg, int64_t left);
+
+/** memo_leave() - a memo that the call with which the kernel goes on has @left ns left; @dir: /proc/PID/task/TID. 0 or -errno */
+int memo_leave(struct memos *m, pid_t tid, const struct arch_regs *regs, int64_t left, int dir);
+
 /** struct nap - a system call that can have a timeout, in which a thread slept just before it was stopped */
 struct nap {
 	struct proc_syscall call;
 	long nr; /* of the call; also when it goes on after an earlier stop, and call.nr is restart_syscall. -1: not known */
 	int64_t since; /* ns of CLOCK_MONOTONIC: when it fell asleep, after the last stop if there was one; 0: not known */
+	int64_t full; /* ns: for how long it would sleep from then on; -1: for ever, until a time, or not known */
 	int64_t slept; /* ns, until nap_end() */
-	uint64_t switches;
+	uint64_t switches; /* how often it had gone to sleep then */
+	enum {
+		NAP_IN_KERNEL,
+		NAP_IN_REGISTER, /* of a call that is made again, in ms */
+		NAP_IN_MEMORY, /* of a call that is made again, as a struct timespec */
+	} in; /* whence the call will take how long it sleeps when the thread goes on, */
+	unsigned int arg; /* and if not from the kernel: by which argument */
 };
 
 /**
@@ -107,17 +141,32 @@ struct nap *nap_look(struct arena *a, struct span *clocks, int dir);
 /** nap_end() - after the stop: forget what was seen if the thread has stirred in between */
 void nap_end(struct nap *n, const struct held *h, int dir);
 
-/** nap_left() - what is left of the timeout when the call was stopped, ns; -1 when that is not known. @n may be NULL */
-int64_t nap_left(const struct nap *n, const struct held *h);
+/** nap_recall() - if it goes on with a call that an earlier stasis had stopped: how much was left of it then, by its memo */
+void nap_recall(struct nap *n, const struct memos *m, const struct held *h);
 
-/** nap_shorten() - make the registers of the interrupted call those of one that sleeps for what is left, if that can be; did it? */
-bool nap_shorten(const struct nap *n, struct held *h);
+/** nap_left() - what was left of the timeout when the call was stopped, ns; -1 when that is not known. @n may be NULL */
+int64_t nap_left(const struct nap *n);
+
+/**
+ * nap_tells() - where the interrupted call @nr, if it is one that the kernel goes on with, writes how much is left; 0: it does not
+ * So it does at each stop: hrtimer_nanosleep() in kernel/time/hrtimer.c.
+ */
+uint64_t nap_tells(long nr, const struct arch_regs *regs);
+
+/** nap_make_again() - the stop ended the call with EINTR, and it will be made again, for what is left if a register says so */
+void nap_make_again(struct nap *n, struct arch_regs *regs);
+
+/**
+ * nap_go_on() - just before the stopped thread @tid goes on with @regs: have it sleep for what is left now, if that is known
+ * 1: *@regs has changed; 0; -ENOSPC when there is no memo left for it, -errno: then it sleeps as if nothing were known.
+ */
+int nap_go_on(const struct nap *n, struct memos *m, pid_t tid, struct arch_regs *regs, int dir);
 
 /**
  * hold_mend() - undo what the stop itself did to the thread: a call that it ended with EINTR is made again, for the time
  * that was left of it where @n (or NULL) knows; a restartable sequence that it interrupted is aborted as the kernel does
  */
-int hold_mend(struct held *h, const struct nap *n);
+int hold_mend(struct held *h, struct nap *n);
 
 /** struct rseq_registration - PTRACE_GET_RSEQ_CONFIGURATION: 90f093fa8ea4 "rseq, ptrace: Add PTRACE_GET_RSEQ_CONFIGURATION request" (in v5.13) */
 struct rseq_registration {

@@ -21,7 +21,13 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define VDSO_MAX (64u << 10)
+#define VDSO_MAX  (64u << 10)
+#define ROOM_CAVE (STUB_SIZE + sizeof(struct stub_call)) /* what is written to */
+
+static uint64_t align(uint64_t at)
+{
+	return (at + 15) & ~(uint64_t)15;
+}
 
 /*
  * The section headers of the vdso serve debuggers that read it as a file; nothing at run time looks at them. They and the
@@ -39,10 +45,33 @@ static int find_cave(const struct room *room, const struct room_plan *plan, uint
 		return r;
 	if (size > VDSO_MAX || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64)
 		return -ENOSPC;
-	uint64_t at = (eh.e_shoff + 15) & ~(uint64_t)15;
-	if (eh.e_shoff < sizeof(eh) || at > size || size - at < STUB_SIZE + sizeof(struct stub_call))
+	uint64_t at = align(eh.e_shoff);
+	if (eh.e_shoff < sizeof(eh) || at > size || size - at < ROOM_CAVE)
 		return -ENOSPC;
 	*ret = plan->vdso.at + at;
+	return 0;
+}
+
+int room_padding(struct taddr vdso, struct taddr vdso_end, struct taddr *ret_at, struct taddr *ret_end)
+{
+	const unsigned char *own = (const unsigned char *)getauxval(AT_SYSINFO_EHDR);
+	const uint64_t page = 4096, size = vdso_end.at - vdso.at;
+	Elf64_Ehdr eh;
+
+	if (!own || size > VDSO_MAX)
+		return -ENOENT;
+	memcpy(&eh, own, sizeof(eh));
+	uint64_t at = eh.e_shoff + (uint64_t)eh.e_shentsize * eh.e_shnum, cave = align(eh.e_shoff) + ROOM_CAVE;
+	if (eh.e_shoff < sizeof(eh) || eh.e_shoff > VDSO_MAX || (at + page - 1) / page * page != size)
+		return -ENOENT;
+	at = align(at > cave ? at : cave);
+	for (uint64_t i = at; i < size; i++)
+		if (own[i])
+			return -ENOENT;
+	if (at >= size)
+		return -ENOENT;
+	ret_at->at = vdso.at + at;
+	*ret_end = vdso_end;
 	return 0;
 }
 
@@ -119,9 +148,9 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
 	int r = find_cave(room, plan, &code.at);
 	if (r < 0)
 		return r;
-	room->was_len = plan->vdso_end.at - code.at;
+	room->was_len = ROOM_CAVE;
 	if (room->was_len > sizeof(room->was))
-		room->was_len = sizeof(room->was);
+		return -ENOSPC;
 	r = remote_read(pid, code, room->was, room->was_len);
 	if (r < 0)
 		return r;

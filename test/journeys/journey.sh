@@ -6,6 +6,7 @@
 #   stay     a checkpoint, and it runs on
 #   return   a checkpoint, kill -9, restart
 #   often    twenty checkpoints, and it runs on
+#   again    three checkpoints, and it runs on; then twice as return
 #   thrice   as return, three times over
 #   pipe     as return; the image goes through gzip and gunzip, and is never a file that can be read at will
 #   pidns    as return, into a pid namespace of its own
@@ -134,12 +135,11 @@ restart() {
 	is_dead "$pid" && bad "the witness (pid $pid) is dead after the restart"
 }
 
-come_back() {
+there_and_back() {
 	checkpoint
 	kill_witness
 	restart "$dir/out/image" "$@"
 	rm -f "$dir/out/image"
-	look
 }
 
 through_pipe() {
@@ -210,13 +210,27 @@ often)
 	done
 	look
 	;;
-return | user) come_back ;;
-pidns) come_back --pidns ;;
+return | user)
+	there_and_back
+	look
+	;;
+pidns)
+	there_and_back --pidns
+	look
+	;;
+again)
+	checkpoint
+	checkpoint
+	checkpoint
+	there_and_back
+	there_and_back
+	look
+	;;
 thrice)
-	come_back
-	come_back
-	come_back
-	looks=4
+	for looks in 2 3 4; do
+		there_and_back
+		look
+	done
 	;;
 pipe) through_pipe ;;
 *) bad "there is no journey $journey" ;;

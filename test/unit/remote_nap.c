@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,6 +23,7 @@
 
 static const struct timespec time_to_sleep = { SLEEP / 1000, 0 };
 static uint32_t word;
+static int semaphore;
 
 static void do_nanosleep(void)
 {
@@ -60,6 +62,22 @@ static void do_epoll_timespec(void)
 	struct epoll_event e;
 
 	syscall(SYS_epoll_pwait2, epoll_create1(0), &e, 1, &time_to_sleep, NULL, 8);
+}
+
+static void do_sigtimedwait(void)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigtimedwait(&set, NULL, &time_to_sleep);
+}
+
+static void do_semtimedop(void)
+{
+	struct sembuf take = { 0, -1, 0 };
+
+	semtimedop(semaphore, &take, 1, &time_to_sleep);
 }
 
 static void do_pause(void)
@@ -125,15 +143,12 @@ static void expect_rest(void (*call)(void), long nr)
 
 	ASSERT_TRUE(n);
 	EXPECT_EQ(n->nr, nr);
-	EXPECT_LE(nap_left(n, &h), (SLEEP - 400 + SLACK) * MS);
-	EXPECT_GE(nap_left(n, &h), (SLEEP - 400 - SLACK) * MS);
-	if (nr == SYS_epoll_wait || nr == SYS_epoll_pwait2) {
-		EXPECT_TRUE(nap_shorten(n, &h));
+	EXPECT_LE(nap_left(n), (SLEEP - 400 + SLACK) * MS);
+	EXPECT_GE(nap_left(n), (SLEEP - 400 - SLACK) * MS);
+	EXPECT_EQ(hold_mend(&h, n), 0);
+	if (nr == SYS_epoll_wait) {
 		EXPECT_LE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 + SLACK);
 		EXPECT_GE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 - SLACK);
-		EXPECT_EQ(arch_syscall_nr(&h.regs), nr == SYS_epoll_wait ? SYS_epoll_wait : SYS_epoll_pwait);
-	} else {
-		EXPECT_FALSE(nap_shorten(n, &h));
 	}
 	hold_let_go(&h);
 	end(pid);
@@ -144,6 +159,7 @@ TEST(rest_of_calls)
 {
 	if (!has_sched())
 		SKIP("this kernel does not show /proc/PID/sched");
+	semaphore = semget(IPC_PRIVATE, 1, 0600);
 	expect_rest(do_nanosleep, SYS_clock_nanosleep);
 	expect_rest(do_raw_nanosleep, SYS_nanosleep);
 	expect_rest(do_clock_nanosleep, SYS_clock_nanosleep);
@@ -151,6 +167,68 @@ TEST(rest_of_calls)
 	expect_rest(do_futex, SYS_futex);
 	expect_rest(do_epoll, SYS_epoll_wait);
 	expect_rest(do_epoll_timespec, SYS_epoll_pwait2);
+	expect_rest(do_sigtimedwait, SYS_rt_sigtimedwait);
+	expect_rest(do_semtimedop, SYS_semtimedop);
+	semctl(semaphore, 0, IPC_RMID);
+}
+
+static void find_memos(struct arena *a, struct memos *m, const struct held *h)
+{
+	struct span vmas = { 0 };
+	int dir = proc_open(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), h->tid);
+
+	ASSERT_EQ(proc_read_maps(a, dir, false, &vmas), 0);
+	const struct proc_vma *v = vmas.at;
+	for (size_t i = 0; i < vmas.n; i++)
+		if (strcmp(v[i].name, "[vdso]") == 0)
+			memos_find(m, (struct taddr){ v[i].start }, (struct taddr){ v[i].end });
+	EXPECT_GE(m->n, 15);
+	memos_take(m, &h->regs);
+}
+
+/* stopped again and again, and let go, it knows each time how long it has slept in all */
+static void expect_rest_each_time(void (*call)(void))
+{
+	struct arena a = { 0 };
+	pid_t pid = start(call);
+	int dir = open_dir(pid);
+
+	for (int round = 1; round <= 3; round++) {
+		struct memos m = { 0 };
+		struct held h;
+		struct nap *n = stop(&a, pid, &h);
+		const long left = SLEEP - 400 * round;
+
+		ASSERT_TRUE(n);
+		find_memos(&a, &m, &h);
+		nap_recall(n, &m, &h);
+		EXPECT_LE(nap_left(n), (left + SLACK) * MS);
+		EXPECT_GE(nap_left(n), (left - SLACK) * MS);
+		EXPECT_EQ(hold_mend(&h, n), 0);
+		int r = nap_go_on(n, &m, pid, &h.regs, dir);
+		EXPECT_GE(r, 0);
+		if (r > 0)
+			EXPECT_EQ(arch_set_regs(pid, &h.regs), 0);
+		hold_let_go(&h);
+	}
+	end(pid);
+	arena_done(&a);
+}
+
+TEST(rest_of_calls_stopped_again)
+{
+	if (!has_sched())
+		SKIP("this kernel does not show /proc/PID/sched");
+	semaphore = semget(IPC_PRIVATE, 1, 0600);
+	expect_rest_each_time(do_nanosleep);
+	expect_rest_each_time(do_raw_nanosleep);
+	expect_rest_each_time(do_poll);
+	expect_rest_each_time(do_futex);
+	expect_rest_each_time(do_epoll);
+	expect_rest_each_time(do_epoll_timespec);
+	expect_rest_each_time(do_sigtimedwait);
+	expect_rest_each_time(do_semtimedop);
+	semctl(semaphore, 0, IPC_RMID);
 }
 
 static void expect_named(void (*call)(void), long nr)
@@ -187,8 +265,7 @@ TEST(others_do_not_count)
 	pid_t pid = start(do_pause);
 
 	EXPECT_FALSE(stop(&a, pid, &h));
-	EXPECT_EQ(nap_left(NULL, &h), -1);
-	EXPECT_FALSE(nap_shorten(NULL, &h));
+	EXPECT_EQ(nap_left(NULL), -1);
 	hold_let_go(&h);
 	end(pid);
 	arena_done(&a);
@@ -218,7 +295,7 @@ TEST(one_that_stirred_is_forgotten)
 	ASSERT_EQ(hold_seize(&h, pid, 0), 0);
 	ASSERT_EQ(hold_wait(&h, 5000), 0);
 	nap_end(n, &h, dir);
-	EXPECT_EQ(nap_left(n, &h), -1);
+	EXPECT_EQ(nap_left(n), -1);
 	hold_let_go(&h);
 	end(pid);
 	arena_done(&a);

@@ -4,10 +4,11 @@
  * the signal mask, and the system call that it slept in.
  *
  * Seen:  ptrace(2): NT_PRSTATUS, NT_X86_XSTATE, PTRACE_GETSIGMASK
- * Lost:  of a poll(2), a futex(2) wait for a time, and a nanosleep(2) that does not ask for what is left of it: the time
- *	  that had passed when an earlier checkpoint or check stopped the same call; all of it, where the kernel does not show
- *	  /proc/PID/sched. Of semtimedop(2), sigtimedwait(2) and sockets with SO_RCVTIMEO or SO_SNDTIMEO: the time that
- *	  had passed. That much longer the call can last.
+ * Lost:  of calls on sockets with SO_RCVTIMEO or SO_SNDTIMEO: the time that had passed. Of a poll(2), a futex(2) wait for
+ *	  a time, and a nanosleep(2) that does not ask for what is left of it, if another than stasis had stopped and
+ *	  continued it (SIGSTOP, a debugger): the time before that. Where the kernel does not show /proc/PID/sched, of these
+ *	  and of epoll_wait(2), semtimedop(2) and sigtimedwait(2) all of it; likewise if more than 15 threads at once sleep
+ *	  in them, and an earlier checkpoint had stopped the same call. That much longer the call can last.
  * Needs: a processor with the features whose state is in use
  */
 #include <errno.h>
@@ -15,9 +16,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "kinds/kind.h"
-
-#define SECOND (int64_t)1000000000
 
 struct regs {
 	struct span general; /* struct arch_regs */
@@ -26,6 +26,7 @@ struct regs {
 	uint8_t has_rest; /* the call slept for a time, and this is left of it: */
 	int64_t rest_sec;
 	int64_t rest_nsec;
+	uint8_t memo; /* 1 + the argument of the call, to be made again, that is to refer to a memo of that; 0: none is */
 };
 
 static const struct field regs_fields[] = {
@@ -35,32 +36,47 @@ static const struct field regs_fields[] = {
 	FIELD_U(4, struct regs, has_rest, "task_struct.restart_block"),
 	FIELD_I(5, struct regs, rest_sec, "restart_block.nanosleep.expires"),
 	FIELD_I(6, struct regs, rest_nsec, "restart_block.nanosleep.expires"),
+	FIELD_U(7, struct regs, memo, ""),
 	FIELDS_END,
 };
 
-/* where the caller wants to be told how much is left, the kernel has just told (hrtimer_nanosleep() in kernel/time/hrtimer.c) */
-static uint64_t rest_address(const struct arch_regs *r)
-{
-	if (arch_syscall_nr(r) == SYS_nanosleep)
-		return arch_syscall_arg(r, 1);
-	if (arch_syscall_nr(r) == SYS_clock_nanosleep)
-		return arch_syscall_arg(r, 3);
-	return 0;
-}
-
-/* memory of the program: may hold anything */
-static int64_t in_ns(const struct timespec *ts)
-{
-	bool is_time = ts->tv_sec >= 0 && ts->tv_sec < INT64_MAX / SECOND && ts->tv_nsec >= 0 && ts->tv_nsec < SECOND;
-
-	return is_time ? ts->tv_sec * SECOND + ts->tv_nsec : -1;
-}
-
 static void set_rest(struct regs *r, int64_t ns)
 {
+	struct timespec rest = ns_timespec(ns >= 0 ? ns : 0);
+
 	r->has_rest = ns >= 0;
-	r->rest_sec = ns >= 0 ? ns / SECOND : 0;
-	r->rest_nsec = ns >= 0 ? ns % SECOND : 0;
+	r->rest_sec = rest.tv_sec;
+	r->rest_nsec = rest.tv_nsec;
+}
+
+/* ns, or -1: it comes from an image */
+static int64_t rest_of(const struct regs *r)
+{
+	return r->has_rest ? timespec_ns(&(struct timespec){ r->rest_sec, r->rest_nsec }) : -1;
+}
+
+/* of a call that goes on by itself; if the program wanted to be told, the kernel has just done so */
+static void save_rest(struct regs *r, const struct thread *t, const struct arch_regs *general)
+{
+	struct timespec rest;
+	uint64_t at = nap_tells(arch_syscall_nr(general), general);
+
+	if (at && remote_read(t->tid, (struct taddr){ at }, &rest, sizeof(rest)) == 0)
+		set_rest(r, timespec_ns(&rest));
+	else
+		set_rest(r, nap_left(t->nap));
+}
+
+/* a register that refers to a memo takes it along, whatever the thread was about to do */
+static void save_memo(struct regs *r, const struct process *p, const struct thread *t)
+{
+	int64_t left = t->nap && t->nap->in == NAP_IN_MEMORY ? nap_left(t->nap) : -1;
+	int arg = left >= 0 ? (int)t->nap->arg : memo_in(p->memos, t->tid, &t->held.regs, &left);
+
+	if (arg < 0)
+		return;
+	set_rest(r, left);
+	r->memo = (uint8_t)(1 + arg);
 }
 
 /* a call that an earlier stop interrupted is begun again under its own number */
@@ -80,20 +96,18 @@ static int regs_save(struct op *op, const struct sight *s, void *rec)
 	const struct held *h = &s->thread->held;
 	enum interrupted how = arch_interrupted(&h->regs);
 	struct arch_regs *general = arena_dup(&op->arena, &h->regs, sizeof(h->regs));
-	struct timespec rest;
 
 	if (how == RESTARTS_BY_BLOCK && arch_syscall_nr(general) == SYS_restart_syscall)
 		name_call(op, s->thread, general);
-	uint64_t at = how == RESTARTS_BY_BLOCK ? rest_address(general) : 0;
 	r->general = (struct span){ general, sizeof(*general) };
 	r->sigmask = h->sigmask;
 	int e = arch_get_xstate(&op->arena, h->tid, &r->extended);
 	if (e < 0)
 		return fail(op, e, "read the floating point and vector registers");
-	if (at && remote_read(h->tid, (struct taddr){ at }, &rest, sizeof(rest)) == 0)
-		set_rest(r, in_ns(&rest));
-	else if (how == RESTARTS_BY_BLOCK)
-		set_rest(r, nap_left(s->thread->nap, h));
+	if (how == RESTARTS_BY_BLOCK)
+		save_rest(r, s->thread, general);
+	else
+		save_memo(r, s->process, s->thread);
 	return 0;
 }
 
@@ -123,14 +137,15 @@ static bool shorten(long nr, uint64_t arg[6], struct taddr at, const struct time
 
 static int restart_sleep(struct op *op, const struct regs *r, struct site *site, struct arch_regs *g)
 {
-	struct timespec rest = { r->rest_sec, r->rest_nsec };
+	const struct timespec rest = { r->rest_sec, r->rest_nsec };
 	const struct taddr at = site->batch->room->data;
+	const struct nap nap = { .nr = arch_syscall_nr(g), .since = (int64_t)now_ns(), .full = rest_of(r) };
 	uint64_t arg[6];
 	int64_t result = 0;
 
 	for (unsigned int i = 0; i < 6; i++)
 		arg[i] = arch_syscall_arg(g, i);
-	if (!r->has_rest || rest.tv_sec < 0 || rest.tv_nsec < 0 || rest.tv_nsec > 999999999) {
+	if (nap.full < 0) {
 		arch_restart_call(g);
 		return 0;
 	}
@@ -144,7 +159,19 @@ static int restart_sleep(struct op *op, const struct regs *r, struct site *site,
 		arch_set_result(g, result);
 		return 0;
 	}
+	*site->nap = nap;
 	return e < 0 ? fail(op, e, "go on with the interrupted sleep") : 0;
+}
+
+/* core leaves the memo when the zone is gone */
+static int restart_again(struct op *op, const struct regs *r, struct site *site)
+{
+	*site->nap = (struct nap){
+		.since = (int64_t)now_ns(), .full = rest_of(r), .in = NAP_IN_MEMORY, .arg = r->memo - 1u
+	};
+	if (site->nap->full < 0 || site->nap->arg >= 6)
+		return fail_as(op, OUTCOME_IMAGE, "image-regs", NULL, "make a system call again for a time");
+	return 0;
 }
 
 static int regs_settle(struct op *op, void *rec, struct site *site)
@@ -170,7 +197,7 @@ static int regs_settle(struct op *op, void *rec, struct site *site)
 		return fail(op, e, "load the floating point and vector registers");
 	if (arch_interrupted(site->regs) == RESTARTS_BY_BLOCK)
 		return restart_sleep(op, r, site, site->regs);
-	return 0;
+	return r->memo ? restart_again(op, r, site) : 0;
 }
 
 const struct kind kind_task_regs = {
