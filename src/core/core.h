@@ -127,7 +127,12 @@ int list_threads(struct checkpoint *c, struct process *p);
 /* naps.c */
 /** recall_naps() - what an earlier checkpoint has left in the program about calls that go on; after find_shares() */
 void recall_naps(struct checkpoint *c);
-/** leave_nap() - for the next one; just before the thread is let go */
+/**
+ * end_by_signal() - a call of a stopped thread that would be made again: has a signal come meanwhile whose handler ends it?
+ * One that began after the handler might wait for ever for what that has just done.
+ */
+void end_by_signal(const struct process *p, struct thread *t);
+/** leave_nap() - just before a thread is let go: that, and how long its call is still to sleep, for the next checkpoint as well */
 void leave_nap(const struct process *p, struct thread *t);
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);

@@ -46,11 +46,36 @@ void recall_naps(struct checkpoint *c)
 	}
 }
 
+/* signals sent to the process that another thread could take as well */
+static uint64_t taken_by_others(const struct process *p, const struct thread *t)
+{
+	const struct thread *other = p->threads.at;
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (&other[i] != t)
+			mask |= ~other[i].held.sigmask;
+	return mask;
+}
+
+void end_by_signal(const struct process *p, struct thread *t)
+{
+	const uint64_t caught = p->status.sigcgt;
+
+	if (!t->held.again || !hold_unmend(&t->held, caught, caught & ~taken_by_others(p, t)))
+		return;
+	t->nap = NULL;
+	arch_set_regs(t->tid, &t->held.regs);
+}
+
 void leave_nap(const struct process *p, struct thread *t)
 {
 	struct held *h = &t->held;
 
-	if (p->memos && h->still && !h->away && !h->gone && nap_go_on(t->nap, p->memos, t->tid, &h->regs, t->dir) > 0)
+	if (!p->memos || !h->still || h->away || h->gone)
+		return;
+	end_by_signal(p, t);
+	if (nap_go_on(t->nap, p->memos, t->tid, &h->regs, t->dir) > 0)
 		arch_set_regs(h->tid, &h->regs);
 }
 

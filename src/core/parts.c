@@ -140,6 +140,7 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	if (r < 0)
 		return fail(c->op, r, "let the thread leave the stub");
 	s.batch = NULL;
+	end_by_signal(p, t);
 	return save(c, &t->parts, &s);
 }
 

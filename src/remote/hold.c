@@ -100,6 +100,7 @@ int hold_wait(struct held *h, unsigned int timeout_ms)
 			return r;
 		if (status >> 16 == PTRACE_EVENT_STOP) {
 			h->stop_signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+			h->again = false;
 			return look(h);
 		}
 		/* a signal came first (or another event): it reaches the program, the stop that we asked for is next */

@@ -53,7 +53,8 @@ static int mend_rseq(struct held *h, bool *changed)
 	return 0;
 }
 
-static bool has_signal(const struct held *h, int which)
+/* does one of the signals @of wait, which the thread does not block? */
+static bool has_signal(const struct held *h, int which, uint64_t of)
 {
 	struct __ptrace_peeksiginfo_args arg = { .off = 0, .flags = (uint32_t)which, .nr = 32 };
 	unsigned char info[32][128];
@@ -64,7 +65,7 @@ static bool has_signal(const struct held *h, int which)
 			int signo;
 
 			memcpy(&signo, info[i], sizeof(signo));
-			if (signo >= 1 && signo <= 64 && !(h->sigmask & 1ull << (signo - 1)))
+			if (signo >= 1 && signo <= 64 && of & ~h->sigmask & 1ull << (signo - 1))
 				return true;
 		}
 		arg.off += (uint64_t)n;
@@ -84,7 +85,7 @@ static bool gave_eintr_to_us(const struct held *h)
 	long nr = arch_syscall_nr(&h->regs);
 	if (nr == SYS_close || nr == SYS_connect || nr == SYS_close_range)
 		return false;
-	return !has_signal(h, 0) && !has_signal(h, PTRACE_PEEKSIGINFO_SHARED);
+	return !has_signal(h, 0, UINT64_MAX) && !has_signal(h, PTRACE_PEEKSIGINFO_SHARED, UINT64_MAX);
 }
 
 /*
@@ -106,6 +107,8 @@ int hold_mend(struct held *h, struct nap *n)
 
 	if (gave_eintr_to_us(h)) {
 		r = mend_mask(h);
+		h->again = true;
+		h->ended = h->regs;
 		nap_make_again(n, &h->regs);
 		arch_restart_call(&h->regs);
 		changed = true;
@@ -115,4 +118,13 @@ int hold_mend(struct held *h, struct nap *n)
 	if (r == 0 && changed)
 		r = arch_set_regs(h->tid, &h->regs);
 	return r;
+}
+
+bool hold_unmend(struct held *h, uint64_t own, uint64_t shared)
+{
+	if (!h->again || (!has_signal(h, 0, own) && !has_signal(h, PTRACE_PEEKSIGINFO_SHARED, shared)))
+		return false;
+	h->again = false;
+	h->regs = h->ended;
+	return true;
 }

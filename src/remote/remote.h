@@ -55,6 +55,8 @@ struct held {
 	bool still; /* it has stopped, and registers and mask are known */
 	bool away; /* its registers are the stub's */
 	bool gone; /* it died while we held it */
+	bool again; /* the stop ended a call with EINTR, with these registers, and it will be made again: */
+	struct arch_regs ended;
 	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
 	const struct call_judge *judge; /* NULL: it may make any call */
 	pid_t *born; /* where to note the tasks that it clones, as we count; NULL: nobody asks */
@@ -167,6 +169,12 @@ int nap_go_on(const struct nap *n, struct memos *m, pid_t tid, struct arch_regs 
  * that was left of it where @n (or NULL) knows; a restartable sequence that it interrupted is aborted as the kernel does
  */
 int hold_mend(struct held *h, struct nap *n);
+
+/**
+ * hold_unmend() - a call that would be made again ends with EINTR after all, if a signal has come meanwhile that ends it
+ * @own, @shared: signals that do so when they are sent to the thread, or to its process. True: *h has changed.
+ */
+bool hold_unmend(struct held *h, uint64_t own, uint64_t shared);
 
 /** struct rseq_registration - PTRACE_GET_RSEQ_CONFIGURATION: 90f093fa8ea4 "rseq, ptrace: Add PTRACE_GET_RSEQ_CONFIGURATION request" (in v5.13) */
 struct rseq_registration {

@@ -365,3 +365,24 @@ signal.pause()'
 	says "cannot be asked which of its children were stopped and continued"
 	goes_on $pid
 }
+
+@test "a signal that comes while the program stands still ends the call that it waits in" {
+	python3 -c 'import select; select.epoll' || skip "no python3 here"
+	start python3 -c 'import select, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7)) # called when epoll_wait(2) has returned
+e = select.epoll()
+open("ready", "w")
+e.poll(30)'
+	until_true 10 test -e ready
+	until_true 10 state_is $pid S
+	"$STASIS" checkpoint $pid -o - | { until_true 10 test -e sent && cat >a.stasis; } &
+	until_true 10 state_is $pid t
+	sleep 0.3 # it has looked by now, and cannot write on
+	kill -USR1 $pid
+	touch sent
+	until_true 10 gone $pid
+	status=0
+	wait $pid || status=$?
+	expect 7
+	wait
+}

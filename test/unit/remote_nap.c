@@ -271,6 +271,70 @@ TEST(others_do_not_count)
 	arena_done(&a);
 }
 
+static void on_signal(int signo)
+{
+}
+
+/* ends with 1 when the call ends with EINTR */
+static void do_epoll_with_handler(void)
+{
+	struct epoll_event e;
+
+	signal(SIGUSR1, on_signal);
+	signal(SIGUSR2, on_signal);
+	_exit(epoll_wait(epoll_create1(0), &e, 1, 1000) < 0 && errno == EINTR);
+}
+
+static int end_of(void (*send)(pid_t pid), uint64_t own, uint64_t shared)
+{
+	struct arena a = { 0 };
+	pid_t pid = start(do_epoll_with_handler);
+	struct held h;
+	struct nap *n = stop(&a, pid, &h);
+	int status = 0;
+
+	EXPECT_EQ(hold_mend(&h, n), 0);
+	EXPECT_TRUE(h.again);
+	send(pid);
+	if (hold_unmend(&h, own, shared))
+		EXPECT_EQ(arch_set_regs(pid, &h.regs), 0);
+	hold_let_go(&h);
+	EXPECT_EQ(waitpid(pid, &status, __WALL), pid);
+	arena_done(&a);
+	return WEXITSTATUS(status);
+}
+
+static void send_nothing(pid_t pid)
+{
+}
+
+static void send_own(pid_t pid)
+{
+	syscall(SYS_tgkill, pid, pid, SIGUSR1);
+}
+
+static void send_shared(pid_t pid)
+{
+	kill(pid, SIGUSR1);
+}
+
+static void send_ignored(pid_t pid)
+{
+	kill(pid, SIGWINCH);
+}
+
+TEST(signals_end_calls_that_would_be_made_again)
+{
+	const uint64_t usr1 = 1ull << (SIGUSR1 - 1), usr2 = 1ull << (SIGUSR2 - 1);
+
+	EXPECT_EQ(end_of(send_nothing, usr1 | usr2, usr1 | usr2), 0);
+	EXPECT_EQ(end_of(send_ignored, usr1 | usr2, usr1 | usr2), 0);
+	EXPECT_EQ(end_of(send_own, usr1, 0), 1);
+	EXPECT_EQ(end_of(send_own, usr2, usr1), 0);
+	EXPECT_EQ(end_of(send_shared, 0, usr1), 1);
+	EXPECT_EQ(end_of(send_shared, usr1, usr2), 0);
+}
+
 static void do_polls(void)
 {
 	for (;;)
