@@ -31,5 +31,11 @@ int room_padding(struct taddr vdso, struct taddr vdso_end, struct taddr *ret_at,
 /** stub_wait() - until the stub has stopped by @signo (0: SIGTRAP); -ESRCH when the task died, -EFAULT when the stub faulted */
 int stub_wait(struct held *h, int signo);
 
+/**
+ * stop_give_back() - send it the SIGSTOP that it took while it ran a batch, unless a SIGCONT came since
+ * As early as it makes no more batches: from then on the kernel sees to the order of the two.
+ */
+void stop_give_back(struct held *h);
+
 /** stub_leave() - when saving: put mask and registers back */
 int stub_leave(struct held *h);

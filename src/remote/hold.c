@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "remote/go.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
@@ -198,6 +199,30 @@ int hold_suspend_seccomp(const struct held *h)
 	return ptrace(PTRACE_SETOPTIONS, h->tid, NULL, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) < 0 ? -errno : 0;
 }
 
+/* Was the process continued after it took the SIGSTOP? Then that waits; any before is forgotten (prepare_signal() in kernel/signal.c) */
+static bool was_continued(const struct held *h)
+{
+	struct span all = { 0 };
+	struct arena a;
+	bool found = false;
+
+	arena_init(&a);
+	hold_signals(h, &a, true, &all);
+	hold_signals(h, &a, false, &all);
+	const siginfo_t *info = all.at;
+	for (size_t i = 0; i < all.n; i++)
+		found |= info[i].si_signo == SIGCONT;
+	arena_done(&a);
+	return found;
+}
+
+void stop_give_back(struct held *h)
+{
+	if (h->killed_stop && !was_continued(h))
+		syscall(SYS_tkill, h->tid, SIGSTOP);
+	h->killed_stop = false;
+}
+
 void hold_let_go(struct held *h)
 {
 	int status, signo = 0;
@@ -205,8 +230,7 @@ void hold_let_go(struct held *h)
 	if (!h->seized || h->gone)
 		return;
 	h->seized = false;
-	if (h->killed_stop)
-		syscall(SYS_tkill, h->tid, SIGSTOP);
+	stop_give_back(h);
 	/* a signal may have come before the stop that was asked for: it is the program's */
 	if (!h->still && wait_for(h->tid, 0, &status) == 0 && WIFSTOPPED(status) && !(status >> 16))
 		signo = WSTOPSIG(status);

@@ -57,7 +57,7 @@ struct held {
 	bool gone; /* it died while we held it */
 	bool again; /* the stop ended a call with EINTR, with these registers, and it will be made again: */
 	struct arch_regs ended;
-	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when let go */
+	bool killed_stop; /* a SIGSTOP came while it ran a batch: it is sent again when it makes no more of them */
 	const struct call_judge *judge; /* NULL: it may make any call */
 	pid_t *born; /* where to note the tasks that it clones, as we count; NULL: nobody asks */
 	unsigned int n_born, born_room;

@@ -213,6 +213,8 @@ int room_leave(struct room *room, struct held *h)
 	int back = r < 0 ? r : stub_leave(h);
 	if (back < 0)
 		room->inhabited = true;
+	else
+		stop_give_back(h);
 	return back;
 }
 

@@ -84,4 +84,54 @@ TEST(more_threads_than_the_soft_limit_on_descriptors)
 	stasis_report_done(&report);
 }
 
+static char state_of(pid_t pid)
+{
+	struct proc_stat st = { .state = '?' };
+	int procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir = proc_open(procfd, pid);
+
+	proc_read_stat(dir, &st);
+	close(dir);
+	close(procfd);
+	return st.state;
+}
+
+/* @wait: in ms, until @pid is stopped and, with @resume, continued a little later */
+static pid_t start_nagger(pid_t pid, unsigned int wait, bool resume)
+{
+	pid_t nagger = fork();
+
+	if (nagger)
+		return nagger;
+	usleep(wait * 1000);
+	kill(pid, SIGSTOP);
+	usleep(2000);
+	if (resume)
+		kill(pid, SIGCONT);
+	_exit(0);
+}
+
+/* one of the threads takes the SIGSTOP while it makes calls for us */
+TEST_TIMEOUT(stopped_and_continued_meanwhile, 120)
+{
+	const struct stasis_checkpoint_options options = { .size = sizeof(options),
+		.fd = open("/dev/null", O_WRONLY | O_CLOEXEC) };
+	struct stasis_report report = { 0 };
+	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = start_threads(200, ready);
+
+	while (!*(volatile bool *)ready)
+		usleep(1000);
+	for (unsigned int turn = 0; turn < 60; turn++) {
+		bool resume = turn % 5;
+		pid_t nagger = start_nagger(pid, 5 + turn, resume);
+
+		EXPECT_EQ(stasis_checkpoint(pid, &options, &report), 0);
+		stasis_report_done(&report);
+		waitpid(nagger, NULL, 0);
+		usleep(5000);
+		ASSERT_EQ(state_of(pid) == 'T', !resume);
+		kill(pid, SIGCONT);
+	}
+}
+
 TEST_MAIN
