@@ -170,6 +170,9 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	_cleanup_close_ int self = openat(c->procfd, "self", O_DIRECTORY | O_CLOEXEC);
 	struct proc_stat st;
 
+	if (c->target == getpid())
+		return fail_as(
+			op, OUTCOME_USAGE, "self", "run stasis from outside of the program", "save stasis itself");
 	if (dir == -ESRCH || dir == -ENOENT)
 		return fail_as(op, OUTCOME_USAGE, "no-process", "see ps(1) or stasis ls for what runs",
 			"find process %d", c->target);

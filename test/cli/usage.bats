@@ -92,6 +92,16 @@ load helper
 	says "try:"
 }
 
+@test "stasis does not save itself, nor what it is a part of" {
+	run sh -c 'exec "$STASIS" checkpoint $$ -o a.stasis'
+	expect 120
+	says "[self]"
+	run sh -c '"$STASIS" checkpoint $$ -o a.stasis; exit $?'
+	expect 120
+	says "[self]"
+	[ ! -e a.stasis ]
+}
+
 @test "the same as JSON: one object with all fields" {
 	run --separate-stderr "$STASIS" checkpoint --json no-such-job-at-all
 	expect 120
