@@ -434,7 +434,7 @@ static bool is_traced(pid_t pid)
 	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
 			break;
-	return tracer == getpid();
+	return tracer == gettid();
 }
 
 void reap_tracees(void)

@@ -134,4 +134,43 @@ TEST_TIMEOUT(stopped_and_continued_meanwhile, 120)
 	}
 }
 
+static int refuse_to_run(void *data, pid_t pid)
+{
+	return -ECANCELED;
+}
+
+static void *restart_in_vain(void *data)
+{
+	const struct stasis_restart_options options = {
+		.size = sizeof(options), .fd = *(int *)data, .before_run = refuse_to_run
+	};
+	struct stasis_report report = { 0 };
+	struct stasis_job job;
+
+	EXPECT_EQ(stasis_restart(&options, &job, &report), (int)OUTCOME_ENVIRONMENT);
+	EXPECT_EQ(strstr(report.error, strerror(ECANCELED)) != NULL, true);
+	stasis_report_done(&report);
+	return NULL;
+}
+
+/* its tracer is that thread, not the process */
+TEST(a_restart_in_any_thread_of_the_caller_can_be_taken_back)
+{
+	struct stasis_checkpoint_options options = { .size = sizeof(options), .stop = true };
+	struct stasis_report report = { 0 };
+	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_t thread;
+	pid_t pid = start_threads(30, ready);
+
+	while (!*(volatile bool *)ready)
+		usleep(1000);
+	options.fd = memfd_create("image", MFD_CLOEXEC);
+	ASSERT_EQ(stasis_checkpoint(pid, &options, &report), 0);
+	stasis_report_done(&report);
+	waitpid(pid, NULL, 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, restart_in_vain, &options.fd), 0);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD, true);
+}
+
 TEST_MAIN
