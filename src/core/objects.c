@@ -264,7 +264,7 @@ static int judge_files(struct checkpoint *c)
 		WHERE(op, "fd", of[i]->fd->n);
 		of[i]->kind = kind_of_fd(&s);
 		if (!of[i]->kind) {
-			refuse(op, "fd-unknown", NULL, NULL, "is %s, which stasis cannot save", of[i]->fd->link);
+			refuse(op, "fd-unknown", NULL, NULL, "is %s, which stasis cannot save", fd_in_words(op, &s));
 			add_object(c, "?", of[i]->fd->link, false);
 			continue;
 		}

@@ -315,3 +315,6 @@ const struct kind *kind_by_tag(uint32_t tag);
 /** kind_of_vma(), kind_of_fd() - whose probe says yes; NULL when nobody's does */
 const struct kind *kind_of_vma(const struct sight *s);
 const struct kind *kind_of_fd(const struct sight *s);
+
+/** fd_in_words() - an open file that is no kind's: "a TCP socket (socket:[812])", or what /proc calls it */
+const char *fd_in_words(struct op *op, const struct sight *s);

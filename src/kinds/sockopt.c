@@ -2,11 +2,14 @@
 #include "kinds/sockopt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "kinds/openfile.h"
 
 /* asm-generic/socket.h; the headers of older systems lack the later ones */
 enum {
@@ -124,6 +127,26 @@ int sockopt_int(int fd, int name, int fallback)
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 || len != sizeof(value) ? fallback : value;
+}
+
+/* ---- for people ---- */
+
+static const char *word_for(int domain, int type)
+{
+	if (domain == AF_INET || domain == AF_INET6)
+		return type == SOCK_STREAM ? "a TCP socket" : type == SOCK_DGRAM ? "a UDP socket" : "a raw socket";
+	return domain == AF_NETLINK ? "a netlink socket" : domain == AF_PACKET ? "a packet socket" : "a network socket";
+}
+
+const char *fd_in_words(struct op *op, const struct sight *s)
+{
+	if (!s->fd->has_stat || !S_ISSOCK(s->fd->mode) || s->fd->flags & O_PATH)
+		return s->fd->link;
+	_cleanup_close_ int fd = openfile_take(s);
+	int domain = fd < 0 ? AF_UNSPEC : sockopt_int(fd, SO_DOMAIN, AF_UNSPEC);
+	if (domain == AF_UNSPEC || domain == AF_UNIX)
+		return s->fd->link;
+	return arena_printf(&op->arena, "%s (%s)", word_for(domain, sockopt_int(fd, SO_TYPE, 0)), s->fd->link);
 }
 
 /* ---- saving ---- */

@@ -46,6 +46,14 @@ if libc.syscall(248, b"user", b"name", b"text", 4, -2) < 0:
 	says "user namespace"
 }
 
+@test "a socket of a network is called by its kind" {
+	start_python '
+s = socket.socket(socket.AF_INET)
+'
+	is_refused fd-unknown
+	says "a TCP socket"
+}
+
 @test "a memfd that is only mapped is called by its name" {
 	start_python '
 fd = os.memfd_create("x")

@@ -3,8 +3,8 @@
  * what the kernel takes back when a process ends: System V semaphores changed with SEM_UNDO - semop(2). It is refused.
  *
  * A restart could not put the list back: its semaphores have changed when the program was ended, or belong to others now.
- * Nothing shows what is in the list, and a process with threads has one anyway (CLONE_SYSVSEM): so a process is refused that
- * has a list and was the last to change a semaphore, as who holds one mostly was.
+ * Nothing shows what is in the list, and pthread_create(3) makes one anyway (CLONE_SYSVSEM). So a process without threads is
+ * refused that has a list and was the last to change a semaphore, as who holds one mostly was; with threads it is noted.
  *
  * Sets of semaphores and queues of messages are the host's. They stay where they are, and the program finds them as they
  * are then.
@@ -97,7 +97,7 @@ static int sysvsem_check(struct op *op, const struct sight *s)
 {
 	const struct sem_user user = { .pid = s->process->pid };
 
-	if (!has_list(s->process) || !count_used(op, user, "/proc/sysvipc/sem", uses_set))
+	if (s->process->threads.n > 1 || !has_list(s->process) || !count_used(op, user, "/proc/sysvipc/sem", uses_set))
 		return 0;
 	return refuse(op, "sysvsem-undo", "whether it did so with SEM_UNDO, which ends with it, cannot be seen",
 		"start it without them",
@@ -115,9 +115,9 @@ static int sysvsem_save(struct op *op, const struct sight *s, void *rec)
 	size_t queues = count_used(op, user, "/proc/sysvipc/msg", uses_queue);
 	if (sets || queues)
 		note(op,
-			"it uses System V semaphores (%zu sets) or message queues (%zu): they are not in the image, "
-			"and after "
-			"a restart it finds them as they are then",
+			"it uses System V semaphores (%zu sets) or message queues (%zu): they are not in the image; "
+			"after a "
+			"restart it finds them as they are then, and holds none by SEM_UNDO",
 			sets, queues);
 	return 0;
 }
