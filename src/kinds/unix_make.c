@@ -51,7 +51,8 @@ static socklen_t address(const struct span *name, struct sockaddr_un *ret)
 	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (name->n > sizeof(ret->sun_path))
 		return 0;
-	memcpy(ret->sun_path, name->at, name->n);
+	if (name->n)
+		memcpy(ret->sun_path, name->at, name->n);
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + name->n);
 }
 
