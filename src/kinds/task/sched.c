@@ -251,6 +251,8 @@ static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
 
 	if (r < 0)
 		return fail(op, r, "read the scheduling attributes of a thread");
+	/* sched_getattr(2) does not tell it of who has a real-time policy now, as the caller may */
+	now.nice = getpriority(PRIO_PROCESS, (id_t)tid);
 	struct attr set = { .size = ATTR_VERSION, .policy = s->policy, .flags = s->flags, .nice = now.nice };
 	set.priority = s->priority;
 	set.runtime = s->runtime ? s->runtime : now.runtime;
