@@ -306,6 +306,8 @@ int unix_fill(struct op *op, const struct unix_sock *u, struct site *site)
 		_cleanup_close_ int own = -EBADF;
 		int from = sender_of(op, u, site, &m[i], &own);
 
+		if (from == -EBADF) /* nobody has made the peer */
+			from = -EBADMSG;
 		if (from < 0)
 			return fail(op, from, "send what waits in a socket");
 		sockopt_widen(from);

@@ -102,6 +102,36 @@ TEST(layout)
 	}
 }
 
+TEST(guards)
+{
+	uint64_t runs[][2] = { { 4096, 4096 }, { 8192, 4096 }, { 4097, 8192 }, { 4096, 8193 } };
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		const struct kind *k = begin("guard pages", &rec);
+		const struct field *f = k->fields;
+		char *run = arena_alloc(&op.arena, f->sub_size);
+		const struct span all = { run, 1, 0 };
+
+		memcpy(run + f->sub[0].offset, &runs[i][0], 8);
+		memcpy(run + f->sub[1].offset, &runs[i][1], 8);
+		memcpy((char *)rec + f->offset, &all, sizeof(all));
+		expect_bad(k->settle(&op, rec, &site));
+	}
+}
+
+TEST(directory_beyond_all_ends)
+{
+	const char *path = "/";
+	uint64_t pos = UINT64_MAX;
+	void *rec;
+	const struct kind *k = begin("directory", &rec);
+
+	memcpy(member(k, rec, "path"), &path, sizeof(path));
+	memcpy(member(k, rec, "pos"), &pos, sizeof(pos));
+	expect_bad(k->restore(&op, rec, &site));
+}
+
 TEST(paths_without_end)
 {
 	void *rec;

@@ -94,7 +94,8 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct directory *d = rec;
 
-	if (!d->path || d->path[0] != '/' || openfile_is_odd(d->flags, FLAGS) || d->flags & O_ACCMODE)
+	if (!d->path || d->path[0] != '/' || openfile_is_odd(d->flags, FLAGS) || d->flags & O_ACCMODE ||
+		d->pos > INT64_MAX)
 		return fail(op, -EBADMSG, "open a directory from the image");
 	/* what is no directory is not even opened */
 	_cleanup_close_ int at = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
