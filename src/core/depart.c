@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "core/bond.h"
 
 enum stage {
 	STAGE_RESTORE,
@@ -209,8 +210,15 @@ static int let_go(struct restart *r, pid_t tid)
 	return fail(r->op, -errno, "let thread %d go", tid);
 }
 
-/* each thread goes on where it was */
-int depart(struct restart *r)
+/* when we end it is to be let go, instead of ended */
+static int spare(struct restart *r, pid_t tid)
+{
+	(void)r;
+	ptrace(PTRACE_SETOPTIONS, tid, NULL, NULL);
+	return 0;
+}
+
+static int each_thread(struct restart *r, int (*fn)(struct restart *r, pid_t tid))
 {
 	struct patient **p = r->patients.at;
 	int e = 0;
@@ -218,7 +226,36 @@ int depart(struct restart *r)
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
 			if (!p[i]->threads[n].gone)
-				e = let_go(r, p[i]->threads[n].tid);
+				e = fn(r, p[i]->threads[n].tid);
 	}
 	return e;
+}
+
+static size_t list_living(struct restart *r, pid_t *pid)
+{
+	struct patient **p = r->patients.at;
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->patients.n; i++)
+		if (p[i]->n_threads && !p[i]->threads[0].gone)
+			pid[n++] = p[i]->pid;
+	return n;
+}
+
+/*
+ * Each thread goes on where it was. PTRACE_O_EXITKILL goes from one thread after the other, and when we are killed meanwhile
+ * that must not be the end of a part of the program: a bond takes its place until it has gone from all. A single process
+ * ends as a whole anyway, and so does a nest. Where no bond can be had, it is how it is without.
+ */
+int depart(struct restart *r)
+{
+	pid_t *pid = arena_array(&r->op->arena, r->patients.n + 1, sizeof(*pid));
+	size_t n = list_living(r, pid);
+	struct bond bond;
+
+	if (n > 1 && !r->own_pidns && bond_tie(&bond, &r->op->arena, pid, n) == 0) {
+		each_thread(r, spare);
+		bond_cut(&bond);
+	}
+	return each_thread(r, let_go);
 }
