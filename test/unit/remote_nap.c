@@ -13,13 +13,14 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "lib/test.h"
 #include "proc/proc.h"
 #include "remote/remote.h"
 
 #define MS    1000000ll
 #define SLEEP 5000 /* ms */
-#define SLACK 300
+#define SLACK 300 /* how much later than it was made a process may begin to sleep, and what clocks differ by */
 
 static const struct timespec time_to_sleep = { SLEEP / 1000, 0 };
 static uint32_t word;
@@ -138,17 +139,19 @@ static void expect_rest(void (*call)(void), long nr)
 {
 	struct arena a = { 0 };
 	struct held h;
+	const uint64_t begin = now_ns();
 	pid_t pid = start(call);
 	struct nap *n = stop(&a, pid, &h);
 
 	ASSERT_TRUE(n);
 	EXPECT_EQ(n->nr, nr);
 	EXPECT_LE(nap_left(n), (SLEEP - 400 + SLACK) * MS);
-	EXPECT_GE(nap_left(n), (SLEEP - 400 - SLACK) * MS);
+	EXPECT_GE(nap_left(n), SLEEP * MS - (int64_t)(now_ns() - begin) - 10 * MS);
 	EXPECT_EQ(hold_mend(&h, n), 0);
 	if (nr == SYS_epoll_wait) {
 		EXPECT_LE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 + SLACK);
-		EXPECT_GE(arch_syscall_arg(&h.regs, 3), SLEEP - 400 - SLACK);
+		EXPECT_GE(
+			(int64_t)arch_syscall_arg(&h.regs, 3) * MS, SLEEP * MS - (int64_t)(now_ns() - begin) - 10 * MS);
 	}
 	hold_let_go(&h);
 	end(pid);
