@@ -54,6 +54,17 @@ s = socket.socket(socket.AF_INET)
 	says "a TCP socket"
 }
 
+@test "packets in a pipe that is in packet mode no more" {
+	start_python '
+import fcntl
+r, w = os.pipe2(os.O_DIRECT)
+os.write(w, b"1")
+os.write(w, b"22")
+fcntl.fcntl(w, fcntl.F_SETFL, 0)
+fcntl.fcntl(r, fcntl.F_SETFL, 0)'
+	is_refused pipe-packets
+}
+
 @test "a memfd that is only mapped is called by its name" {
 	start_python '
 fd = os.memfd_create("x")

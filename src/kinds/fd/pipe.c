@@ -122,9 +122,13 @@ static int save_data(struct op *op, int from, struct pipe *p)
 	if (copy < 0)
 		return fail(op, copy, "copy the data in the pipe");
 	p->data = (struct span){ .at = arena_alloc(&op->arena, len + 1), .n = len };
-	ssize_t n = read_all(copy, p->data.at, len);
-	if (n < 0 || (size_t)n != len)
-		return fail(op, n < 0 ? (int)n : -EIO, "read the data in the pipe");
+	ssize_t n = read(copy, p->data.at, len);
+	if (n < 0)
+		return fail(op, -errno, "read the data in the pipe");
+	/* one read(2) takes all but packets, which stay packets when O_DIRECT is cleared again (pipe_read() in fs/pipe.c) */
+	if ((size_t)n != len)
+		return refuse(op, "pipe-packets", "the bounds of packets would be lost",
+			"have the program read them first", "is a pipe with packets in it");
 	return 0;
 }
 
