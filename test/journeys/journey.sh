@@ -197,6 +197,9 @@ chmod 777 "$dir/place"
 chmod 666 "$dir/place/said"
 launch
 look
+if [ -e "$dir/place/hidden" ] && [[ $journey != @(none|stay|often) ]]; then
+	skip "$(cat "$dir/place/hidden")"
+fi
 looks=2
 case $journey in
 none) look ;;

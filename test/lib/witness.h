@@ -72,6 +72,15 @@ static inline void witness_nap(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
+/** witness_hidden() - for make(): this kernel has no way to see what it made, and @why: DIR/hidden */
+static inline void witness_hidden(const char *why)
+{
+	FILE *f = fopen(witness_path("hidden"), "we");
+
+	if (!f || fputs(why, f) < 0 || fclose(f) != 0)
+		_exit(3);
+}
+
 /** witness_child() - a child that has called @run and now does nothing; it is killed at the end */
 static inline pid_t witness_child(void (*run)(void))
 {
