@@ -88,7 +88,8 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 		const struct kind *k = v[i].kind;
 
 		fill_vma(&v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
-		if (!k->has_pages || v[i].shared)
+		/* without PAGEMAP_SCAN (before v6.7) it takes a second to see that a reserved TiB is empty */
+		if (!k->has_pages || v[i].shared || (!v[i].rss && !v[i].swap))
 			continue;
 		size_t before = plan->own.n;
 		int r = proc_scan_pages(&c->op->arena, pagemap, v[i].start, v[i].end, false, &plan->own);
