@@ -125,22 +125,31 @@ int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]
 	int r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
-	/* to the entry of the call; interrupted from there on, it begins to sleep and stops at once */
+	/* to the entry of the call; interrupted from there on, it begins to sleep and ends at once */
 	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
 		return -errno;
 	r = stub_wait(h, 0);
 	if (r < 0)
 		return r;
-	if (ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
+	/* to its exit: if it is over before that, the thread must not run on with these registers */
+	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
+		return -errno;
+	r = stub_wait(h, 0);
+	if (r == 0)
+		r = arch_get_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	/*
+	 * That stop took the other's place (ptrace_stop() in kernel/signal.c): ask once more. Only from there on, where signals are
+	 * looked for, does the kernel see that a call is to go on.
+	 */
+	if (ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
 		return -errno;
 	while (waitpid(h->tid, &status, __WALL) < 0)
 		if (errno != EINTR)
 			return -errno;
 	if (!WIFSTOPPED(status))
 		return -ESRCH;
-	r = arch_get_regs(h->tid, &regs);
-	if (r < 0)
-		return r;
 	if (arch_interrupted(&regs) == RESTARTS_BY_BLOCK)
 		return 0;
 	*ret = arch_result(&regs);
