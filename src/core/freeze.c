@@ -26,13 +26,28 @@ enum {
 	DENIED_MS = 200, /* for so long no thread can be seized: it is no exec that replaced one just then */
 };
 
-/* Documentation/admin-guide/LSM/Yama.rst: from 1 on only ancestors may trace */
-static bool is_yama_strict(struct checkpoint *c)
+/* Documentation/admin-guide/LSM/Yama.rst; 0 without Yama */
+static int yama_scope(struct checkpoint *c)
 {
 	char *text;
+	int r = read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL);
 
-	return read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL) == 0 &&
-	       text[0] > '0';
+	return r == 0 && text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : 0;
+}
+
+static int explain_yama(struct checkpoint *c, int scope)
+{
+	if (scope == 1)
+		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
+			"run stasis as root, or set kernel.yama.ptrace_scope to 0, or start the program with "
+			"stasis run --every or --on",
+			"stop it: this host lets users trace only what they have started (kernel.yama.ptrace_scope)");
+	if (scope == 2)
+		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
+			"run stasis as root, or set kernel.yama.ptrace_scope to 0",
+			"stop it: this host lets only root trace (kernel.yama.ptrace_scope)");
+	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope", "boot with kernel.yama.ptrace_scope below 3",
+		"stop it: this host lets nobody trace (kernel.yama.ptrace_scope)");
 }
 
 static int explain_seize(struct checkpoint *c, const struct process *p, pid_t tid, int err)
@@ -51,12 +66,8 @@ static int explain_seize(struct checkpoint *c, const struct process *p, pid_t ti
 		return fail_as(c->op, OUTCOME_CANNOT, "traced", "end the debugger or tracer first",
 			"is traced by \"%s\" (pid %d), and a process has one tracer at a time", tracer.comm, st.tracer);
 	}
-	if (is_yama_strict(c))
-		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
-			"run stasis as root, or set kernel.yama.ptrace_scope to 0, or start the program with stasis "
-			"run "
-			"--every or --on",
-			"stop it: this host lets users trace only what they have started (kernel.yama.ptrace_scope)");
+	if (yama_scope(c))
+		return explain_yama(c, yama_scope(c));
 	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace",
 		"run stasis as the program's owner or as root; a setuid or non-dumpable program needs root",
 		"stop it: the kernel does not let this user trace it");
