@@ -386,3 +386,20 @@ e.poll(30)'
 	expect 7
 	wait
 }
+
+@test "a program that has its system calls sent back to it keeps its handler" {
+	start python3 -c 'import ctypes, signal
+signal.signal(signal.SIGSYS, print)
+selector = ctypes.c_char(0)
+if ctypes.CDLL(None).prctl(59, 1, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.byref(selector)) == 0:
+    open("ready", "w").write("x\n")
+selector.value = 1
+while True: pass'
+	until_true 10 lines_in ready 1
+	sleep 0.2
+	run "$STASIS" checkpoint $pid -o image
+	expect 121
+	says "[syscall-dispatch]"
+	(((0x$(sed -n 's/^SigCgt:.//p' /proc/$pid/status) >> 30) & 1))
+	goes_on $pid
+}

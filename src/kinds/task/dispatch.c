@@ -7,13 +7,14 @@
  * would go on without. So a thread is saved while its selector lets calls through, as it does while the thread sleeps in one.
  *
  * Seen: PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4).
- * Lost: all of it before Linux 6.4, where nothing shows it.
+ * Lost: nothing. Before Linux 6.4 nothing shows it: there a program that catches SIGSYS, which is for them, is refused.
  * Needs: PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG.
  */
 #include "kinds/kind.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/ptrace.h>
 
 #define GET_CONFIG   0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG; glibc 2.36 has none of these */
@@ -54,13 +55,24 @@ static bool is_let_through(const struct dispatch *d, const struct sight *s)
 	       selector == LETS_THROUGH;
 }
 
+/* a call that is sent back while SIGSYS is blocked, as in the stub, costs the program its handler (kernel/signal.c) */
+static int admit_unseen(struct op *op, const struct sight *s)
+{
+	if (!(s->process->status.sigcgt & 1ull << (SIGSYS - 1)))
+		return 0;
+	return refuse(op, "syscall-dispatch", "Linux tells from 6.4 on whether they are",
+		"save it under a newer kernel, or start it without its handler of SIGSYS",
+		"catches SIGSYS, so its system calls may be sent back to it (syscall user dispatch)");
+}
+
 static int dispatch_admit(struct op *op, const struct sight *s, void *rec)
 {
 	struct dispatch *d = rec;
 	struct config c = { 0 };
 
 	if (ptrace(GET_CONFIG, s->thread->tid, (void *)sizeof(c), &c) < 0)
-		return errno == EIO || errno == EINVAL ? 0 : fail(op, -errno, "read its syscall user dispatch");
+		return errno == EIO || errno == EINVAL ? admit_unseen(op, s)
+						       : fail(op, -errno, "read its syscall user dispatch");
 	if (c.mode != MODE_OFF && c.mode != MODE_ON)
 		return refuse(op, "syscall-dispatch", "this version has not considered it", NULL,
 			"has syscall user dispatch in mode %" PRIu64, c.mode);
