@@ -148,8 +148,9 @@ static bool sweep(void)
 				continue;
 			/* it may be on its way out; the init of a namespace waits for all in it, of the lowest priority too */
 			for (time_t late = time(NULL) + 3;
-				kill(p.at[i], 0) == 0 && !is_zombie(p.at[i]) && time(NULL) < late;)
-				nap();
+				kill(p.at[i], 0) == 0 && !is_zombie(p.at[i]) && time(NULL) < late; nap())
+				while (waitpid(-1, NULL, WNOHANG | __WALL) > 0) /* it may be us who keep it waiting */
+					;
 			if (kill(p.at[i], 0) == 0 && !is_zombie(p.at[i])) {
 				name_stray(p.at[i]);
 				any = true;
