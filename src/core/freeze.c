@@ -4,7 +4,7 @@
  *
  * A stopped thread makes no new ones, so: list them, stop those that are new, until a list brings nothing new. Threads end
  * meanwhile; and one may call execve(2), which ends all others and takes over the number of the leader. So whenever a
- * thread turns out to be gone, those that are held are looked at once more.
+ * thread turns out to be gone, those that are held are looked at once more, and the leader always.
  */
 #include "core/core.h"
 
@@ -22,7 +22,7 @@ enum {
 	STOP_TIMEOUT_MS = 10000,
 	STOP_SLICE_MS = 20, /* after which the ended are reaped: the thread may wait for that in execve(2) */
 	LAST_WORDS_MS = 1000, /* how long a thread may take to end */
-	LIST_TRIES = 100,
+	LIST_TRIES = 100, /* of lists that lack threads, one after the other */
 	DENIED_MS = 200, /* for so long no thread can be seized: it is no exec that replaced one just then */
 };
 
@@ -87,10 +87,18 @@ static struct thread *find_thread(struct process *p, pid_t tid, size_t guess)
 
 enum fate {
 	FATE_LIVES,
-	FATE_ZOMBIE,
-	FATE_GONE,
+	FATE_ZOMBIE, /* and stays so: the leader, or one that another traces */
+	FATE_GONE, /* or about to be; it may be the old leader, under the number of who called execve(2): de_thread() in fs/exec.c */
 	FATE_OURS, /* it is traced by us: it took its number over from one that we have seized */
 };
+
+/* of the thread at @dir; 0: nobody */
+static pid_t tracer_of(struct checkpoint *c, int dir)
+{
+	struct proc_status st;
+
+	return proc_read_status(&c->op->arena, dir, &st) == 0 ? st.tracer : -ESRCH;
+}
 
 /* why could it not be seized? A thread on its way out gives -EPERM (ptrace_attach() in kernel/ptrace.c) until it is gone */
 static enum fate learn_fate(struct checkpoint *c, const struct process *p, pid_t tid)
@@ -101,16 +109,14 @@ static enum fate learn_fate(struct checkpoint *c, const struct process *p, pid_t
 	for (int turn = 0; turn < LAST_WORDS_MS; turn++) {
 		_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
 		struct proc_stat st;
-		struct proc_status status;
 
 		if (dir < 0 || proc_read_stat(dir, &st) < 0)
 			return FATE_GONE;
+		pid_t tracer = tracer_of(c, dir);
 		if (st.state == 'Z' || st.state == 'X')
-			return FATE_ZOMBIE;
+			return tid == p->pid || (tracer > 0 && tracer != gettid()) ? FATE_ZOMBIE : FATE_GONE;
 		if (!(st.flags & pf_exiting))
-			return proc_read_status(&c->op->arena, dir, &status) == 0 && status.tracer == gettid()
-				       ? FATE_OURS
-				       : FATE_LIVES;
+			return tracer == gettid() ? FATE_OURS : FATE_LIVES;
 		nanosleep(&nap, NULL);
 	}
 	return FATE_LIVES;
@@ -121,11 +127,11 @@ struct freeze {
 	struct checkpoint *c;
 	struct process *p;
 	struct span seized; /* of pid_t: all that were ever tried: when they end it is us who reap them */
-	size_t zombies; /* in the last list: threads that have ended, and are not ours to reap */
+	size_t listed; /* in the last list */
+	size_t zombies; /* of them: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
-	uint64_t denied_at; /* since when all that was tried is a thread that lives and cannot be seized; 0: not so */
-	unsigned int turn;
+	uint64_t denied_at; /* since when all that was tried lives and cannot be seized; 0: not so */
 };
 
 /*
@@ -255,6 +261,9 @@ static int stop_thread(struct freeze *f, struct thread *t)
 		r = hold_wait(h, STOP_SLICE_MS);
 		if (r == -ETIMEDOUT)
 			hold_reap_ended(f->seized.at, f->seized.n, f->p->pid);
+		/* nobody is told of its end before that of the others */
+		if (r == -ETIMEDOUT && t->tid == f->p->pid && learn_fate(f->c, f->p, t->tid) == FATE_ZOMBIE)
+			r = -ESRCH;
 	}
 	if (r < 0)
 		return r;
@@ -279,8 +288,14 @@ static int stop_threads(struct freeze *f)
 			t[kept++] = t[i];
 	}
 	p->threads.n = kept;
+	struct thread *leader = find_thread(p, p->pid, 0);
 	for (size_t i = 0; f->lost && i < kept; i++)
 		hold_look_again(&t[i].held);
+	/* a whole execve(2) between two lists leaves its number alone of those that are held, to another */
+	if (leader && !f->lost) {
+		hold_look_again(&leader->held);
+		f->lost = !leader->held.still;
+	}
 	return 0;
 }
 
@@ -297,23 +312,33 @@ static void leader_to_front(struct process *p)
 	}
 }
 
-/* a list made while threads end may lack others: was it complete? */
+/* a list made while threads end may lack others, also those that end: was it complete? */
 static bool is_complete(const struct freeze *f)
 {
 	struct proc_stat st;
 
-	return proc_read_stat(f->p->dir, &st) < 0 || st.num_threads == (int64_t)(f->p->threads.n + f->zombies);
+	return f->listed == f->p->threads.n + f->zombies &&
+	       (proc_read_stat(f->p->dir, &st) < 0 || st.num_threads == (int64_t)f->listed);
 }
 
 int freeze_process(struct checkpoint *c, struct process *p)
 {
+	const struct timespec nap = { 0, 1000000 };
 	struct freeze f = { .c = c, .p = p, .found = true };
 
-	for (; f.found || f.lost || (!is_complete(&f) && f.turn < LIST_TRIES); f.turn++) {
+	for (unsigned int tries = 0; f.found || f.lost || !is_complete(&f);) {
 		struct span tids = { 0 };
+
+		tries = f.found || f.lost ? 0 : tries + 1;
+		if (tries > LIST_TRIES)
+			return fail_as(c->op, OUTCOME_TIMEOUT, "threads-hidden", "try again",
+				"stop all its threads: /proc does not list them all");
+		if (tries)
+			nanosleep(&nap, NULL);
 		int r = proc_read_tids(&c->op->arena, p->dir, &tids);
 
 		f.found = f.lost = false;
+		f.listed = tids.n;
 		if (r == 0)
 			r = seize_new(&f, &tids);
 		if (r == 0)
