@@ -135,6 +135,14 @@ static int put_fdtable(struct checkpoint *c, struct image_writer *w, struct proc
 	return put_record(c, w, TAG_FDTABLE, p->fdtable, fdtable_fields, &rec);
 }
 
+static int put_thread(struct checkpoint *c, struct image_writer *w, struct task_record *rec, const struct thread *t)
+{
+	struct thread_record *tr = span_push(&c->op->arena, &rec->threads, sizeof(*tr));
+
+	*tr = (struct thread_record){ .tid = t->vtid, .parts = refs(c, &t->parts) };
+	return put_parts(c, w, &t->parts);
+}
+
 static int put_task(struct checkpoint *c, struct image_writer *w, struct process *p)
 {
 	const struct thread *t = p->threads.at;
@@ -160,13 +168,13 @@ static int put_task(struct checkpoint *c, struct image_writer *w, struct process
 	rec.fdtable = p->fdtable;
 	rec.parts = refs(c, &p->parts);
 	r = put_parts(c, w, &p->parts);
-	for (size_t i = 0; i < p->threads.n && r == 0; i++) {
-		struct thread_record *tr = span_push(&c->op->arena, &rec.threads, sizeof(*tr));
-
-		tr->tid = t[i].vtid;
-		tr->parts = refs(c, &t[i].parts);
-		r = put_parts(c, w, &t[i].parts);
+	if (p->ended) {
+		rec.flags |= TASK_LEADER_GONE;
+		rec.exit_code = (int32_t)p->ended->stat.exit_code;
+		r = r < 0 ? r : put_thread(c, w, &rec, p->ended);
 	}
+	for (size_t i = 0; i < p->threads.n && r == 0; i++)
+		r = put_thread(c, w, &rec, &t[i]);
 	if (r == 0 && files == p)
 		r = put_fdtable(c, w, p);
 	if (r == 0 && first_sharer(p, CLONE_VM) == p)

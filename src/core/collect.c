@@ -50,6 +50,8 @@ static int hold_process(struct checkpoint *c, struct process *p, bool freeze)
 	for (int turn = 0; turn < 100; turn++) {
 		int r = freeze ? freeze_process(c, p) : list_threads(c, p);
 
+		if (r == 0)
+			r = reach_process(c, p, freeze);
 		if (r != -ESRCH || c->op->err)
 			return r;
 		p->threads.n = 0;
@@ -67,7 +69,7 @@ static int add_process(struct checkpoint *c, pid_t pid, struct process *parent, 
 	if (dir < 0)
 		return dir;
 	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
-	*p = (struct process){ .pid = pid, .dir = dir, .parent = parent, .mem = -EBADF, .pidfd = -EBADF };
+	*p = (struct process){ .pid = pid, .tid = pid, .dir = dir, .parent = parent, .mem = -EBADF, .pidfd = -EBADF };
 	int r = read_end(p);
 	if (r < 0)
 		return r;
@@ -224,6 +226,8 @@ void release_tree(struct checkpoint *c)
 
 		for (size_t k = 0; k < p[i]->threads.n; k++)
 			fd_close(t[k].dir);
+		if (p[i]->ended)
+			fd_close(p[i]->ended->dir);
 		fd_close(p[i]->dir);
 		fd_close(p[i]->mem);
 		fd_close(p[i]->pidfd);

@@ -120,7 +120,7 @@ struct shares {
 };
 
 /* freeze.c */
-/** freeze_process() - hold all its threads still, the leader first; -ESRCH (not told) when it has ended */
+/** freeze_process() - hold all its threads still, the leader first if it lives; -ESRCH (not told) when all have ended */
 int freeze_process(struct checkpoint *c, struct process *p);
 /** list_threads() - the same without holding any; -errno is not told */
 int list_threads(struct checkpoint *c, struct process *p);
@@ -134,6 +134,10 @@ void recall_naps(struct checkpoint *c);
 void end_by_signal(const struct process *p, struct thread *t);
 /** leave_nap() - just before a thread is let go: that, and how long its call is still to sleep, for the next checkpoint as well */
 void leave_nap(const struct process *p, struct thread *t);
+/* leader.c */
+/** reach_process() - by which thread? The leader, or another when that has ended; then it is no longer among the threads */
+int reach_process(struct checkpoint *c, struct process *p, bool frozen);
+void take_ended(struct checkpoint *c, struct process *p); /* what of the process is its leader's */
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);
 int collect_facts(struct checkpoint *c); /* facts.c */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -75,14 +76,15 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 	r->site.tid = h->tid;
 	r->site.vpid = p->rec->pid;
 	r->site.vtid = t->tid;
+	r->site.first = n == p->first;
 	r->site.held = h;
 	r->site.regs = &p->regs[n];
 	r->site.sigmask = &p->sigmasks[n];
 	r->site.nap = &p->naps[n];
 	r->site.syscall = p->syscall;
-	if (n == 0 && stage == STAGE_LINK)
+	if (n == p->first && stage == STAGE_LINK)
 		e = link_descriptors(r, p, &b);
-	if (e == 0 && n == 0 && stage != STAGE_RESTORE) /* that of processes came with their memory */
+	if (e == 0 && n == p->first && stage != STAGE_RESTORE) /* that of processes came with their memory */
 		e = touch(r, &p->rec->parts, &b, p, stage);
 	if (e == 0)
 		e = touch(r, &t->parts, &b, p, stage);
@@ -100,7 +102,7 @@ static int touch_all(struct restart *r, enum stage stage)
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
 		WHERE_PATIENT(r, p[i]);
-		for (size_t n = p[i]->rec->threads.n; n-- > 0;) {
+		for (size_t n = p[i]->rec->threads.n; n-- > p[i]->first;) {
 			int e = touch_thread(r, p[i], n, stage);
 
 			if (e < 0)
@@ -124,17 +126,56 @@ int settle_files(struct restart *r)
 	return e;
 }
 
+static int has_no_vdso(struct restart *r)
+{
+	return fail_as(r->op, OUTCOME_CANNOT, "no-vdso", NULL, "leave it: it has no vdso");
+}
+
 static int take_room_away(struct restart *r, struct patient *p)
 {
 	const uint64_t arg[6] = { r->zone, r->zone_end - r->zone };
 	int64_t ret = 0;
 
 	if (!p->syscall.at)
-		return fail_as(r->op, OUTCOME_CANNOT, "no-vdso", NULL, "leave it: it has no vdso");
-	int e = remote_call(&p->threads[0], p->syscall, SYS_munmap, arg, &ret);
+		return has_no_vdso(r);
+	int e = remote_call(&p->threads[p->first], p->syscall, SYS_munmap, arg, &ret);
 	if (e == 0)
 		e = (int)ret;
 	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
+}
+
+/*
+ * It has made all that the process has. It ends before a signal for its end is put on its children, which others inherit, and
+ * before anything is made that only one that lives can have.
+ */
+static int end_leader(struct restart *r, struct patient *p)
+{
+	struct site_task *t = map_get(&r->site.task_by_vpid, (uint64_t)p->rec->pid);
+	int e = 0;
+
+	p->first = 1;
+	p->room.pid = p->threads[p->first].tid;
+	t->held = &p->threads[p->first];
+	for (enum stage stage = STAGE_RESTORE; stage <= STAGE_SETTLE && e == 0; stage++)
+		e = touch_thread(r, p, 0, stage);
+	if (e < 0 || !p->syscall.at)
+		return e < 0 ? e : has_no_vdso(r);
+	e = remote_exit(&p->threads[0], p->syscall, WEXITSTATUS(p->rec->exit_code));
+	return e < 0 ? fail(r->op, e, "end its first thread") : 0;
+}
+
+static int end_leaders(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (!(p[i]->rec->flags & TASK_LEADER_GONE))
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = end_leader(r, p[i]);
+	}
+	return e;
 }
 
 static int dress(struct restart *r, struct patient *p, size_t n)
@@ -178,7 +219,7 @@ static int dress_all(struct restart *r)
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
 		WHERE_PATIENT(r, p[i]);
-		for (size_t n = 0; n < p[i]->n_threads && e == 0; n++)
+		for (size_t n = p[i]->first; n < p[i]->n_threads && e == 0; n++)
 			e = dress(r, p[i], n);
 	}
 	return e;
@@ -186,8 +227,10 @@ static int dress_all(struct restart *r)
 
 int settle_all(struct restart *r)
 {
-	int e = stop_tasks(r);
+	int e = end_leaders(r);
 
+	if (e == 0)
+		e = stop_tasks(r);
 	if (e == 0)
 		e = touch_all(r, STAGE_RESTORE);
 	if (e == 0)

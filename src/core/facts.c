@@ -32,32 +32,30 @@ static int level_ids(struct checkpoint *c, struct process *p)
 	return 0;
 }
 
-static int read_threads(struct checkpoint *c, struct process *p)
+static int read_thread(struct checkpoint *c, const struct process *p, struct thread *t)
 {
-	struct thread *t = p->threads.at;
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
 
-	for (size_t i = 0; i < p->threads.n; i++) {
-		t[i].dir = proc_open_thread(p->dir, t[i].tid);
-		int r = t[i].dir < 0 ? t[i].dir : proc_read_stat(t[i].dir, &t[i].stat);
-
-		if (r == 0)
-			r = proc_read_status(&c->op->arena, t[i].dir, &t[i].status);
-		if (r < 0)
-			return fail(c->op, r, "read the state of thread %d", t[i].tid);
-		t[i].vtid = t[i].status.nspid[level];
-	}
+	t->dir = proc_open_thread(p->dir, t->tid);
+	int r = t->dir < 0 ? t->dir : proc_read_stat(t->dir, &t->stat);
+	if (r == 0)
+		r = proc_read_status(&c->op->arena, t->dir, &t->status);
+	if (r < 0)
+		return fail(c->op, r, "read the state of thread %d", t->tid);
+	t->vtid = t->status.nspid[level];
 	return 0;
 }
 
-static int leader_first(struct checkpoint *c, struct process *p)
+static int read_threads(struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
+	int r = p->ended ? read_thread(c, p, p->ended) : 0;
 
-	if (!p->threads.n || t[0].tid == p->pid)
-		return 0;
-	return refuse(c->op, "leader-gone", "the kernel cannot make a process whose first thread has ended", NULL,
-		"has lost its first thread");
+	for (size_t i = 0; i < p->threads.n && r == 0; i++)
+		r = read_thread(c, p, &t[i]);
+	if (r == 0 && p->ended)
+		take_ended(c, p);
+	return r;
 }
 
 /* signals that may be sent to it without any effect while nobody traces it */
@@ -121,21 +119,22 @@ static int open_room(struct checkpoint *c, struct process *p)
 	const struct room_plan plan = plan_room(p);
 
 	for (size_t i = 0; i < p->threads.n; i++)
-		if (room_has_guest(p->pid, &plan, &t[i].held))
+		if (room_has_guest(p->tid, &plan, &t[i].held))
 			return fail_as(c->op, OUTCOME_TIMEOUT, "stub-busy", "try again",
 				"go on: an earlier stasis was killed just now, and the program is still putting itself "
 				"right");
 	p->mem = openat(p->dir, "mem", O_RDWR | O_CLOEXEC);
 	if (p->mem < 0)
 		return fail(c->op, -errno, "open its memory");
-	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	if (p->pidfd < 0)
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	return p->pidfd < 0 ? fail(c->op, -errno, "open a descriptor of the process") : 0;
 }
 
 int dig_room(struct checkpoint *c, struct process *p)
 {
 	const struct room_plan plan = plan_room(p);
-	int r = plan.vdso.at ? room_dig(&p->room, p->pid, p->mem, &plan) : -ENOSPC;
+	int r = plan.vdso.at ? room_dig(&p->room, p->tid, p->mem, &plan) : -ENOSPC;
 
 	if (r == -ENOSPC)
 		return fail_as(c->op, OUTCOME_CANNOT, "no-vdso", NULL,
@@ -158,7 +157,6 @@ static int read_process(struct checkpoint *c, struct process *p)
 	r = level_ids(c, p);
 	if (p->zombie || r < 0)
 		return r == -EOPNOTSUPP ? 0 : r;
-	leader_first(c, p);
 	r = read_threads(c, p);
 	if (r < 0)
 		return r;

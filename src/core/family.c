@@ -102,6 +102,20 @@ static int check_fdtable(struct restart *r, const struct fdtable_record *t)
 	return 0;
 }
 
+/* what is kept of a first thread that has ended; somebody else must live */
+static int check_leader(struct restart *r, const struct task_record *t)
+{
+	const struct thread_record *ended = t->threads.at;
+	const struct ref *ref = ended->parts.at;
+
+	if (t->threads.n < 2 || t->exit_code & ~0xff00)
+		return malformed(r, "the first thread of a process ended in an impossible way");
+	for (size_t i = 0; i < ended->parts.n; i++)
+		if (!find_object(r, ref[i].id)->kind->outlives)
+			return malformed(r, "a thread that has ended has what only a living one can have");
+	return 0;
+}
+
 static int check_threads(struct restart *r, struct patient *p)
 {
 	const struct thread_record *t = p->rec->threads.at;
@@ -114,7 +128,7 @@ static int check_threads(struct restart *r, struct patient *p)
 			return malformed(r, "a thread has an impossible id");
 		e = check_parts(r, &t[i].parts, SCOPE_THREAD);
 	}
-	return e;
+	return e == 0 && p->rec->flags & TASK_LEADER_GONE ? check_leader(r, p->rec) : e;
 }
 
 /* as wait(2) encodes it: exit(3) or a signal, which may have left a core file */
@@ -137,7 +151,9 @@ static int check_patient(struct restart *r, struct patient *p)
 	if (p->rec->flags & TASK_ZOMBIE && !is_exit_code(p->rec->exit_code))
 		return malformed(r, "a process ended in an impossible way");
 	if (p->rec->flags & TASK_ZOMBIE)
-		return p->rec->threads.n ? malformed(r, "an ended process has threads") : 0;
+		return p->rec->threads.n || p->rec->flags & TASK_LEADER_GONE
+			       ? malformed(r, "an ended process has threads")
+			       : 0;
 	p->mm = record(r, p->rec->mm, TAG_MM);
 	p->fdtable = record(r, p->rec->fdtable, TAG_FDTABLE);
 	if (!p->mm || !p->fdtable)

@@ -132,7 +132,7 @@ static int set_action(struct restart *r, struct patient *p, int signo, const str
 	const struct action *old;
 	struct batch b;
 
-	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[p->first]);
 	struct taddr out = batch_out(&b, sizeof(*old), &old);
 	BATCH_MUST(&b, "set a signal action", SYS_rt_sigaction, (uint64_t)signo, batch_in(&b, a, sizeof(*a)).at, out.at,
 		8);
@@ -160,11 +160,11 @@ static int stop(struct restart *r, struct patient *p, int signo)
 
 	if (e < 0)
 		return e;
-	e = hold_stop(p->threads, p->n_threads, signo);
+	e = hold_stop(p->threads + p->first, p->n_threads - p->first, signo);
 	if (e == -EAGAIN && signo != SIGSTOP) {
 		note(r->op, "it was stopped by %s, and is by SIGSTOP: nobody in its session could continue it",
 			signal_name(signo));
-		e = hold_stop(p->threads, p->n_threads, SIGSTOP);
+		e = hold_stop(p->threads + p->first, p->n_threads - p->first, SIGSTOP);
 	}
 	if (e < 0)
 		return fail(r->op, e, "stop it by %s", signal_name(signo));
@@ -177,7 +177,7 @@ static int stop_and_continue(struct restart *r, struct patient *p)
 
 	if (e < 0)
 		return e;
-	e = hold_continue(p->threads, p->n_threads);
+	e = hold_continue(p->threads + p->first, p->n_threads - p->first);
 	return e < 0 ? fail(r->op, e, "continue it") : forget_signal(r, p, SIGCONT);
 }
 
@@ -189,7 +189,7 @@ static int tell_parent(struct restart *r, struct patient *p)
 
 	if (!up || p->rec->flags & TASK_STOP_UNTOLD)
 		return 0;
-	batch_init(&b, &r->op->arena, &up->room, &up->threads[0]);
+	batch_init(&b, &r->op->arena, &up->room, &up->threads[up->first]);
 	if (p->rec->flags & TASK_STOP_WAITED)
 		BATCH_MUST(&b, "wait for a child to stop", SYS_waitid, P_PID, (uint64_t)p->rec->pid, 0,
 			WSTOPPED | WNOHANG | __WALL);

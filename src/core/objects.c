@@ -43,7 +43,7 @@ static int by_file(const void *a, const void *b)
 
 	if (r)
 		return r;
-	r = proc_kcmp(x->process->pid, y->process->pid, KCMP_FILE, (unsigned long)x->fd->n, (unsigned long)y->fd->n);
+	r = proc_kcmp(x->process->tid, y->process->tid, KCMP_FILE, (unsigned long)x->fd->n, (unsigned long)y->fd->n);
 	if (r == 1 || r == 2)
 		return r == 1 ? -1 : 1;
 	return x->order < y->order ? -1 : x->order > y->order;
@@ -51,7 +51,7 @@ static int by_file(const void *a, const void *b)
 
 static bool same_file(const struct entry *x, const struct entry *y)
 {
-	return by_likeness(x, y) == 0 && proc_kcmp(x->process->pid, y->process->pid, KCMP_FILE, (unsigned long)x->fd->n,
+	return by_likeness(x, y) == 0 && proc_kcmp(x->process->tid, y->process->tid, KCMP_FILE, (unsigned long)x->fd->n,
 						 (unsigned long)y->fd->n) == 0;
 }
 

@@ -169,7 +169,7 @@ static void cut_run(struct cut *k, const struct proc_pages *run, uint64_t start,
 
 	for (uint64_t at = start; at < end; at += PAGE) {
 		if (!parent_has(k, at) ||
-			!same_page(k->child->process->pid, k->parent->process->pid, at, k->map_child, k->map_parent))
+			!same_page(k->child->process->tid, k->parent->process->tid, at, k->map_child, k->map_parent))
 			continue;
 		keep_own(k, begin, at, run->what);
 		inherit(k, at);
@@ -287,7 +287,7 @@ static int flush(struct chunk *k)
 /* from outside; where the mapping forbids reading, through /proc/PID/mem, which does not mind */
 static int fetch(const struct process *p, uint64_t at, void *to, size_t len)
 {
-	int r = remote_read(p->pid, (struct taddr){ at }, to, len);
+	int r = remote_read(p->tid, (struct taddr){ at }, to, len);
 
 	if (r != -EFAULT)
 		return r;

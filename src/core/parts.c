@@ -103,7 +103,7 @@ static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
 	return r < 0 ? fail(c->op, r, "%s", batch_what(b)) : 0;
 }
 
-static int save_thread(struct checkpoint *c, struct process *p, struct thread *t, bool leader)
+static int save_thread(struct checkpoint *c, struct process *p, struct thread *t, bool first)
 {
 	struct batch b;
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t, .batch = &b };
@@ -112,7 +112,7 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	for (const struct kind *const *k = kinds; *k; k++)
 		if ((*k)->scope == SCOPE_THREAD)
 			add_part(c, &t->parts, *k);
-		else if ((*k)->scope == SCOPE_PROCESS && leader)
+		else if ((*k)->scope == SCOPE_PROCESS && first)
 			add_process_part(c, p, *k);
 	batch_init(&b, &c->op->arena, &p->room, &t->held);
 	int r = admit(c, &s);
@@ -121,7 +121,7 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	r = room_enter(&p->room, &t->held);
 	if (r < 0)
 		return fail(c->op, r, "let the thread enter the stub");
-	r = ask(c, &p->parts, &s, leader);
+	r = ask(c, &p->parts, &s, first);
 	if (r == 0)
 		r = ask(c, &t->parts, &s, true);
 	if (r < 0)
@@ -129,10 +129,10 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	r = batch_run(&b);
 	if (r < 0)
 		return fail(c->op, r, "%s", batch_what(&b));
-	r = leader ? find_shared_pages(c, p) : 0;
-	if (r == 0 && leader)
+	r = first ? find_shared_pages(c, p) : 0;
+	if (r == 0 && first)
 		r = ask_jobctl(c, p, &b);
-	if (r == 0 && leader)
+	if (r == 0 && first)
 		r = ask_files(c, p, &b);
 	if (r < 0)
 		return r;
@@ -144,11 +144,23 @@ static int save_thread(struct checkpoint *c, struct process *p, struct thread *t
 	return save(c, &t->parts, &s);
 }
 
+/* nobody can ask it any more */
+static int save_ended(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->ended;
+	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
+
+	for (const struct kind *const *k = kinds; *k; k++)
+		if ((*k)->outlives)
+			add_part(c, &t->parts, *k);
+	return save(c, &t->parts, &s);
+}
+
 static int save_process(struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
-	int r = 0;
+	int r = p->ended ? save_ended(c, p) : 0;
 
 	for (size_t k = 0; k < p->threads.n && r == 0; k++)
 		r = save_thread(c, p, &t[k], k == 0);

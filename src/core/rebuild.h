@@ -41,6 +41,7 @@ struct patient {
 	const struct fdtable_record *fdtable;
 	pid_t pid; /* as we count; 0 while it does not exist */
 	struct held *threads; /* the leader first */
+	size_t first; /* of them, that acts for the process: 0, and 1 when the leader has ended */
 	size_t n_threads; /* that exist */
 	struct room room;
 	struct batch batch;

@@ -40,6 +40,7 @@ const struct flag task_flag_names[] = {
 	{ TASK_STOP_WAITED, "STOP_WAITED" },
 	{ TASK_STOP_UNTOLD, "STOP_UNTOLD" },
 	{ TASK_CONTINUED, "CONTINUED" },
+	{ TASK_LEADER_GONE, "LEADER_GONE" },
 	{ 0, NULL },
 };
 

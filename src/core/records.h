@@ -54,6 +54,7 @@ enum task_flags {
 	TASK_STOP_WAITED = 1u << 2, /* and its parent has waited for that (WUNTRACED) */
 	TASK_STOP_UNTOLD = 1u << 3, /* or is not told yet (SIGCHLD), as not all its threads have stopped */
 	TASK_CONTINUED = 1u << 4, /* and its parent has not waited for that (WCONTINUED) */
+	TASK_LEADER_GONE = 1u << 5, /* its first thread has ended, others have not */
 };
 
 /** struct task_record - a process; parents come before children */
@@ -61,7 +62,7 @@ struct task_record {
 	int32_t pid, ppid, pgid, sid; /* ppid 0: a top-level process; pgid, sid 0: outside of the tree's namespace */
 	const char *comm;
 	uint32_t flags; /* enum task_flags */
-	int32_t exit_code; /* of a zombie, as wait(2) encodes it */
+	int32_t exit_code; /* of a zombie, or of a first thread that is gone, as wait(2) encodes it */
 	int32_t exit_signal;
 	int32_t stop_signal; /* TASK_STOPPED: by which; 0: SIGSTOP */
 	uint64_t mm, fdtable;

@@ -48,7 +48,7 @@ struct owner {
 static int by_object(const void *a, const void *b)
 {
 	const struct owner *x = a, *y = b;
-	int r = x == y ? 0 : proc_kcmp(x->process->pid, y->process->pid, x->kcmp, 0, 0);
+	int r = x == y ? 0 : proc_kcmp(x->process->tid, y->process->tid, x->kcmp, 0, 0);
 
 	if (r == 1 || r == 2)
 		return r == 1 ? -1 : 1;
@@ -63,7 +63,7 @@ static void find_first(struct owner *o, size_t n, enum share type)
 		qsort(o, n, sizeof(*o), by_object);
 	for (size_t i = 0; i < n; i++) {
 		struct process *p = o[i].process;
-		bool same = i && proc_kcmp(o[i - 1].process->pid, p->pid, shareable[type].kcmp, 0, 0) == 0;
+		bool same = i && proc_kcmp(o[i - 1].process->tid, p->tid, shareable[type].kcmp, 0, 0) == 0;
 
 		p->shares->first[type] = same ? o[i - 1].process->shares->first[type] : p;
 	}
@@ -91,7 +91,7 @@ static void check_outside(struct checkpoint *c, const struct process *p, const s
 {
 	pid_t parent = p->parent ? 0 : p->status.ppid;
 
-	if (parent > 0 && proc_kcmp(parent, p->pid, s->kcmp, 0, 0) == 0)
+	if (parent > 0 && proc_kcmp(parent, p->tid, s->kcmp, 0, 0) == 0)
 		refuse(c->op, s->slug, "the parent is no part of the program", "wait for the exec that follows a vfork",
 			"shares its %s with its parent, pid %d", s->what, parent);
 }

@@ -97,8 +97,9 @@ static void print_process(struct restart *r, const struct patient *p, FILE *out)
 
 	fprintf(out, "\nprocess %d ", p->rec->pid);
 	print_quoted(out, p->rec->comm);
-	fprintf(out, " (parent %d, group %d, session %d)%s%s\n", p->rec->ppid, p->rec->pgid, p->rec->sid,
-		p->rec->flags & TASK_ZOMBIE ? " zombie" : "", p->rec->flags & TASK_STOPPED ? " stopped" : "");
+	fprintf(out, " (parent %d, group %d, session %d)%s%s%s\n", p->rec->ppid, p->rec->pgid, p->rec->sid,
+		p->rec->flags & TASK_ZOMBIE ? " zombie" : "", p->rec->flags & TASK_STOPPED ? " stopped" : "",
+		p->rec->flags & TASK_LEADER_GONE ? " without its first thread" : "");
 	if (p->rec->flags & TASK_ZOMBIE)
 		return;
 	print_parts(r, &p->rec->parts, out);

@@ -139,7 +139,7 @@ static const struct proc_fd *same_file(const struct process *p, const struct pro
 int epitem_is(const struct sight *s, const struct epitem *it, const struct process *p, int n)
 {
 	struct kcmp_epoll_slot slot = { (uint32_t)s->fd->n, it->number, (uint32_t)it->toff };
-	int r = proc_kcmp(p->pid, s->process->pid, KCMP_EPOLL_TFD, (unsigned long)n, (unsigned long)&slot);
+	int r = proc_kcmp(p->tid, s->process->tid, KCMP_EPOLL_TFD, (unsigned long)n, (unsigned long)&slot);
 
 	return r == -EBADF ? 0 : r < 0 ? r : r == 0;
 }

@@ -35,13 +35,15 @@ struct thread {
 /** struct process - a process of a program being saved */
 struct process {
 	pid_t pid, vpid;
+	pid_t tid; /* the thread by which it is reached: its first, or when that has ended another */
 	pid_t vppid, vpgid, vsid; /* as its namespace counts; vppid 0 when the parent is not in the tree */
-	int dir; /* /proc/PID */
-	int pidfd;
+	int dir; /* /proc/PID, or /proc/TID */
+	int pidfd; /* of tid */
 	bool zombie;
-	struct proc_stat stat; /* of the leader; comm for messages */
+	struct proc_stat stat; /* of tid, but comm and exit signal of the leader */
 	struct proc_status status;
-	struct span threads; /* of struct thread; the leader first; empty for a zombie */
+	struct span threads; /* of struct thread: those that live, that of tid first; empty for a zombie */
+	struct thread *ended; /* its first thread, when that has ended before others, and is not held; else NULL */
 	struct span vmas; /* of struct proc_vma */
 	struct span fds; /* of struct proc_fd */
 	struct process *parent; /* in the tree, or NULL */
@@ -94,7 +96,7 @@ struct sight {
 	const struct tree *tree;
 	const struct process *process;
 	const struct thread
-		*thread; /* thread kinds; process kinds: the leader, and in ask() with asks_all any thread */
+		*thread; /* thread kinds; process kinds: the first that lives, and in ask() with asks_all any thread */
 	const struct proc_vma *vma; /* mem kinds */
 	const struct proc_fd *fd; /* fd kinds */
 	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
@@ -141,6 +143,7 @@ struct site {
 	pid_t pid; /* task kinds: the process, as we count */
 	pid_t tid; /* task kinds: the thread, as we count */
 	pid_t vpid, vtid; /* as it counts */
+	bool first; /* task kinds: it is the first thread that lives, which acts for all */
 	struct held *held; /* task kinds, once all tasks exist: the stopped thread */
 	struct arch_regs *regs; /* thread kinds, in settle(): the registers it will go on with */
 	uint64_t *sigmask; /* thread kinds, in settle(): the mask it will go on with */
@@ -234,7 +237,8 @@ struct kind {
 	bool has_pages; /* mem kinds: private mappings of it may hold pages of their own */
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
-	bool asks_all; /* process kinds: ask() is called for each thread, the leader first, not for the leader alone */
+	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
+	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
 	uint64_t
 		shared_by; /* process kinds: processes have one in common that were cloned with this flag, e.g. CLONE_FS: it is
 		saved once, by the first of them; it is restored by the first, and all the rest is done by the last */

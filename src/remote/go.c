@@ -2,11 +2,19 @@
 #include "remote/go.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
+
+#define END_TIMEOUT_NS 10000000000ull
 
 static int write_way_home(const struct held *h, const struct room *room)
 {
@@ -114,6 +122,46 @@ int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6],
 	if (r == 0)
 		*ret = arch_result(&regs);
 	return r;
+}
+
+/* by then its children have new parents: exit_notify() in kernel/exit.c */
+static int wait_for_zombie(pid_t tid)
+{
+	const struct timespec nap = { 0, 50000 };
+	const uint64_t end = now_ns() + END_TIMEOUT_NS;
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = proc < 0 ? -errno : proc_open(proc, tid);
+	struct proc_stat st;
+	int r = dir < 0 ? dir : 0;
+
+	while (r == 0 && now_ns() < end) {
+		r = proc_read_stat(dir, &st);
+		if (r == 0 && st.state == 'Z')
+			return 0;
+		nanosleep(&nap, NULL);
+	}
+	return r < 0 ? r : -ETIMEDOUT;
+}
+
+int remote_exit(struct held *h, struct taddr ip, int status)
+{
+	const uint64_t arg[6] = { (uint64_t)status };
+	struct arch_regs regs = h->regs;
+
+	arch_set_syscall(&regs, ip.at, SYS_exit, arg);
+	int r = arch_set_regs(h->tid, &regs);
+	if (r < 0)
+		return r;
+	/* from the entry of the call on it needs no memory */
+	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
+		return -errno;
+	r = stub_wait(h, 0);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) < 0)
+		return -errno;
+	h->gone = true;
+	return wait_for_zombie(h->tid);
 }
 
 int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)

@@ -171,8 +171,7 @@ int hold_stop(struct held *h, size_t n, int signo)
 	const uint64_t mask = ~(1ull << (signo - 1));
 	int why = 0;
 
-	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ||
-		syscall(SYS_tgkill, h->tid, h->tid, signo) < 0)
+	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 || syscall(SYS_tkill, h->tid, signo) < 0)
 		return -errno;
 	int r = go_on(h, 0, &why);
 	if (r == 0 && why != signo)

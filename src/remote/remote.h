@@ -191,10 +191,10 @@ int hold_rseq(const struct held *h, struct rseq_registration *ret);
 int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret /* of siginfo_t */);
 
 /**
- * hold_stop() - for tasks of ours: stop a process by job control; @h: all its @n threads, the leader first
+ * hold_stop() - for tasks of ours: stop a process by job control; @h: all its @n threads that live
  *
  * Its parent is told and may wait for it, its threads stay traced and can be set going, and when they are let go they stop
- * by themselves and nobody is told. @signo must have its default action. The mask of the leader blocks all else then.
+ * by themselves and nobody is told. @signo must have its default action. The mask of the first blocks all else then.
  * -EAGAIN when it has no effect: nobody could continue the process (its group is an orphan), and it is no SIGSTOP.
  */
 int hold_stop(struct held *h, size_t n, int signo);
@@ -351,3 +351,9 @@ int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6],
  * sleeps for what is left. -ECANCELED when the call was over before it could be stopped: with *@ret as its result.
  */
 int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret);
+
+/**
+ * remote_exit() - end this thread alone, while others of its process live, with @status; for tasks of ours
+ * It is let go before: a tracer would keep a leader that has ended from its parent.
+ */
+int remote_exit(struct held *h, struct taddr ip, int status);

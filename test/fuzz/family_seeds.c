@@ -74,12 +74,13 @@ static uint32_t add_kind(struct seed *s, const struct kind *k)
 	return s->next_id;
 }
 
-static struct span add_parts(struct seed *s, enum scope scope)
+/* @ended: only what a thread that has ended has still */
+static struct span add_parts(struct seed *s, enum scope scope, bool ended)
 {
 	struct span parts = { 0 };
 
 	for (const struct kind *const *k = kinds; *k; k++)
-		if ((*k)->scope == scope)
+		if ((*k)->scope == scope && (!ended || (*k)->outlives))
 			((struct ref *)span_push(&s->arena, &parts, sizeof(struct ref)))->id = add_kind(s, *k);
 	return parts;
 }
@@ -124,7 +125,7 @@ static uint32_t add_descriptors(struct seed *s)
 	return s->next_id;
 }
 
-static void add_task(struct seed *s, int32_t pid, int32_t ppid, unsigned int threads, bool files)
+static void add_task(struct seed *s, int32_t pid, int32_t ppid, unsigned int threads, bool ended, bool files)
 {
 	struct task_record t = {
 		.pid = pid, .ppid = ppid, .pgid = 100, .sid = 100, .comm = "seed", .exit_signal = SIGCHLD
@@ -134,10 +135,11 @@ static void add_task(struct seed *s, int32_t pid, int32_t ppid, unsigned int thr
 		struct thread_record *thread = span_push(&s->arena, &t.threads, sizeof(*thread));
 
 		thread->tid = pid + (int32_t)i;
-		thread->parts = add_parts(s, SCOPE_THREAD);
+		thread->parts = add_parts(s, SCOPE_THREAD, ended && !i);
 	}
 	if (threads) {
-		t.parts = add_parts(s, SCOPE_PROCESS);
+		t.flags = ended ? TASK_LEADER_GONE : 0;
+		t.parts = add_parts(s, SCOPE_PROCESS, false);
 		t.mm = add_memory(s, ppid != 0, files);
 		t.fdtable = add_descriptors(s);
 	} else {
@@ -159,11 +161,11 @@ static int seed(int fd, unsigned int nth)
 	arena_init(&s.arena);
 	head.notes = (struct span){ (void *)&note, 1 };
 	add_record(&s, TAG_HEAD, 1, head_fields, &head);
-	add_task(&s, 100, 0, 1 + nth % 3, nth == 4);
+	add_task(&s, 100, 0, 1 + nth % 3, nth == 5, nth == 4);
 	if (nth & 1)
-		add_task(&s, 110, 100, 1, false);
+		add_task(&s, 110, 100, 1, false, false);
 	if (nth & 2)
-		add_task(&s, 120, 100, 0, false);
+		add_task(&s, 120, 100, 0, false, false);
 	int err = write_all(fd, s.objects.at, s.objects.n);
 	if (err == 0)
 		err = write_all(fd, s.pages.at, s.pages.n);

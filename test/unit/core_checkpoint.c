@@ -24,6 +24,17 @@ static pid_t start_vfork(unsigned int seconds)
 	_exit(7);
 }
 
+static bool has_child(pid_t pid)
+{
+	char path[64], byte;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool any = read(fd, &byte, 1) == 1;
+	close(fd);
+	return any;
+}
+
 TEST_TIMEOUT(who_could_not_be_stopped_goes_on_though_the_caller_lives, 60)
 {
 	const struct stasis_checkpoint_options options = { .size = sizeof(options),
@@ -32,8 +43,9 @@ TEST_TIMEOUT(who_could_not_be_stopped_goes_on_though_the_caller_lives, 60)
 	int status = 0;
 	pid_t pid = start_vfork(12), got = 0;
 
-	usleep(100000);
-	EXPECT_EQ(stasis_checkpoint(pid, &options, &report), (int)OUTCOME_TIMEOUT);
+	while (!has_child(pid))
+		usleep(10000);
+	ASSERT_EQ(stasis_checkpoint(pid, &options, &report), (int)OUTCOME_TIMEOUT);
 	EXPECT_STREQ(report.slug, "vfork");
 	EXPECT_EQ(strstr(report.state, "runs on as before") != NULL, true);
 	stasis_report_done(&report);

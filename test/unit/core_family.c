@@ -33,7 +33,7 @@ static struct mm_record parent_mm, child_mm;
 static struct fdtable_record parent_fds, child_fds;
 static struct vma vmas[4];
 static struct range inherit;
-static struct ref ref[6];
+static struct ref ref[7];
 static struct image_writer *writer;
 
 static const struct kind *kind_named(const char *name)
@@ -122,6 +122,7 @@ static int gather(const struct page_run *run)
 	put_kind("sigaction", UMASK + 3);
 	put_kind("mm flags", UMASK + 4);
 	put_kind("creds", UMASK + 5);
+	put_kind("rseq", UMASK + 6);
 	if (run) {
 		ASSERT_TRUE(image_pages_room(writer, &e) != NULL);
 		ASSERT_EQ(image_pages_put(writer, PARENT_MM, run, 1), 0);
@@ -278,6 +279,29 @@ TEST(what_belongs_to_one_only)
 	expect_refusal("none of a task");
 	child_thread.parts = ARRAY(ref, 1);
 	expect_refusal("none of a task");
+}
+
+TEST(a_first_thread_that_has_ended)
+{
+	begin();
+	parent.flags = TASK_LEADER_GONE;
+	parent.exit_code = 42 << 8;
+	threads[0].parts = ARRAY(ref + 2, 1);
+	threads[1].parts = ARRAY(ref + 6, 1);
+	EXPECT_EQ(gather(NULL), 0);
+	begin();
+	parent.flags = TASK_LEADER_GONE;
+	threads[0].parts = ARRAY(ref + 6, 1);
+	expect_refusal("only a living one");
+	parent.flags = TASK_LEADER_GONE;
+	parent.exit_code = SIGSYS;
+	expect_refusal("impossible way");
+	parent.flags = TASK_LEADER_GONE;
+	parent.threads.n = 1;
+	expect_refusal("impossible way");
+	child.flags = TASK_LEADER_GONE | TASK_ZOMBIE;
+	child.threads.n = 0;
+	expect_refusal("an ended process has threads");
 }
 
 TEST(mappings)

@@ -151,7 +151,7 @@ static bool is_second(const struct sight *s)
 
 	for (size_t i = 0; i < s->tree->holders.n; i++)
 		if (tty_is_master(h[i].fd) && tty_index(h[i].fd) == tty_index(s->fd) &&
-			proc_kcmp(s->process->pid, h[i].process->pid, KCMP_FILE, (unsigned long)s->fd->n,
+			proc_kcmp(s->process->tid, h[i].process->tid, KCMP_FILE, (unsigned long)s->fd->n,
 				(unsigned long)h[i].fd->n) > 0)
 			return true;
 	return false;

@@ -241,7 +241,7 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 static uint32_t find_lender(const struct sight *s)
 {
 	for (uint32_t n = 0; s->tree->init && n < 3; n++)
-		if (proc_kcmp(s->tree->init, s->process->pid, KCMP_FILE, n, (unsigned long)s->fd->n) == 0)
+		if (proc_kcmp(s->tree->init, s->process->tid, KCMP_FILE, n, (unsigned long)s->fd->n) == 0)
 			return n + 1;
 	return 0;
 }

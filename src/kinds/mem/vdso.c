@@ -74,7 +74,7 @@ static int vdso_save(struct op *op, const struct sight *s, void *rec)
 	if (v->size > VDSO_MAX)
 		return refuse(op, "vdso", NULL, NULL, "has a vdso of %lu bytes", (unsigned long)v->size);
 	unsigned char *code = arena_alloc(&op->arena, v->size);
-	int r = remote_read(s->process->pid, (struct taddr){ s->vma->start }, code, v->size);
+	int r = remote_read(s->process->tid, (struct taddr){ s->vma->start }, code, v->size);
 	if (r < 0)
 		return fail(op, r, "read the vdso");
 	v->hash = hash_code(code, v->size);

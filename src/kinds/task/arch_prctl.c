@@ -170,9 +170,8 @@ static void request(struct batch *b, int req, uint64_t want)
 static int arch_prctl_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct arch_prctl *a = rec;
-	bool leader = site->vpid == site->vtid; /* for all threads */
 
-	if (leader) {
+	if (site->first) { /* for all threads */
 		request(site->batch, REQ_XCOMP_PERM, a->xcomp);
 		request(site->batch, REQ_XCOMP_GUEST_PERM, a->xcomp_guest);
 	}

@@ -53,6 +53,7 @@ const struct kind kind_task_comm = {
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct comm),
 	.fields = fields,
+	.outlives = true,
 	.save = comm_save,
 	.restore = comm_restore,
 };

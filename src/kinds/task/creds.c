@@ -149,6 +149,11 @@ static int creds_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct creds *c = rec;
 
+	if (s->thread == s->process->ended) { /* nobody but others looks at these */
+		from_status(&op->arena, &s->thread->status, c);
+		c->dumpable = 1; /* until another thread sets that of the process */
+		return 0;
+	}
 	if (c->call_securebits->ret < 0 || c->call_dumpable->ret < 0)
 		return fail(op, -EIO, "read securebits and dumpable of a thread");
 	from_status(&op->arena, &s->thread->status, c);
@@ -405,6 +410,7 @@ const struct kind kind_task_creds = {
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct creds),
 	.fields = fields,
+	.outlives = true,
 	.ask = creds_ask,
 	.save = creds_save,
 	.settle = creds_settle,

@@ -51,7 +51,7 @@ static bool is_let_through(const struct dispatch *d, const struct sight *s)
 
 	if (first - d->offset < d->len && last - d->offset < d->len)
 		return true;
-	return d->selector && remote_read(s->process->pid, (struct taddr){ d->selector }, &selector, 1) == 0 &&
+	return d->selector && remote_read(s->process->tid, (struct taddr){ d->selector }, &selector, 1) == 0 &&
 	       selector == LETS_THROUGH;
 }
 

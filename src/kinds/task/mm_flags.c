@@ -242,7 +242,7 @@ static int mm_flags_link(struct op *op, void *rec, struct site *site)
 
 	if (m->thp->ret < 0)
 		note(op, "its setting of transparent huge pages is not known here: %s", strerror((int)-m->thp->ret));
-	return write_filter(op, m, site->pid);
+	return write_filter(op, m, site->tid);
 }
 
 static int mm_flags_settle(struct op *op, void *rec, struct site *site)

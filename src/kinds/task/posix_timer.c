@@ -320,6 +320,12 @@ static void find_owners(struct posix_timers *rec)
 	rec->looks.n = 0;
 }
 
+/* was every timer made by the thread that is there? */
+static bool has_one_thread(const struct process *p)
+{
+	return p->threads.n == 1 && !p->ended;
+}
+
 /* a timer whose signal goes to one thread is mostly that one's: no other is asked */
 static int ask_thread(struct op *op, const struct sight *s, struct posix_timers *rec)
 {
@@ -343,9 +349,9 @@ static int ask_thread(struct op *op, const struct sight *s, struct posix_timers 
 static int timers_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct posix_timers *timers = rec;
-	int r = s->thread->tid == s->process->pid ? ask_process(op, s, timers) : 0;
+	int r = s->thread->tid == s->process->tid ? ask_process(op, s, timers) : 0;
 
-	return r == 0 && s->process->threads.n > 1 ? ask_thread(op, s, timers) : r;
+	return r == 0 && !has_one_thread(s->process) ? ask_thread(op, s, timers) : r;
 }
 
 /* ---- saving ---- */
@@ -354,7 +360,7 @@ static int save_clock(struct op *op, const struct sight *s, struct posix_timer *
 {
 	int32_t owner = t->owner;
 
-	if (!is_own_thread_clock(t->clock) || s->process->threads.n == 1)
+	if (!is_own_thread_clock(t->clock) || has_one_thread(s->process))
 		return 0;
 	if (!owner && !t->value_ns && t->tid) {
 		owner = t->tid;
@@ -367,7 +373,7 @@ static int save_clock(struct op *op, const struct sight *s, struct posix_timer *
 	if (!owner)
 		return refuse(op, "posix-timer-thread", "on the CPU clock of which thread it runs cannot be seen",
 			"make it on the clock of pthread_getcpuclockid(3)", "has POSIX timer %" PRIu32, t->id);
-	if (owner != s->process->vpid)
+	if (owner != s->thread->vtid)
 		t->clock = thread_clock(t->clock, owner);
 	return 0;
 }

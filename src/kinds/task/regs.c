@@ -152,7 +152,7 @@ static int restart_sleep(struct op *op, const struct regs *r, struct site *site,
 	if (!shorten(arch_syscall_nr(g), arg, at, &rest))
 		return fail_as(op, OUTCOME_IMAGE, "image-regs", NULL, "go on with system call %ld for a time",
 			arch_syscall_nr(g));
-	int e = remote_write(site->pid, at, &rest, sizeof(rest));
+	int e = remote_write(site->tid, at, &rest, sizeof(rest));
 	if (e == 0)
 		e = remote_sleep(site->held, site->syscall, arch_syscall_nr(g), arg, &result);
 	if (e == -ECANCELED) { /* it is over: nothing was left of it, or what it waits for is there */

@@ -129,7 +129,7 @@ static int limits_settle(struct op *op, void *rec, struct site *site)
 	for (size_t i = 0; i < l->limits.n && r == 0; i++, limit++) {
 		if (limit->resource >= ARRAY_SIZE(names) || limit->soft > limit->hard)
 			return fail(op, -EBADMSG, "set limit number %" PRIu32, limit->resource);
-		r = set_limit(op, site->pid, limit);
+		r = set_limit(op, site->tid, limit);
 	}
 	return r;
 }

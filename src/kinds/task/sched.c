@@ -6,7 +6,8 @@
  * Seen: sched_getattr(), getpriority(), sched_getaffinity(), ioprio_get(); prctl(PR_GET_TIMERSLACK) and get_mempolicy() by the
  *	thread itself.
  * Lost: CPUs and memory nodes that are not here, utilization clamps where there are none, priorities that the caller may not
- *	give (all named). Memory policies of single mappings (mbind(2)). The default timer slack, to which PR_SET_TIMERSLACK can go back, is that of the caller.
+ *	give (all named). Memory policies of single mappings (mbind(2)). The default timer slack, to which PR_SET_TIMERSLACK can
+ *	go back, is that of the caller. All of a first thread that has ended.
  * Needs: nothing.
  */
 #include "kinds/kind.h"

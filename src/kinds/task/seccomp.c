@@ -53,7 +53,7 @@ struct filter {
 struct seccomp {
 	uint32_t place; /* how many filters it had of the place; then it has no others */
 	uint32_t common; /* how many of its filters all threads of the process share */
-	struct span shared; /* of struct filter, the oldest first: those, in the record of the leader */
+	struct span shared; /* of struct filter, the oldest first: those, in the record of the first that lives */
 	struct span own; /* the others */
 	struct span all; /* while saving */
 };
@@ -210,12 +210,12 @@ static int count_common(struct op *op, const struct sight *s, struct seccomp *se
 	return 0;
 }
 
-static const struct seccomp *of_leader(const struct sight *s)
+static const struct seccomp *of_first(const struct sight *s)
 {
-	const struct thread *leader = s->process->threads.at;
-	const struct part *part = leader->parts.at;
+	const struct thread *first = s->process->threads.at;
+	const struct part *part = first->parts.at;
 
-	for (size_t i = 0; i < leader->parts.n; i++)
+	for (size_t i = 0; i < first->parts.n; i++)
 		if (part[i].kind == &kind_task_seccomp)
 			return part[i].rec;
 	return NULL;
@@ -344,7 +344,7 @@ static int seccomp_check(struct op *op, const struct sight *s)
 	if (!is_of_place(op, s))
 		return refuse(op, "seccomp", "the kernel shows filters to CAP_SYS_ADMIN only, and to who has none",
 			"run stasis as root, outside of a sandbox", "has a seccomp filter");
-	if (s->thread->tid == s->process->pid)
+	if (s->thread->tid == s->process->tid)
 		note(op,
 			"has the seccomp filters of this place (%" PRIu32
 			"), as far as can be seen: a restart gives it those of its own place",
@@ -380,16 +380,16 @@ static int seccomp_admit(struct op *op, const struct sight *s, void *rec)
 static int seccomp_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct seccomp *sec = rec;
-	const struct seccomp *leader = of_leader(s);
+	const struct seccomp *first = of_first(s);
 	const struct filter *all = sec->all.at;
 
-	if (leader == sec) {
+	if (first == sec) {
 		int r = count_common(op, s, sec);
 		if (r < 0)
 			return r;
 		sec->shared = (struct span){ sec->all.at, sec->common, 0 };
 	} else {
-		sec->common = leader ? leader->common : 0;
+		sec->common = first ? first->common : 0;
 	}
 	for (size_t i = sec->common; i < sec->all.n; i++)
 		*(struct filter *)span_push(&op->arena, &sec->own, sizeof(struct filter)) = all[i];
@@ -434,17 +434,16 @@ static void note_place(struct op *op, const struct seccomp *sec)
 			own.seccomp_filters, sec->place);
 }
 
-/* the leader comes last: all others are ready by then */
+/* the first comes last: all others are ready by then */
 static int seccomp_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct seccomp *sec = rec;
-	bool leader = site->vpid == site->vtid;
 
-	if (leader && (sec->place || sec->common || sec->own.n))
+	if (site->first && (sec->place || sec->common || sec->own.n))
 		note_place(op, sec);
 	if (!sec->common && !sec->own.n && !sec->shared.n)
 		return 0;
-	if (sec->shared.n && (!leader || sec->shared.n != sec->common))
+	if (sec->shared.n && (!site->first || sec->shared.n != sec->common))
 		return fail_as(op, OUTCOME_IMAGE, "image-seccomp", NULL, "put back seccomp filters of a thread");
 	int r = hold_suspend_seccomp(site->held);
 	if (r == -EPERM)

@@ -2,7 +2,7 @@
 /*
  * sigpending - signals that have been sent but not delivered, with what they carry: sigpending(2), sigqueue(3)
  *
- * Those of the process as a whole lie in the record of its leader. A SIGSTOP on its way is none: the process is stopped.
+ * Those of the process as a whole lie in the record of its first thread that lives. A SIGSTOP on its way is none: the process is stopped.
  *
  * Seen: PTRACE_PEEKSIGINFO; /proc/PID/status (SigPnd, ShdPnd).
  * Lost: nothing. A pending SIGTRAP is refused: restarted tasks report to us by it.
@@ -145,12 +145,15 @@ static int sigpending_save(struct op *op, const struct sight *s, void *rec)
 	const struct proc_status *status = &s->thread->status;
 
 	int r = peek(op, s, false, status->sigpnd, &p->private);
-	if (r == 0 && s->thread->tid == s->process->pid)
+	if (r == 0 && s->thread->tid == s->process->tid)
 		r = peek(op, s, true, status->shdpnd, &p->shared);
 	return r;
 }
 
-/* By the thread itself: nobody else may send a signal that claims to come from the kernel. */
+/*
+ * By the thread itself, to its own number, also when it is for the process: nobody else may send a signal that claims to come
+ * from the kernel (do_rt_sigqueueinfo() in kernel/signal.c).
+ */
 static int resend(struct op *op, const struct site *site, const struct span *signals, bool shared)
 {
 	const struct pending *p = signals->at;
@@ -165,7 +168,7 @@ static int resend(struct op *op, const struct site *site, const struct span *sig
 			return fail(op, -EBADMSG, "queue signal %d", signo);
 		struct taddr in = batch_in(site->batch, &info, sizeof(info));
 		if (shared)
-			BATCH_MUST(site->batch, "queue a signal", SYS_rt_sigqueueinfo, (uint64_t)site->vpid,
+			BATCH_MUST(site->batch, "queue a signal", SYS_rt_sigqueueinfo, (uint64_t)site->vtid,
 				(uint64_t)signo, in.at);
 		else
 			BATCH_MUST(site->batch, "queue a signal", SYS_rt_tgsigqueueinfo, (uint64_t)site->vpid,
@@ -178,8 +181,8 @@ static int sigpending_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct sigpending *p = rec;
 
-	if (p->shared.n && site->vtid != site->vpid)
-		return fail(op, -EBADMSG, "queue signals of the process by another thread than its leader");
+	if (p->shared.n && !site->first)
+		return fail(op, -EBADMSG, "queue signals of the process by another thread than its first");
 	int r = resend(op, site, &p->private, false);
 	return r < 0 ? r : resend(op, site, &p->shared, true);
 }

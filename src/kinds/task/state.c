@@ -257,7 +257,7 @@ static int state_restore(struct op *op, void *rec, struct site *site)
 {
 	struct state *state = rec;
 	struct batch *b = site->batch;
-	_cleanup_close_ int dir = open_task(site->pid);
+	_cleanup_close_ int dir = open_task(site->tid);
 	static const char path[] = "/proc/self/loginuid";
 	uint32_t now = 0;
 
@@ -302,7 +302,7 @@ static int settle_autogroup(struct op *op, const struct state *state, int dir)
 static int state_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct state *state = rec;
-	_cleanup_close_ int dir = open_task(site->pid);
+	_cleanup_close_ int dir = open_task(site->tid);
 	int32_t now;
 
 	if (state->oom_score_adj < -1000 || state->oom_score_adj > 1000)
