@@ -18,6 +18,7 @@
 static int data_pipe[2], full_pipe[2], pair[2], listener, semaphores;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static atomic_int child;
+static pthread_mutex_t births = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t futex_word;
 static pthread_t threads[16];
 
@@ -78,12 +79,14 @@ static void wake_accept(int me)
 static long do_wait4(void)
 {
 	int status = 0;
-	pid_t pid = fork();
 
+	pthread_mutex_lock(&births);
+	pid_t pid = fork();
 	if (pid == 0)
 		for (;;)
 			pause();
 	child = pid;
+	pthread_mutex_unlock(&births);
 	long r = wait4(pid, &status, 0, NULL);
 	child = 0;
 	return r == pid ? status : -1;
@@ -250,6 +253,7 @@ int main(int argc, char **argv)
 	int r = witness_main(argc, argv, make, look);
 
 	semctl(semaphores, 0, IPC_RMID);
+	pthread_mutex_lock(&births); /* for good: the thread would make another child at once */
 	if (child > 0)
 		kill(child, SIGKILL);
 	return r;
