@@ -21,9 +21,9 @@
 enum {
 	STOP_TIMEOUT_MS = 10000,
 	STOP_SLICE_MS = 20, /* after which the ended are reaped: the thread may wait for that in execve(2) */
-	LAST_WORDS_MS = 1000, /* how long a thread may take to end */
+	LAST_WORDS_MS = 50, /* how long a thread may take to end, each time it is tried */
 	LIST_TRIES = 100, /* of lists that lack threads, one after the other */
-	DENIED_MS = 200, /* for so long no thread can be seized: it is no exec that replaced one just then */
+	DENIED_TRIES = 150, /* in a row, when no thread can be seized: it is no exec that replaced one just then */
 };
 
 /* Documentation/admin-guide/LSM/Yama.rst; 0 without Yama */
@@ -131,7 +131,7 @@ struct freeze {
 	size_t zombies; /* of them: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
-	uint64_t denied_at; /* since when all that was tried lives and cannot be seized; 0: not so */
+	unsigned int denied; /* how often in a row all that was tried lives and could not be seized */
 };
 
 /*
@@ -142,9 +142,7 @@ static int denied(struct freeze *f, pid_t tid, int err)
 {
 	const struct timespec nap = { 0, 1000000 };
 
-	if (!f->denied_at)
-		f->denied_at = now_ns();
-	if (now_ns() - f->denied_at > DENIED_MS * 1000000ull)
+	if (++f->denied > DENIED_TRIES)
 		return explain_seize(f->c, f->p, tid, err);
 	nanosleep(&nap, NULL);
 	return 0;
@@ -180,7 +178,7 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	f->found = kept > first;
 	if (last && !f->found)
 		return denied(f, last, why);
-	f->denied_at = 0;
+	f->denied = 0;
 	return 0;
 }
 
