@@ -39,6 +39,10 @@ void recall_naps(struct checkpoint *c)
 		}
 		p[i]->memos = first->memos;
 		for (size_t k = 0; k < p[i]->threads.n; k++) {
+			const uint64_t takes = ~t[k].held.sigmask;
+
+			p[i]->takers[1] |= p[i]->takers[0] & takes;
+			p[i]->takers[0] |= takes;
 			memos_take(p[i]->memos, &t[k].held.regs);
 			if (t[k].nap)
 				nap_recall(t[k].nap, p[i]->memos, &t[k].held);
@@ -49,13 +53,7 @@ void recall_naps(struct checkpoint *c)
 /* signals sent to the process that another thread could take as well */
 static uint64_t taken_by_others(const struct process *p, const struct thread *t)
 {
-	const struct thread *other = p->threads.at;
-	uint64_t mask = 0;
-
-	for (size_t i = 0; i < p->threads.n; i++)
-		if (&other[i] != t)
-			mask |= ~other[i].held.sigmask;
-	return mask;
+	return p->takers[1] | (p->takers[0] & t->held.sigmask);
 }
 
 void end_by_signal(const struct process *p, struct thread *t)

@@ -48,6 +48,7 @@ struct process {
 	struct span fds; /* of struct proc_fd */
 	struct process *parent; /* in the tree, or NULL */
 	struct room room;
+	uint64_t takers[2]; /* signals (masks) that at least one thread, and at least two, do not block */
 	struct memos *memos; /* of its address space; NULL until they were looked for */
 	int mem; /* /proc/PID/mem */
 	struct span parts; /* of struct part */
