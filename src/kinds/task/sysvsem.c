@@ -9,7 +9,7 @@
  * Sets of semaphores and queues of messages are the host's. They stay where they are, and the program finds them as they
  * are then.
  *
- * Seen:  whether it has such a list, by KCMP_SYSVSEM of kcmp(2): stasis has none. Who was the last to use a set or a queue:
+ * Seen:  whether it has such a list, by KCMP_SYSVSEM of kcmp(2), beside a thread of stasis that has none. Who was the last to use a set or a queue:
  *	  /proc/sysvipc, GETPID of semctl(2)
  * Lost:  System V semaphores and message queues are not in the image (noted, where the program was the last to use them);
  *	  SEM_UNDO of a semaphore that another process has changed since
@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -87,8 +88,9 @@ static bool has_list(const struct process *p)
 {
 	const struct thread *t = p->threads.at;
 
+	unshare(CLONE_SYSVSEM); /* whoever makes a thread has one, and so has that */
 	for (size_t i = 0; i < p->threads.n; i++)
-		if (proc_kcmp(t[i].tid, getpid(), KCMP_SYSVSEM, 0, 0) > 0)
+		if (proc_kcmp(t[i].tid, gettid(), KCMP_SYSVSEM, 0, 0) > 0)
 			return true;
 	return false;
 }
