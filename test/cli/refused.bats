@@ -78,7 +78,7 @@ os.close(fd)
 	[ ! -e a.stasis ]
 }
 
-@test "a file that the program has mapped shared, and that has changed: the user decides" {
+@test "a file that the program has mapped shared, and that has changed: it is named" {
 	start_python '
 fd = os.open("data", os.O_RDWR | os.O_CREAT)
 os.truncate(fd, 4096)
@@ -88,11 +88,16 @@ os.close(fd)'
 	run "$STASIS" checkpoint $pid --stop -o a.stasis
 	expect 0
 	echo changed >>data
-	run "$STASIS" restart a.stasis --detach
+	run "$STASIS" restart a.stasis --detach --strict
 	expect 121
-	says "[file-changed]"
-	says "--file $PWD/data=keep"
-	run "$STASIS" restart a.stasis --detach --pid-file pid --file "$PWD/data=keep"
+	says "[strict]"
+	says "$PWD/data"
+	run "$STASIS" restart a.stasis --detach --pid-file pid
+	expect 0
+	says "$PWD/data"
+	kill -9 "$(cat pid)"
+	until_true 10 test ! -d "/proc/$(cat pid)" || true
+	run "$STASIS" restart a.stasis --detach --strict --pid-file pid --file "$PWD/data=keep"
 	expect 0
 	cat pid >>started
 }

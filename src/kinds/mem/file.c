@@ -2,11 +2,12 @@
 /*
  * Mapped regular files: executables, libraries, data. Of a private mapping only the pages that differ from the file are in
  * the image; the rest comes from the file again, which therefore must be the same. A file that is mapped shared, to be
- * written to, holds what the program wrote last: when that was after the checkpoint, the user decides.
+ * written to, holds what the program wrote last, maybe after the checkpoint. Many are scratch, as the counters of a JVM: so that
+ * is no obstacle. A file that is open as well has its descriptor's kind, which stops there and asks.
  *
  * Seen:  /proc/PID/smaps
- * Lost:  what a file mapped shared held at the checkpoint: it is as it is. That it has changed since is told by its time, which a
- *	  write by way of a mapping changes when what was written before is on the disk, and in tmpfs never
+ * Lost:  what a file mapped shared held at the checkpoint: it is as it is (noted when its time has changed since, which a write by
+ *	  way of a mapping does when what was written before is on the disk, and in tmpfs never)
  * Needs: the file at the destination: the same size and time, or the same build id
  */
 #include <elf.h>
@@ -219,11 +220,11 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 			"map \"%s\": the file has changed since the checkpoint, and the program's memory depends on it",
 			f->path);
 	if (f->writable && !same && !is_kept(f, site))
-		return fail_as(op, OUTCOME_CANNOT, "file-changed",
-			arena_printf(&op->arena, "--file %s=keep takes it as it is now", shown(&op->arena, f->path)),
-			"go on with \"%s\", which the program writes to where it has mapped it, and which has changed "
-			"since the checkpoint",
-			f->path);
+		note(op,
+			"goes on with \"%s\" as it is now: the program writes to it where it has mapped it, and it has "
+			"changed "
+			"since the checkpoint (--file PATH=keep takes note of that)",
+			shown(&op->arena, f->path));
 	return TAKE_FD(fd);
 }
 
