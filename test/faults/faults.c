@@ -70,8 +70,8 @@ __attribute__((noreturn)) static void broken(const char *what)
 /*
  * Calls that are never failed: those that do not return, and those whose failure no kernel produces for a correct
  * argument and after which the object would be in a state that cannot exist (an open descriptor after close, a mapping
- * after munmap). brk(2) says that it failed by the old break, never by an errno. futex(2) is the C library's, which ends the
- * process when it fails as it never does.
+ * after munmap). brk(2) says that it failed by the old break, never by an errno. futex(2), and rseq(2) of a new thread, are the
+ * C library's, which ends the process when they fail as they never do.
  */
 static bool may_fail(long nr)
 {
@@ -85,6 +85,7 @@ static bool may_fail(long nr)
 	case SYS_close:
 	case SYS_munmap:
 	case SYS_futex:
+	case SYS_rseq:
 		return false;
 	default:
 		return true;

@@ -216,11 +216,22 @@ static int epoll_restore(struct op *op, void *rec, struct site *site)
 	return TAKE_FD(fd);
 }
 
+/* of what the kernel cannot wait for: it says EPERM */
+static bool may_lack_poll(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
 static int add(int epoll, int number, uint32_t events, uint64_t data)
 {
 	struct epoll_event event = { .events = events, .data.u64 = data };
 
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, number, &event) < 0 ? -errno : 0;
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, number, &event) == 0)
+		return 0;
+	int err = errno;
+	return err == EPERM && !may_lack_poll(number) ? -EIO : -err;
 }
 
 /* Registers @fd as @number, which may be in use here for something else: @fd takes its place for the moment. */
@@ -236,7 +247,7 @@ static int add_as(int epoll, int fd, int number, uint32_t events, uint64_t data)
 	if (was < 0)
 		fd_close(number);
 	else if (dup3(was, number, flags & FD_CLOEXEC ? O_CLOEXEC : 0) < 0)
-		return -errno;
+		return -EMFILE;
 	return r;
 }
 
