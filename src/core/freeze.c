@@ -22,6 +22,8 @@ enum {
 	STOP_TIMEOUT_MS = 10000,
 	STOP_SLICE_MS = 20, /* after which the ended are reaped: the thread may wait for that in execve(2) */
 	LAST_WORDS_MS = 50, /* how long a thread may take to end, each time it is tried */
+	NAME_TRIES = 3, /* to see in which call a thread sleeps */
+	NAME_LOOKS = 50, /* each time */
 	LIST_TRIES = 100, /* of lists that lack threads, one after the other */
 	DENIED_TRIES = 150, /* in a row, when no thread can be seized: it is no exec that replaced one just then */
 };
@@ -250,7 +252,7 @@ static int explain_stop(struct checkpoint *c, const struct process *p, pid_t tid
 	return fail(c->op, err, "stop thread %d", tid);
 }
 
-static int stop_thread(struct freeze *f, struct thread *t)
+static int await_stop(struct freeze *f, struct thread *t)
 {
 	struct held *h = &t->held;
 	int r = -ETIMEDOUT;
@@ -263,10 +265,44 @@ static int stop_thread(struct freeze *f, struct thread *t)
 		if (r == -ETIMEDOUT && t->tid == f->p->pid && learn_fate(f->c, f->p, t->tid) == FATE_ZOMBIE)
 			r = -ESRCH;
 	}
+	if (r == 0)
+		end_nap(f->p, t);
+	return r;
+}
+
+/* a call that goes on after an earlier stop: was the thread looked at while it slept in it, so that it is known which? */
+static bool is_nameless(const struct thread *t)
+{
+	const struct arch_regs *regs = &t->held.regs;
+
+	return arch_interrupted(regs) == RESTARTS_BY_BLOCK && arch_syscall_nr(regs) == SYS_restart_syscall &&
+	       (!t->nap || t->nap->nr < 0) && !t->held.stop_signal;
+}
+
+/* it goes on with that call until it is seen asleep in it, or has run for a while */
+static int stop_again(struct freeze *f, struct thread *t)
+{
+	const struct timespec nap = { 0, 200000 };
+	int r = hold_run_on(&t->held);
+
 	if (r < 0)
 		return r;
-	end_nap(f->p, t);
-	return hold_mend(h, t->nap);
+	t->nap = NULL;
+	for (unsigned int look = 0; look < NAME_LOOKS && (!t->nap || t->nap->nr < 0); look++) {
+		nanosleep(&nap, NULL);
+		t->nap = look_at_nap(f->c, f->p, t->tid);
+	}
+	r = hold_reseize(&t->held, t->tid);
+	return r < 0 ? r : await_stop(f, t);
+}
+
+static int stop_thread(struct freeze *f, struct thread *t)
+{
+	int r = await_stop(f, t);
+
+	for (unsigned int turn = 0; r == 0 && turn < NAME_TRIES && is_nameless(t); turn++)
+		r = stop_again(f, t);
+	return r < 0 ? r : hold_mend(&t->held, t->nap);
 }
 
 static int stop_threads(struct freeze *f)

@@ -46,6 +46,12 @@ int hold_reseize(struct held *h, pid_t tid)
 	return 0;
 }
 
+int hold_run_on(struct held *h)
+{
+	h->still = false;
+	return ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0 ? -errno : 0;
+}
+
 /* waitpid() with a deadline; polls: yields first, as a stop is mostly a matter of microseconds */
 static int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
 {

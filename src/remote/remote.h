@@ -80,6 +80,9 @@ void hold_reap_ended(const pid_t *tid, size_t n, pid_t leader);
 /** hold_reseize() - for a thread that is traced by us already: another one took over its number by execve(2); as hold_seize() */
 int hold_reseize(struct held *h, pid_t tid);
 
+/** hold_run_on() - let a stopped thread, which made no batch, run on for a moment; hold_reseize() is next, then hold_wait() */
+int hold_run_on(struct held *h);
+
 /** hold_look_again() - is it stopped still, the same task as before? If not, ->still is false, and hold_wait() is next */
 void hold_look_again(struct held *h);
 
