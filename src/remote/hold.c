@@ -90,7 +90,10 @@ static int look(struct held *h)
 void hold_look_again(struct held *h)
 {
 	h->still = false;
-	if (look(h) < 0) /* whoever has this number now may not have been asked to stop yet */
+	int r = look(h);
+	if (r < 0 && r != -ESRCH) /* it stands still all the same: nothing would come of waiting for that */
+		r = look(h);
+	if (r < 0) /* whoever has this number now may not have been asked to stop yet */
 		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
 }
 
