@@ -216,29 +216,29 @@ static int make_group(struct op *op, struct site *site, const char *above, const
 	return TAKE_FD(at);
 }
 
-/* thread @vtid of process @pid, as we count */
-static pid_t find_thread(struct op *op, pid_t pid, int32_t vtid)
+/* a thread as we count, by its id as the program counts */
+static int map_threads(struct op *op, pid_t pid, struct map *ret)
 {
 	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, pid);
 	struct span tids = { 0 };
 	int r = dir < 0 ? dir : proc_read_tids(&op->arena, dir, &tids);
-	const pid_t *tid = tids.at;
+	pid_t *tid = tids.at;
 
 	for (size_t i = 0; r == 0 && i < tids.n; i++) {
 		_cleanup_close_ int thread = proc_open_thread(dir, tid[i]);
 		struct proc_status st;
 
-		if (thread >= 0 && proc_read_status(&op->arena, thread, &st) == 0 && st.levels &&
-			st.nspid[st.levels - 1] == vtid)
-			return tid[i];
+		if (thread >= 0 && proc_read_status(&op->arena, thread, &st) == 0 && st.levels)
+			map_set(&op->arena, ret, (uint64_t)st.nspid[st.levels - 1], &tid[i]);
 	}
-	return r < 0 ? r : -ESRCH;
+	return r;
 }
 
-static int move(struct op *op, struct site *site, const char *above, const struct seat *p)
+static int move(struct op *op, struct site *site, const char *above, const struct seat *p, const struct map *threads)
 {
-	pid_t tid = p->vtid == site->vpid ? site->pid : find_thread(op, site->pid, p->vtid);
+	const pid_t *thread = map_get(threads, (uint64_t)p->vtid);
+	pid_t tid = p->vtid == site->vpid ? site->pid : thread ? *thread : -ESRCH;
 
 	if (tid < 0)
 		return tid;
@@ -270,15 +270,18 @@ static int cgroup_settle(struct op *op, void *rec, struct site *site)
 	const struct cgroup *c = rec;
 	const struct seat *p = c->seats.at;
 	const char *above = NULL;
-	int r = c->seats.n ? find_above(op, site, &above) : 0;
+	struct map threads = { 0 };
 	size_t i;
 
-	for (i = 0; i < c->seats.n && r == 0; i++) {
-		bool is_there = p[i].vtid == site->vpid && p[i].path && !p[i].path[0];
-
-		if (!is_there)
-			r = p[i].path && p[i].vtid > 0 ? move(op, site, above, &p[i]) : -EBADMSG;
-	}
+	for (i = 0; i < c->seats.n; i++)
+		if (!p[i].path || p[i].vtid <= 0)
+			return fail(op, -EBADMSG, "put it into its control group");
+	int r = c->seats.n ? find_above(op, site, &above) : 0;
+	if (r == 0 && c->seats.n && (c->seats.n > 1 || p[0].vtid != site->vpid))
+		r = map_threads(op, site->pid, &threads);
+	for (i = 0; i < c->seats.n && r == 0; i++)
+		if (p[i].vtid != site->vpid || p[i].path[0]) /* else it is there */
+			r = move(op, site, above, &p[i], &threads);
 	if (r == -EBADMSG)
 		return fail(op, r, "put it into its control group");
 	if (r < 0)
