@@ -68,8 +68,9 @@ static int explain_seize(struct checkpoint *c, const struct process *p, pid_t ti
 		return fail_as(c->op, OUTCOME_CANNOT, "traced", "end the debugger or tracer first",
 			"is traced by \"%s\" (pid %d), and a process has one tracer at a time", tracer.comm, st.tracer);
 	}
-	if (yama_scope(c))
-		return explain_yama(c, yama_scope(c));
+	int scope = yama_scope(c);
+	if (scope)
+		return explain_yama(c, scope);
 	return fail_as(c->op, OUTCOME_PERMISSION, "ptrace",
 		"run stasis as the program's owner or as root; a setuid or non-dumpable program needs root",
 		"stop it: the kernel does not let this user trace it");

@@ -102,23 +102,32 @@ int stub_leave(struct held *h)
 	return r;
 }
 
-int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
+/*
+ * To the entry of system call @nr by the instruction at @ip. A single step would raise SIGTRAP, and reset its action where
+ * it is ignored or blocked.
+ */
+static int enter_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
 {
 	struct arch_regs regs = h->regs;
 
 	arch_set_syscall(&regs, ip.at, nr, arg);
 	int r = arch_set_regs(h->tid, &regs);
-	if (r < 0)
-		return r;
-	/* entry and exit; a single step would raise SIGTRAP, and reset its action where it is ignored or blocked */
-	for (int stop = 0; stop < 2; stop++) {
-		if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
-			return -errno;
+	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
+		r = -errno;
+	return r < 0 ? r : stub_wait(h, 0);
+}
+
+int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
+{
+	struct arch_regs regs;
+	int r = enter_call(h, ip, nr, arg);
+
+	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
+		r = -errno;
+	if (r == 0)
 		r = stub_wait(h, 0);
-		if (r < 0)
-			return r;
-	}
-	r = arch_get_regs(h->tid, &regs);
+	if (r == 0)
+		r = arch_get_regs(h->tid, &regs);
 	if (r == 0)
 		*ret = arch_result(&regs);
 	return r;
@@ -146,18 +155,11 @@ static int wait_for_zombie(pid_t tid)
 int remote_exit(struct held *h, struct taddr ip, int status)
 {
 	const uint64_t arg[6] = { (uint64_t)status };
-	struct arch_regs regs = h->regs;
+	int r = enter_call(h, ip, SYS_exit, arg);
 
-	arch_set_syscall(&regs, ip.at, SYS_exit, arg);
-	int r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
-	/* from the entry of the call on it needs no memory */
-	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
-		return -errno;
-	r = stub_wait(h, 0);
-	if (r < 0)
-		return r;
+	/* from there on it needs no memory */
 	if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) < 0)
 		return -errno;
 	h->gone = true;
@@ -166,19 +168,12 @@ int remote_exit(struct held *h, struct taddr ip, int status)
 
 int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
 {
-	struct arch_regs regs = h->regs;
-	int status;
+	struct arch_regs regs;
+	int status, r = enter_call(h, ip, nr, arg);
 
-	arch_set_syscall(&regs, ip.at, nr, arg);
-	int r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
-	/* to the entry of the call; interrupted from there on, it begins to sleep and ends at once */
-	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
-		return -errno;
-	r = stub_wait(h, 0);
-	if (r < 0)
-		return r;
+	/* interrupted from there on, it begins to sleep and ends at once */
 	/* to its exit: if it is over before that, the thread must not run on with these registers */
 	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
 		return -errno;
