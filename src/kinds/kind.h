@@ -317,6 +317,9 @@ extern const struct kind *const kinds[];
 /** kind_by_tag() - NULL when no kind has this tag */
 const struct kind *kind_by_tag(uint32_t tag);
 
+/** part_record() - what kind @k has saved of a process or thread with these parts (of struct part); NULL: nothing yet */
+const void *part_record(const struct span *parts, const struct kind *k);
+
 /** kind_of_vma(), kind_of_fd() - whose probe says yes; NULL when nobody's does */
 const struct kind *kind_of_vma(const struct sight *s);
 const struct kind *kind_of_fd(const struct sight *s);

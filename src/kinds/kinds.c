@@ -17,6 +17,16 @@ const struct kind *const kinds[] = {
 	NULL,
 };
 
+const void *part_record(const struct span *parts, const struct kind *k)
+{
+	const struct part *p = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++)
+		if (p[i].kind == k)
+			return p[i].rec;
+	return NULL;
+}
+
 const struct kind *kind_by_tag(uint32_t tag)
 {
 	switch (tag) { /* two equal tags do not compile */

@@ -31,7 +31,10 @@ struct seat {
 
 struct cgroup {
 	struct span seats; /* of struct seat: of the leader, then of each thread that is elsewhere */
+	const char *path; /* while saving: the group of the process */
 };
+
+extern const struct kind kind_task_cgroup;
 
 static const struct field seat_fields[] = {
 	FIELD_I(1, struct seat, vtid, "pid.numbers"),
@@ -150,18 +153,18 @@ static int add_threads(struct op *op, const struct sight *s, struct cgroup *c, c
 static int cgroup_save(struct op *op, const struct sight *s, void *rec)
 {
 	const struct process *first = *(struct process **)s->tree->processes.at;
-	const char *above, *path;
 	struct cgroup *c = rec;
-	int r = proc_cgroup(&op->arena, first->dir, &above);
+	int r = proc_cgroup(&op->arena, s->process->dir, &c->path);
 
-	if (r == 0)
-		r = proc_cgroup(&op->arena, s->process->dir, &path);
 	if (r == -ENOENT) /* no version 2 here */
 		return 0;
-	if (r == 0 && strcmp(path, above) != 0)
-		add_seat(op, c, s->process->vpid, path, above);
 	if (r < 0)
 		return fail(op, r, "read its control group");
+	/* the first process comes first */
+	const struct cgroup *of_first = part_record(&first->parts, &kind_task_cgroup);
+	const char *path = c->path, *above = of_first && of_first->path ? of_first->path : path;
+	if (strcmp(path, above) != 0)
+		add_seat(op, c, s->process->vpid, path, above);
 	_cleanup_close_ int group = s->process->threads.n > 1 ? open_group(op, path) : -EBADF;
 	return group >= 0 && is_thread_domain(op, group) ? add_threads(op, s, c, path, above) : 0;
 }

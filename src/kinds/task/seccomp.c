@@ -213,12 +213,8 @@ static int count_common(struct op *op, const struct sight *s, struct seccomp *se
 static const struct seccomp *of_first(const struct sight *s)
 {
 	const struct thread *first = s->process->threads.at;
-	const struct part *part = first->parts.at;
 
-	for (size_t i = 0; i < first->parts.n; i++)
-		if (part[i].kind == &kind_task_seccomp)
-			return part[i].rec;
-	return NULL;
+	return part_record(&first->parts, &kind_task_seccomp);
 }
 
 /* ---- the judge ---- */
