@@ -480,9 +480,11 @@ TEST(what_an_outsider_holds_too_is_noted)
 	if (pid == 0) {
 		close(ends[0]);
 		close(pair[0]);
+		raise(SIGSTOP);
 		for (;;)
 			pause();
 	}
+	ASSERT_EQ(waitpid(pid, NULL, WUNTRACED), pid); /* its ends are closed */
 	ASSERT_EQ(pipe(own), 0);
 	collect();
 	int all[] = { ends[0], ends[1], own[0], own[1], pair[0], pair[1], fifo };
