@@ -587,6 +587,8 @@ TEST(pseudoterminals_with_data)
 	ASSERT_LE(0, slave);
 	ASSERT_EQ(write_all(slave, "unread", 6), 0);
 	ASSERT_EQ(write_all(master, "a line\n", 7), 0);
+	for (int turn = 0, echoed = 0; turn < 5000 && echoed < 14; turn++, usleep(1000)) /* by a thread of the kernel */
+		ASSERT_EQ(ioctl(master, FIONREAD, &echoed), 0);
 	collect();
 	EXPECT_STREQ(refused(narrow), "fd-flags");
 	op.obstacles = (struct span){ 0 };

@@ -222,8 +222,11 @@ static uint32_t bit(int fd, unsigned long request, uint32_t state)
 
 static void save_state(struct op *op, struct pty *p, int master, int slave)
 {
-	/* poll(2) has the kernel finish what it is moving from one side to the other; FIONREAD alone would not count that */
-	short events = ready(master), slave_events = slave < 0 ? 0 : ready(slave);
+	/*
+	 * poll(2) has the kernel finish what it is moving from one side to the other, if nothing has arrived there yet; FIONREAD alone
+	 * would not count that. What arrives at the slave may have an echo.
+	 */
+	short slave_events = slave < 0 ? 0 : ready(slave), events = ready(master);
 	int output = waiting(master), input = waiting(slave);
 
 	p->state |= bit(master, TIOCGPTLCK, STATE_LOCKED) | bit(master, TIOCGPKT, STATE_PACKET) |
