@@ -102,7 +102,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "stasis: cannot open /dev/null: %s\n", strerror(-err));
 		return EXIT_ENVIRONMENT;
 	}
-	signal(SIGCHLD, SIG_DFL);
+	/* no signal for each stop of each thread, which wakes us in vain: who traces waits */
+	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP }, NULL);
 	signal(SIGXFSZ, SIG_IGN); /* an image beyond RLIMIT_FSIZE is an error like any other */
 
 	int status = dispatch(argc, argv);
