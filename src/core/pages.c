@@ -104,7 +104,7 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 
 /* ---- pages that fork shared ---- */
 
-static int same_page(pid_t a, pid_t b, uint64_t at, int map_a, int map_b)
+static int same_page(const struct process *a, const struct process *b, uint64_t at, int map_a, int map_b)
 {
 	uint64_t x = 0, y = 0;
 	unsigned char pa[PAGE], pb[PAGE];
@@ -113,10 +113,9 @@ static int same_page(pid_t a, pid_t b, uint64_t at, int map_a, int map_b)
 	if (pread(map_a, &x, 8, (off_t)(at / PAGE * 8)) == 8 && pread(map_b, &y, 8, (off_t)(at / PAGE * 8)) == 8 &&
 		(x & ((1ull << 55) - 1)) && (y & ((1ull << 55) - 1)) && (x >> 62 & 2) && (y >> 62 & 2))
 		return (x & ((1ull << 55) - 1)) == (y & ((1ull << 55) - 1));
-	int r = remote_read(a, (struct taddr){ at }, pa, PAGE);
-	if (r == 0)
-		r = remote_read(b, (struct taddr){ at }, pb, PAGE);
-	return r < 0 ? 0 : memcmp(pa, pb, PAGE) == 0;
+	/* by /proc/PID/mem, or they would share it no more: see proc_read_alone() */
+	return pread_all(a->mem, pa, PAGE, (off_t)at) == PAGE && pread_all(b->mem, pb, PAGE, (off_t)at) == PAGE &&
+	       memcmp(pa, pb, PAGE) == 0;
 }
 
 struct cut {
@@ -169,7 +168,7 @@ static void cut_run(struct cut *k, const struct proc_pages *run, uint64_t start,
 
 	for (uint64_t at = start; at < end; at += PAGE) {
 		if (!parent_has(k, at) ||
-			!same_page(k->child->process->tid, k->parent->process->tid, at, k->map_child, k->map_parent))
+			!same_page(k->child->process, k->parent->process, at, k->map_child, k->map_parent))
 			continue;
 		keep_own(k, begin, at, run->what);
 		inherit(k, at);
@@ -263,6 +262,7 @@ struct chunk {
 	struct checkpoint *c;
 	struct image_writer *w;
 	uint64_t id;
+	int pagemap; /* of a process whose memory fork may have shared; -EBADF: the memory is not private */
 	unsigned char *room;
 	struct page_run runs[512];
 	size_t n_runs, pages;
@@ -284,15 +284,35 @@ static int flush(struct chunk *k)
 	return r < 0 ? fail(k->c->op, r, "write memory to the image") : 0;
 }
 
+static int fetch_by_mem(const struct process *p, uint64_t at, void *to, size_t len)
+{
+	ssize_t n = pread_all(p->mem, to, len, (off_t)at);
+
+	return n < 0 ? (int)n : (size_t)n == len ? 0 : -EFAULT;
+}
+
 /* from outside; where the mapping forbids reading, through /proc/PID/mem, which does not mind */
-static int fetch(const struct process *p, uint64_t at, void *to, size_t len)
+static int fetch_by_vm(const struct process *p, uint64_t at, void *to, size_t len)
 {
 	int r = remote_read(p->tid, (struct taddr){ at }, to, len);
 
-	if (r != -EFAULT)
-		return r;
-	ssize_t n = pread_all(p->mem, to, len, (off_t)at);
-	return n < 0 ? (int)n : (size_t)n == len ? 0 : -EFAULT;
+	return r == -EFAULT ? fetch_by_mem(p, at, to, len) : r;
+}
+
+/* the faster way would end the sharing of pages with relatives: see proc_read_alone() */
+static int fetch(const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n)
+{
+	bool alone[IMAGE_CHUNK_PAGES];
+	int r = k->pagemap < 0 ? 0 : proc_read_alone(k->pagemap, at, n, alone);
+
+	if (k->pagemap < 0)
+		return fetch_by_vm(p, at, to, n * PAGE);
+	for (size_t i = 0, end; i < n && r == 0; i = end) {
+		for (end = i + 1; end < n && alone[end] == alone[i];)
+			end++;
+		r = (alone[i] ? fetch_by_vm : fetch_by_mem)(p, at + i * PAGE, to + i * PAGE, (end - i) * PAGE);
+	}
+	return r;
 }
 
 /* append @n pages that lie in the room behind those that are there; @at: their name in the image */
@@ -327,7 +347,7 @@ static int save_run(
 		size_t n = (size_t)min_u64((end - at) / PAGE, IMAGE_CHUNK_PAGES - k->pages);
 		if (n > ARRAY_SIZE(k->runs) - k->n_runs)
 			n = ARRAY_SIZE(k->runs) - k->n_runs;
-		int r = n ? fetch(p, at, k->room + k->pages * PAGE, n * PAGE) : 0;
+		int r = n ? fetch(k, p, at, k->room + k->pages * PAGE, n) : 0;
 		if (r < 0)
 			return fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at);
 		append(k, at + shift, n, keep_zeros);
@@ -344,8 +364,12 @@ static int save_run(
 
 static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm_plan *plan)
 {
-	struct chunk k = { .c = c, .w = w, .id = plan->process->mm };
+	_cleanup_close_ int pagemap = openat(plan->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct chunk k = { .c = c, .w = w, .id = plan->process->mm, .pagemap = pagemap };
 	const struct proc_pages *run = plan->own.at;
+
+	if (pagemap < 0)
+		return fail(c->op, -errno, "open its pagemap");
 
 	for (size_t i = 0; i < plan->own.n; i++) {
 		int r = save_run(&k, plan->process, run[i].start, run[i].end, 0, run[i].what & KEEP_ZEROS);
@@ -447,7 +471,7 @@ static int by_offset(const void *a, const void *b)
 
 static int save_backing(struct checkpoint *c, struct image_writer *w, const struct backing *b)
 {
-	struct chunk k = { .c = c, .w = w, .id = b->id };
+	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF };
 	const struct piece *p = b->pieces.at;
 	uint64_t done = 0;
 	int r = 0;

@@ -32,6 +32,7 @@ _Static_assert(sizeof(struct proc_pages) == 24, "not what the kernel writes");
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_FILE    (1ull << 61) /* or shared memory */
 #define ENTRY_GUARD   (1ull << 58)
+#define ENTRY_ALONE   (1ull << 56)
 
 /* append a run; one that goes on where the last of this scan (those from @first on) ended becomes a part of it */
 static void add_run(struct arena *a, struct span *runs, size_t first, struct proc_pages run)
@@ -157,4 +158,23 @@ int proc_scan_guards(struct arena *a, int pagemap, uint64_t start, uint64_t end,
 	if (r == 0)
 		*ret = runs;
 	return r;
+}
+
+int proc_read_alone(int pagemap, uint64_t start, size_t n, bool *ret)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t entries[512];
+
+	for (size_t done = 0, some; done < n; done += some) {
+		some = n - done < ARRAY_SIZE(entries) ? n - done : ARRAY_SIZE(entries);
+		size_t len = some * sizeof(entries[0]);
+		ssize_t got = pread_all(pagemap, entries, len, (off_t)((start / page + done) * sizeof(entries[0])));
+		if (got < 0)
+			return (int)got;
+		if ((size_t)got < len)
+			return -ESRCH;
+		for (size_t i = 0; i < some; i++)
+			ret[done + i] = entries[i] & ENTRY_ALONE;
+	}
+	return 0;
 }

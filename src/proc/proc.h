@@ -245,6 +245,15 @@ int proc_scan_pages(struct arena *a, int pagemap, uint64_t start, uint64_t end, 
 int proc_scan_guards(
 	struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret /* of struct proc_pages */);
 
+/**
+ * proc_read_alone() - of each of the @n pages from @start on, *(@ret + i): does this process alone have it mapped?
+ *
+ * 77bb499bb60f "pagemap: add mmap-exclusive bit for marking pages mapped only here" (in v4.2). False where there is no page. Who
+ * reads memory that fork(2) shared by process_vm_readv(2), which pins it, makes the process a copy of its own
+ * (gup_must_unshare() in mm/internal.h, since v6.0); /proc/PID/mem does not.
+ */
+int proc_read_alone(int pagemap, uint64_t start, size_t n, bool *ret);
+
 /** struct proc_unix - a socket of unix(7) as sock_diag(7) shows it; its inodes have 32 bits */
 struct proc_unix {
 	uint32_t ino;

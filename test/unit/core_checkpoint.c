@@ -185,4 +185,55 @@ TEST(a_restart_in_any_thread_of_the_caller_can_be_taken_back)
 	EXPECT_EQ(waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD, true);
 }
 
+/* KiB that the process shares with nobody, by smaps_rollup */
+static long private_kb(pid_t pid)
+{
+	char path[64], line[128];
+	long kb, total = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		total += sscanf(line, "Private_%*[^:]: %ld", &kb) == 1 ? kb : 0;
+	if (f)
+		fclose(f);
+	return total;
+}
+
+/* a process that shares @size bytes with its child; *@ready: becomes true when they have been written and the child is there */
+static pid_t start_sharers(size_t size, volatile bool *ready)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	close_range(3, ~0u, 0);
+	unsigned char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (size_t i = 0; i < size; i++)
+		memory[i] = (unsigned char)(i >> 12 | 1);
+	if (fork() > 0)
+		*ready = true;
+	for (;;)
+		pause();
+}
+
+TEST(memory_that_fork_shared_stays_shared)
+{
+	const struct stasis_checkpoint_options options = { .size = sizeof(options),
+		.fd = open("/dev/null", O_WRONLY | O_CLOEXEC) };
+	struct stasis_report report = { 0 };
+	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	pid_t pid = start_sharers(4 << 20, ready);
+	while (!*(volatile bool *)ready)
+		usleep(1000);
+	long before = private_kb(pid);
+	EXPECT_EQ(stasis_checkpoint(pid, &options, &report), 0);
+	TH_LOG("%s", report.error ? report.error : "saved");
+	EXPECT_EQ(report.memory >= 4 << 20 && report.memory < 6 << 20, true); /* once */
+	stasis_report_done(&report);
+	/* but for pages that were written to: the stub's, and what the two have done meanwhile */
+	EXPECT_LE(private_kb(pid), before + 256);
+}
+
 TEST_MAIN

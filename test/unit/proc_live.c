@@ -467,6 +467,24 @@ TEST(pages_guard)
 }
 
 /* more runs than one call of the kernel returns, by both ways the same */
+TEST(pages_that_a_child_shares)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char *p = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool alone[4];
+
+	p[0] = p[page] = p[2 * page] = 1;
+	ASSERT_EQ(proc_read_alone(fd, (uintptr_t)p, 4, alone), 0);
+	EXPECT_EQ(alone[0] && alone[1] && alone[2] && !alone[3], true);
+	if (fork() == 0)
+		for (;;)
+			pause();
+	p[page] = 2;
+	ASSERT_EQ(proc_read_alone(fd, (uintptr_t)p, 4, alone), 0);
+	EXPECT_EQ(!alone[0] && alone[1] && !alone[2] && !alone[3], true);
+}
+
 TEST(pages_many)
 {
 	struct arena a = { 0 };
