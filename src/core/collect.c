@@ -164,6 +164,20 @@ static void find_init(struct checkpoint *c, const struct proc_stat *target)
 		c->init = c->tree.init = target->ppid;
 }
 
+/* Then it would stop who has started us, and maybe who traces us, or reads what we say */
+static bool is_above_us(struct checkpoint *c, pid_t pid)
+{
+	struct proc_stat st = { .ppid = getppid() };
+
+	while (st.ppid > 0 && st.ppid != pid) {
+		_cleanup_close_ int dir = proc_open(c->procfd, st.ppid);
+
+		if (dir < 0 || proc_read_stat(dir, &st) < 0)
+			return false;
+	}
+	return st.ppid == pid;
+}
+
 int collect_tree(struct checkpoint *c, bool freeze)
 {
 	struct op *op = c->op;
@@ -175,6 +189,9 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (c->target == getpid())
 		return fail_as(
 			op, OUTCOME_USAGE, "self", "run stasis from outside of the program", "save stasis itself");
+	if (is_above_us(c, c->target))
+		return fail_as(op, OUTCOME_USAGE, "self", "run stasis from outside of the program",
+			"save stasis itself: it is a child of process %d, or of a child of it", c->target);
 	if (dir == -ESRCH || dir == -ENOENT)
 		return fail_as(op, OUTCOME_USAGE, "no-process", "see ps(1) or stasis ls for what runs",
 			"find process %d", c->target);
@@ -193,6 +210,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (c->root->zombie)
 		return fail_as(op, OUTCOME_CANNOT, "zombie", NULL, "save process %d: it has ended already", c->target);
 	c->tree.frozen = freeze;
+	c->tree.cpus = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN);
 	c->tree.bystanders = &c->bystanders;
 	c->tree.outsiders = &c->outsiders;
 	r = walk(c, freeze);

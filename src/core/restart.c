@@ -138,6 +138,7 @@ static int take_options(struct restart *r, const struct stasis_restart_options *
 		r->site.stdio[i] = fcntl(i, F_GETFD) < 0 ? -EBADF : i;
 	r->site.slots = &r->slots;
 	r->site.root = "";
+	r->site.cpus = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN);
 	r->terminal.fd = -EBADF;
 	if (o->terminal && !o->detach)
 		terminal_find(&r->terminal, true);

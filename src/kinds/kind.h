@@ -83,6 +83,7 @@ struct tree {
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
 	struct span *bystanders; /* of bystander.c's */
 	struct outsiders *outsiders; /* outsiders.c's; NULL: nobody is looked for */
+	unsigned int cpus; /* that are online: to ask takes longer than all else about a thread's CPUs */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
 	bool is_check; /* there will be no image: what a look would change for the next one is not looked at */
 	uint64_t (*file_id)(
@@ -151,6 +152,7 @@ struct site {
 	struct nap *nap; /* thread kinds, in settle(): the call that it will go on with, if it is to sleep for a time */
 	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */
 	int free_fd; /* task kinds, in restore(): a descriptor of the task that may be replaced, and stays */
+	unsigned int cpus; /* that are online */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
 	const struct file_rule *rules;
 	size_t n_rules;

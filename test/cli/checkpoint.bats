@@ -403,3 +403,10 @@ while True: pass'
 	(((0x$(sed -n 's/^SigCgt:.//p' /proc/$pid/status) >> 30) & 1))
 	goes_on $pid
 }
+
+@test "whoever has started it, at whatever remove, is no program that it could stop" {
+	run timeout 20 sh -c 'top=$$; (sh -c "$STASIS checkpoint $top -o a.stasis; exit \$?"); exit $?'
+	expect 120
+	says "was not stopped"
+	[ ! -e a.stasis ]
+}

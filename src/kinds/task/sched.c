@@ -212,7 +212,7 @@ static int sched_save(struct op *op, const struct sight *s, void *rec)
 	ssize_t n = read_cpus(tid, mask);
 	if (n < 0)
 		return fail(op, (int)n, "read the CPUs that a thread may use");
-	if (count_cpus(mask, (size_t)n) != (size_t)sysconf(_SC_NPROCESSORS_ONLN))
+	if (count_cpus(mask, (size_t)n) != s->tree->cpus)
 		sched->cpus = (struct span){ .at = arena_dup(&op->arena, mask, (size_t)n), .n = (size_t)n };
 	long ioprio = syscall(SYS_ioprio_get, IOPRIO_TASK, tid);
 	if (ioprio < 0 && errno != ENOSYS)
@@ -291,7 +291,7 @@ static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
 	return 0;
 }
 
-static int settle_cpus(struct op *op, pid_t tid, const struct span *cpus)
+static int settle_cpus(struct op *op, pid_t tid, size_t online, const struct span *cpus)
 {
 	unsigned char now[CPU_BYTES] = { 0 }, set[CPU_BYTES] = { 0 };
 
@@ -300,7 +300,7 @@ static int settle_cpus(struct op *op, pid_t tid, const struct span *cpus)
 	if (!cpus->n) { /* it may use all: of which the cgroup and the kernel leave what is here */
 		ssize_t n = read_cpus(tid, now);
 		memset(set, 0xff, sizeof(set));
-		if (n >= 0 && count_cpus(now, (size_t)n) != (size_t)sysconf(_SC_NPROCESSORS_ONLN))
+		if (n >= 0 && count_cpus(now, (size_t)n) != online)
 			syscall(SYS_sched_setaffinity, tid, sizeof(set), set);
 		return 0;
 	}
@@ -365,7 +365,7 @@ static int sched_settle(struct op *op, void *rec, struct site *site)
 	if (s->policy > POLICY_MAX || s->priority > 99 || s->nice < -20 || s->nice > 19 || s->ioprio > UINT16_MAX)
 		return fail(op, -EBADMSG, "set scheduling policy %" PRIu32 " with priority %" PRIu32, s->policy,
 			s->priority);
-	int r = settle_cpus(op, site->tid, &s->cpus); /* before DEADLINE, which allows no change */
+	int r = settle_cpus(op, site->tid, site->cpus, &s->cpus); /* before DEADLINE, which allows no change */
 	if (r == 0)
 		r = settle_nice(op, site->tid, s);
 	if (r == 0)
