@@ -87,6 +87,7 @@ struct backing {
 	uint64_t id;
 	const struct process *process; /* of its first view */
 	const struct proc_vma *vma;
+	bool can; /* that one could be kept */
 	struct span covered; /* of struct range, in bytes: what is known of its pages */
 	struct span pieces; /* its pages that exist, see pages.c */
 	struct span views; /* of struct view: who maps it */

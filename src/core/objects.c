@@ -237,17 +237,19 @@ static int judge_memory(struct checkpoint *c, struct process *p)
 			add_object(c, "?", vma[i].name, false);
 			continue;
 		}
+		struct backing *b = k->key ? find_backing(c, k, &s) : NULL;
+		size_t before = op->obstacles.n;
+		s.again = b && b->can && b->vma->deleted == vma[i].deleted && !strcmp(b->vma->name, vma[i].name);
 		int r = judge(c, k, &s, vma[i].name);
 		if (r < 0)
 			return r;
+		if (b && b->vma == &vma[i])
+			b->can = op->obstacles.n == before;
 		vma[i].kind = k;
-		if (k->key) {
-			struct backing *b = find_backing(c, k, &s);
-			struct view *view = span_push(&op->arena, &b->views, sizeof(*view));
-
-			*view = (struct view){ p, &vma[i] };
-			vma[i].backing = b;
-		}
+		vma[i].backing = b;
+		if (b)
+			*(struct view *)span_push(&op->arena, &b->views, sizeof(struct view)) =
+				(struct view){ p, &vma[i] };
 	}
 	return 0;
 }

@@ -100,6 +100,7 @@ struct sight {
 	const struct thread
 		*thread; /* thread kinds; process kinds: the first that lives, and in ask() with asks_all any thread */
 	const struct proc_vma *vma; /* mem kinds */
+	bool again; /* mem kinds, in check(): what is behind it was checked before and can be kept, by another mapping of that name */
 	const struct proc_fd *fd; /* fd kinds */
 	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
 	struct batch *

@@ -97,6 +97,8 @@ static int file_check(struct op *op, const struct sight *s)
 	struct stat st;
 	int r = vma_check_flags(op, s);
 
+	if (s->again)
+		return r;
 	if (vma_pathless(s->vma))
 		return refuse(op, "memory-shared", "the image would have to hold all of it", NULL, "maps %s: \"%s\"",
 			vma_pathless(s->vma), s->vma->name);
