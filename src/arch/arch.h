@@ -65,9 +65,11 @@ void arch_call_home(struct stub_context *ctx, const struct arch_regs *regs);
 
 /**
  * arch_enter_stub() - registers with which the stub begins, from those of the thread that is to run it
- * @code: where the stub lies; @calls, @n: the batch; @store: write results into the calls; @signo: by which it stops
+ * @code: where the stub lies; @context: its way home; @calls, @n: the batch; @store: write results into the calls;
+ * @signo: by which it stops
  */
-void arch_enter_stub(struct arch_regs *regs, uint64_t code, uint64_t calls, uint64_t n, bool store, int signo);
+void arch_enter_stub(
+	struct arch_regs *regs, uint64_t code, uint64_t context, uint64_t calls, uint64_t n, bool store, int signo);
 
 /** arch_stub_result() - what the last call of the batch gave */
 int64_t arch_stub_result(const struct arch_regs *regs);

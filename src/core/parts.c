@@ -103,45 +103,98 @@ static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
 	return r < 0 ? fail(c->op, r, "%s", batch_what(b)) : 0;
 }
 
-static int save_thread(struct checkpoint *c, struct process *p, struct thread *t, bool first)
+/* struct turn - the turn of a thread in the stub */
+struct turn {
+	struct process *process;
+	struct thread *thread;
+	bool first; /* of its process */
+	struct batch batch;
+	struct sight sight;
+};
+
+static int let_in(struct checkpoint *c, struct turn *turn, struct turn *before)
 {
-	struct batch b;
-	struct sight s = { .tree = &c->tree, .process = p, .thread = t, .batch = &b };
+	struct room *room = &turn->process->room;
+	struct held *h = &turn->thread->held;
+	int r = before ? room_take_over(room, h, &before->thread->held) : room_enter(room, h);
+
+	return r < 0 ? fail(c->op, r, "let the thread enter the stub") : 0;
+}
+
+/* set it going with what only it can ask */
+static int begin_turn(struct checkpoint *c, struct turn *turn, struct turn *before)
+{
+	struct process *p = turn->process;
+	struct thread *t = turn->thread;
+	struct sight *s = &turn->sight;
 
 	WHERE(c->op, "thread", t->tid);
 	for (const struct kind *const *k = kinds; *k; k++)
 		if ((*k)->scope == SCOPE_THREAD)
 			add_part(c, &t->parts, *k);
-		else if ((*k)->scope == SCOPE_PROCESS && first)
+		else if ((*k)->scope == SCOPE_PROCESS && turn->first)
 			add_process_part(c, p, *k);
-	batch_init(&b, &c->op->arena, &p->room, &t->held);
-	int r = admit(c, &s);
-	if (r < 0)
-		return r;
-	r = room_enter(&p->room, &t->held);
-	if (r < 0)
-		return fail(c->op, r, "let the thread enter the stub");
-	r = ask(c, &p->parts, &s, first);
+	batch_init(&turn->batch, &c->op->arena, &p->room, &t->held);
+	*s = (struct sight){ .tree = &c->tree, .process = p, .thread = t, .batch = &turn->batch };
+	int r = admit(c, s);
 	if (r == 0)
-		r = ask(c, &t->parts, &s, true);
+		r = let_in(c, turn, before);
+	if (r == 0)
+		r = ask(c, &p->parts, s, turn->first);
+	if (r == 0)
+		r = ask(c, &t->parts, s, true);
 	if (r < 0)
 		return r;
-	r = batch_run(&b);
+	r = batch_start(&turn->batch);
+	return r < 0 ? fail(c->op, r, "%s", batch_what(&turn->batch)) : 0;
+}
+
+static int end_turn(struct checkpoint *c, struct turn *turn)
+{
+	struct process *p = turn->process;
+	struct batch *b = &turn->batch;
+
+	WHERE(c->op, "thread", turn->thread->tid);
+	int r = batch_finish(b);
 	if (r < 0)
-		return fail(c->op, r, "%s", batch_what(&b));
-	r = first ? find_shared_pages(c, p) : 0;
-	if (r == 0 && first)
-		r = ask_jobctl(c, p, &b);
-	if (r == 0 && first)
-		r = ask_files(c, p, &b);
-	if (r < 0)
+		return fail(c->op, r, "%s", batch_what(b));
+	if (!turn->first)
+		return 0;
+	r = find_shared_pages(c, p);
+	if (r == 0)
+		r = ask_jobctl(c, p, b);
+	return r < 0 ? r : ask_files(c, p, b);
+}
+
+/* it is at home again */
+static int save_thread(struct checkpoint *c, struct turn *turn)
+{
+	WHERE(c->op, "thread", turn->thread->tid);
+	turn->sight.batch = NULL;
+	end_by_signal(turn->process, turn->thread);
+	return save(c, &turn->thread->parts, &turn->sight);
+}
+
+/* each thread is let in when the one before it has ended its turn, and while it runs what that has said is looked at */
+static int save_threads(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+	struct turn *turn = NULL, *before = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < p->threads.n && r == 0; i++, before = turn) {
+		turn = arena_alloc(&c->op->arena, sizeof(*turn));
+		*turn = (struct turn){ .process = p, .thread = &t[i], .first = i == 0 };
+		r = begin_turn(c, turn, before);
+		int saved = r == 0 && before ? save_thread(c, before) : 0;
+		if (r == 0)
+			r = end_turn(c, turn); /* in any case: nobody may be left running */
+		r = saved < 0 ? saved : r;
+	}
+	if (r < 0 || !turn)
 		return r;
-	r = room_leave(&p->room, &t->held);
-	if (r < 0)
-		return fail(c->op, r, "let the thread leave the stub");
-	s.batch = NULL;
-	end_by_signal(p, t);
-	return save(c, &t->parts, &s);
+	r = room_leave(&p->room, &turn->thread->held);
+	return r < 0 ? fail(c->op, r, "let the thread leave the stub") : save_thread(c, turn);
 }
 
 /* nobody can ask it any more */
@@ -162,8 +215,8 @@ static int save_process(struct checkpoint *c, struct process *p)
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
 	int r = p->ended ? save_ended(c, p) : 0;
 
-	for (size_t k = 0; k < p->threads.n && r == 0; k++)
-		r = save_thread(c, p, &t[k], k == 0);
+	if (r == 0)
+		r = save_threads(c, p);
 	return r < 0 || p->zombie ? r : save(c, &p->parts, &s);
 }
 

@@ -16,6 +16,11 @@
 
 #define END_TIMEOUT_NS 10000000000ull
 
+static uint64_t context_of(const struct held *h, const struct room *room)
+{
+	return room->code.at + (uint64_t)(stub_context - stub_begin) + h->context * sizeof(struct stub_context);
+}
+
 static int write_way_home(const struct held *h, const struct room *room)
 {
 	struct stub_context ctx;
@@ -24,10 +29,10 @@ static int write_way_home(const struct held *h, const struct room *room)
 	ctx.sigmask = h->sigmask;
 	ctx.scratch = room->data.at;
 	ctx.scratch_len = ROOM_DATA;
-	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)(room->code.at + (uint64_t)(stub_context - stub_begin)));
+	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)context_of(h, room));
 }
 
-int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
+int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
 {
 	struct arch_regs regs = h->regs;
 	/* SIGTRAP is sent, not raised by int3: an action that ignores or a mask that blocks it would be reset to the default */
@@ -38,15 +43,21 @@ int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigne
 
 	if (r < 0)
 		return r;
-	arch_enter_stub(&regs, room->code.at, calls.at, n, store, signo);
+	arch_enter_stub(&regs, room->code.at, context_of(h, room), calls.at, n, store, signo);
 	r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;
 	h->away = true;
-	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ||
-		ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
-		return -errno;
-	return 0;
+	return ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
+{
+	int r = stub_enter(h, room, calls, n, store);
+
+	if (r == 0 && ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0)
+		r = -errno;
+	return r;
 }
 
 static bool is_fault(int signo)

@@ -14,10 +14,16 @@
  *   scratch memory unmapped           the same
  *   mask put back                     the same
  *   registers put back                the program has not been touched
+ *
+ * Where a thread takes over, its registers are set to the stub before those of the one before it are put back. Both go home
+ * then, and each unmaps the scratch memory, which neither uses any more.
  */
 #include "remote/remote.h"
 
 #define STUB_SIZE ((uint64_t)(stub_end - stub_begin))
+
+/** stub_enter() - @h is to go on in the stub, with @n calls at @calls: where it is let go it makes them, and goes home */
+int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);
 
 /** stub_go() - set @h going on @n calls at @calls; @store: their results are written there */
 int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);

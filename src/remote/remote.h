@@ -54,6 +54,7 @@ struct held {
 	bool seized;
 	bool still; /* it has stopped, and registers and mask are known */
 	bool away; /* its registers are the stub's */
+	unsigned int context; /* which of the ways home in the room is its own then */
 	bool gone; /* it died while we held it */
 	bool again; /* the stop ended a call with EINTR, with these registers, and it will be made again: */
 	struct arch_regs ended;
@@ -268,6 +269,12 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
  * the thread says of the stub's own calls, when it is not 0: then nothing was done.
  */
 int room_enter(struct room *room, struct held *h);
+
+/**
+ * room_take_over() - @h, which has stopped, enters the room in place of @from, which is at home then
+ * The scratch memory stays, and is from here on @h's to take along: two calls of the stub fewer for each thread of a process.
+ */
+int room_take_over(struct room *room, struct held *h, struct held *from);
 
 /** room_leave() - unmap the scratch memory, and put mask and registers back; accepts a thread that did not enter */
 int room_leave(struct room *room, struct held *h);

@@ -166,8 +166,8 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
 static int judge_stub(const struct room *room, const struct held *h)
 {
 	const struct call_judge *j = h->judge;
-	const uint64_t mask =
-		room->code.at + (uint64_t)(stub_context - stub_begin) + offsetof(struct stub_context, sigmask);
+	const uint64_t mask = room->code.at + (uint64_t)(stub_context - stub_begin) +
+			      h->context * sizeof(struct stub_context) + offsetof(struct stub_context, sigmask);
 	const struct stub_call call[] = {
 		{ .nr = SYS_mmap, .arg = { room->data.at, ROOM_DATA, MAP_SCRATCH } },
 		{ .nr = SYS_munmap, .arg = { room->data.at, ROOM_DATA } },
@@ -195,6 +195,19 @@ int room_enter(struct room *room, struct held *h)
 
 	if (r < 0)
 		room_leave(room, h);
+	return r;
+}
+
+int room_take_over(struct room *room, struct held *h, struct held *from)
+{
+	h->context = (from->context + 1) % STUB_CONTEXTS;
+	int r = judge_stub(room, h);
+	if (r == 0)
+		r = stub_enter(h, room, room->data, 0, false);
+	if (r == 0)
+		r = stub_leave(from);
+	if (r == 0)
+		stop_give_back(from);
 	return r;
 }
 

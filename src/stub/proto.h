@@ -30,15 +30,20 @@ struct stub_call {
 	int64_t ret;
 };
 
-/** struct stub_context - the way home: follows the code of the stub directly */
+/**
+ * struct stub_context - the way home; STUB_CONTEXTS of them follow the code of the stub directly
+ * Two, as one thread takes over from another, and each has a way home then.
+ */
 struct stub_context {
 	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip, eflags, rsp;
 	uint64_t sigmask;
 	uint64_t scratch, scratch_len; /* memory to unmap; 0 when there is none */
 };
 
+#define STUB_CONTEXTS 2
+
 static_assert(sizeof(struct stub_call) == 64, "stub.S knows this layout");
 static_assert(sizeof(struct stub_context) == 168, "stub.S knows this layout");
 
-/* the code and behind it a zeroed struct stub_context, as linked into stasis: bytes to be copied */
+/* the code and behind it the zeroed contexts, as linked into stasis: bytes to be copied */
 extern const unsigned char stub_begin[], stub_context[], stub_end[];

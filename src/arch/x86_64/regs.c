@@ -146,12 +146,14 @@ void arch_call_home(struct stub_context *ctx, const struct arch_regs *regs)
 	};
 }
 
-void arch_enter_stub(struct arch_regs *regs, uint64_t code, uint64_t calls, uint64_t n, bool store, int signo)
+void arch_enter_stub(
+	struct arch_regs *regs, uint64_t code, uint64_t context, uint64_t calls, uint64_t n, bool store, int signo)
 {
 	regs->u.rip = code;
 	regs->u.orig_rax = (uint64_t)-1; /* no system call is to be restarted */
 	regs->u.rax = 0;
 	regs->u.eflags &= ~(uint64_t)0x400; /* DF */
+	regs->u.rbx = context;
 	regs->u.r12 = calls;
 	regs->u.r13 = n;
 	regs->u.r14 = store;

@@ -3,9 +3,9 @@
  * The stub; stub/proto.h tells what it is for.
  *
  * In:  r12 first struct stub_call   r13 how many   r14 non-zero: store the results
- *      r15 signal to stop by
+ *      r15 signal to stop by        rbx struct stub_context of this thread
  * Out: rbp result of the last call made; r13 how many calls were left, the failed one included
- * The stack is not touched, but for one word below the red zone on the way home.
+ * The stack is not touched, but for two words below the red zone on the way home.
  */
 	.section .rodata.stub, "a", @progbits
 	.globl stub_begin, stub_context, stub_end
@@ -57,42 +57,42 @@ stub_begin:
 	/* nobody traces us: go home */
 	mov	$14, %eax		/* rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8) */
 	mov	$2, %edi
-	lea	stub_context+144(%rip), %rsi
+	lea	144(%rbx), %rsi
 	xor	%edx, %edx
 	mov	$8, %r10d
 	syscall
-	mov	stub_context+160(%rip), %rsi
+	mov	160(%rbx), %rsi
 	test	%rsi, %rsi
 	jz	5f
-	mov	stub_context+152(%rip), %rdi
+	mov	152(%rbx), %rdi
 	mov	$11, %eax		/* munmap */
 	syscall
-5:	mov	stub_context+0(%rip), %r15
-	mov	stub_context+8(%rip), %r14
-	mov	stub_context+16(%rip), %r13
-	mov	stub_context+24(%rip), %r12
-	mov	stub_context+32(%rip), %rbp
-	mov	stub_context+40(%rip), %rbx
-	mov	stub_context+48(%rip), %r11
-	mov	stub_context+56(%rip), %r10
-	mov	stub_context+64(%rip), %r9
-	mov	stub_context+72(%rip), %r8
-	mov	stub_context+80(%rip), %rax
-	mov	stub_context+88(%rip), %rcx
-	mov	stub_context+96(%rip), %rdx
-	mov	stub_context+104(%rip), %rsi
-	mov	stub_context+112(%rip), %rdi
-	mov	stub_context+136(%rip), %rsp
+5:	mov	0(%rbx), %r15
+	mov	8(%rbx), %r14
+	mov	16(%rbx), %r13
+	mov	24(%rbx), %r12
+	mov	32(%rbx), %rbp
+	mov	48(%rbx), %r11
+	mov	56(%rbx), %r10
+	mov	64(%rbx), %r9
+	mov	72(%rbx), %r8
+	mov	80(%rbx), %rax
+	mov	88(%rbx), %rcx
+	mov	96(%rbx), %rdx
+	mov	104(%rbx), %rsi
+	mov	112(%rbx), %rdi
+	mov	136(%rbx), %rsp
 	lea	-136(%rsp), %rsp
-	pushq	stub_context+128(%rip)
+	pushq	120(%rbx)
+	pushq	128(%rbx)
+	mov	40(%rbx), %rbx
 	popfq
-	lea	136(%rsp), %rsp
-	jmp	*stub_context+120(%rip)
+	ret	$136
 
 	.balign 8
 stub_context:
-	.fill	168, 1, 0
+	.fill	168 * 2, 1, 0
 stub_end:
 	/* the stub has outgrown its room when this moves backwards */
-	.org stub_begin + 640
+	.org stub_begin + 768
 	.section .note.GNU-stack, "", @progbits
