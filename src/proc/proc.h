@@ -56,6 +56,8 @@ struct proc_status {
 	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
 	uint32_t no_new_privs, seccomp, seccomp_filters;
 	uint32_t threads, fd_size, core_dumping;
+	const char *x86_features; /* of a thread: "shstk wrss "; NULL where the kernel does not say */
+	uint64_t untag_mask; /* of addresses; 0 where it does not say */
 };
 
 int proc_read_status(struct arena *a, int dir, struct proc_status *ret);

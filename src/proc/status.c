@@ -17,6 +17,8 @@ enum how {
 	U32,
 	PID,
 	HEX,
+	MASK, /* 0x and hexadecimal digits */
+	TEXT,
 	IDS, /* four of them */
 	GROUPS,
 	NSPIDS, /* as many as there are levels of pid namespaces */
@@ -72,6 +74,8 @@ static const struct key keys[] = {
 	KEY("NoNewPrivs", U32, MUST, no_new_privs),
 	KEY("Seccomp", U32, MAY, seccomp),
 	KEY("Seccomp_filters", U32, MAY, seccomp_filters),
+	KEY("x86_Thread_features", TEXT, MAY, x86_features),
+	KEY("untag_mask", MASK, MAY, untag_mask),
 };
 
 /* the kernel escapes newline and backslash, nothing else */
@@ -174,6 +178,13 @@ static int scan_value(struct arena *a, const char *p, const struct key *k, struc
 		break;
 	case HEX:
 		r = scan_u64(&p, 16, UINT64_MAX, to);
+		break;
+	case MASK:
+		r = scan_char(&p, '0') && scan_char(&p, 'x') ? scan_u64(&p, 16, UINT64_MAX, to) : -EBADMSG;
+		break;
+	case TEXT:
+		*(const char **)to = *p ? arena_strdup(a, p) : "";
+		p += strlen(p);
 		break;
 	case IDS:
 		r = scan_u32s(&p, 10, UINT32_MAX, to, 4);

@@ -319,10 +319,20 @@ TEST(what_proc_says)
 {
 	EXPECT_STREQ(with_file("mm flags", "coredump_filter", "000001ff\n"), "");
 	EXPECT_STREQ(with_file("mm flags", "coredump_filter", "00000200\n"), "mm-flags");
-	EXPECT_STREQ(
-		with_file("arch_prctl", "status", "x86_Thread_features:\t\nuntag_mask:\t0xffffffffffffffff\n"), "");
-	EXPECT_STREQ(with_file("arch_prctl", "status", "Name:\tp\nx86_Thread_features:\tshstk \n"), "shadow-stack");
-	EXPECT_STREQ(with_file("arch_prctl", "status", "untag_mask:\t0x81ffffffffffffff\n"), "tagged-address");
+}
+
+TEST(what_a_processor_adds)
+{
+	struct thread t = { .tid = getpid(), .status = { .x86_features = " ", .untag_mask = UINT64_MAX } };
+
+	begin();
+	EXPECT_STREQ(verdict(kind_named("arch_prctl"), &t, NULL, 0), "");
+	t.status.x86_features = "shstk ";
+	begin();
+	EXPECT_STREQ(verdict(kind_named("arch_prctl"), &t, NULL, 0), "shadow-stack");
+	t.status = (struct proc_status){ .untag_mask = 0x81ffffffffffffff };
+	begin();
+	EXPECT_STREQ(verdict(kind_named("arch_prctl"), &t, NULL, 0), "tagged-address");
 }
 
 TEST(seccomp)

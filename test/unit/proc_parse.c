@@ -149,6 +149,9 @@ TEST(status_lines)
 	EXPECT_EQ(status_with("SigBlk", "SigBlk:\t00000000000000000 "), -EBADMSG);
 	EXPECT_EQ(status_with("SigBlk", "SigIgn:\t0000000000000000"), -EBADMSG);
 	EXPECT_EQ(status_with("Umask", "Umask:\t10000"), -EBADMSG);
+	EXPECT_EQ(status_with("Umask", "x86_Thread_features:\tshstk \nuntag_mask:\t0x81ffffffffffffff"), 0);
+	EXPECT_EQ(status_with("Umask", "x86_Thread_features:\t\nuntag_mask:\t0xffffffffffffffff"), 0);
+	EXPECT_EQ(status_with("Umask", "untag_mask:\tffffffffffffffff"), -EBADMSG);
 }
 
 static const struct proc_vma *vma(const struct span *s, size_t i)

@@ -56,35 +56,18 @@ static const struct field fields[] = {
 
 /* ---- saving ---- */
 
-/* the text behind "@key:\t" in /proc/PID/status, or NULL */
-static const char *line_of(struct op *op, char *status, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (char *p = status; p; p = strchr(p, '\n')) {
-		p += *p == '\n';
-		if (strncmp(p, key, len) == 0 && p[len] == ':')
-			return arena_strndup(&op->arena, p + len + 2, strcspn(p + len + 2, "\n"));
-	}
-	return NULL;
-}
-
 static int arch_prctl_check(struct op *op, const struct sight *s)
 {
-	char *status;
-	int r = read_text(&op->arena, s->thread->dir, "status", 1 << 20, &status, NULL);
+	const struct proc_status *st = &s->thread->status;
+	int r = 0;
 
-	if (r < 0)
-		return fail(op, r, "read the status of a thread");
-	const char *features = line_of(op, status, "x86_Thread_features");
-	const char *mask = line_of(op, status, "untag_mask");
-	if (features && features[strspn(features, " ")])
+	if (st->x86_features && st->x86_features[strspn(st->x86_features, " ")])
 		r = refuse(op, "shadow-stack", "they cannot be made again yet",
 			"start it without GLIBC_TUNABLES for shadow stacks",
-			"has a thread with the processor features %s", features);
-	if (mask && strtoull(mask, NULL, 16) != UINT64_MAX)
+			"has a thread with the processor features %s", st->x86_features);
+	if (st->untag_mask && st->untag_mask != UINT64_MAX)
 		r = refuse(op, "tagged-address", "linear address masking is not kept yet", NULL,
-			"has tagged addresses (untag_mask %s)", mask);
+			"has tagged addresses (untag_mask %#lx)", (unsigned long)st->untag_mask);
 	return r;
 }
 
