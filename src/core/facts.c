@@ -35,10 +35,13 @@ static int level_ids(struct checkpoint *c, struct process *p)
 static int read_thread(struct checkpoint *c, const struct process *p, struct thread *t)
 {
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
+	bool known = t->tid == p->tid;
 
 	t->dir = proc_open_thread(p->dir, t->tid);
-	int r = t->dir < 0 ? t->dir : proc_read_stat(t->dir, &t->stat);
-	if (r == 0)
+	t->stat = p->stat;
+	t->status = p->status;
+	int r = t->dir < 0 ? t->dir : known ? 0 : proc_read_stat(t->dir, &t->stat);
+	if (r == 0 && !known)
 		r = proc_read_status(&c->op->arena, t->dir, &t->status);
 	if (r < 0)
 		return fail(c->op, r, "read the state of thread %d", t->tid);
