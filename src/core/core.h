@@ -164,6 +164,9 @@ int ask_jobctl(struct checkpoint *c, struct process *p, struct batch *b); /* whi
 uint32_t jobctl_flags(const struct process *p);
 /* parts.c */
 int save_parts(struct checkpoint *c);
+/* inherit.c */
+/** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
+int share_with_parent(struct checkpoint *c, struct mm_plan *child, const struct mm_plan *parent);
 /* pages.c */
 int find_shared_pages(struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);

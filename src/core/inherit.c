@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Pages that fork shared and nobody has written since: they are stored with the parent only, and the child inherits them.
+ *
+ * Page frames tell, to those who may see them (CAP_SYS_ADMIN; 0 to others: ab676b7d6fbf, in v4.0); else contents do, but for
+ * pages that the kernel says are mapped but once. There are as many to look at as there are children times pages.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#define PAGE IMAGE_PAGE
+
+/* an entry of pagemap */
+#define ENTRY_PRESENT (1ull << 63)
+#define ENTRY_ONCE    (1ull << 56) /* 77bb499bb60f, in v4.2 */
+#define ENTRY_FRAME   ((1ull << 55) - 1)
+
+/** struct window - entries of pagemap, or contents, of some pages from @start on */
+struct window {
+	const struct process *process;
+	int pagemap;
+	uint64_t start, end;
+	uint64_t entries[4096];
+	uint64_t text_start, text_end;
+	unsigned char text[16 * PAGE];
+};
+
+struct cut {
+	struct checkpoint *c;
+	struct mm_plan *child;
+	const struct mm_plan *parent;
+	size_t at; /* in parent->all: both lists are walked upwards */
+	struct span own; /* what is left to the child */
+	struct window mine, theirs;
+};
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* @end: where the last page ends that is of interest. 0 if nothing can be seen */
+static uint64_t entry_at(struct window *w, uint64_t at, uint64_t end)
+{
+	if (at < w->start || at >= w->end) {
+		size_t len = (size_t)min_u64((end - at) / PAGE * sizeof(w->entries[0]), sizeof(w->entries));
+		ssize_t got = pread_all(w->pagemap, w->entries, len, (off_t)(at / PAGE * sizeof(w->entries[0])));
+
+		w->start = at;
+		w->end = at + (got < 0 ? 0 : (uint64_t)got / sizeof(w->entries[0]) * PAGE);
+	}
+	return at < w->end ? w->entries[(at - w->start) / PAGE] : 0;
+}
+
+/* NULL if it cannot be read. process_vm_readv(2) would end the sharing: see proc_read_alone() */
+static const unsigned char *text_at(struct window *w, uint64_t at, uint64_t end)
+{
+	if (at < w->text_start || at >= w->text_end) {
+		size_t len = (size_t)min_u64(end - at, sizeof(w->text));
+		ssize_t got = pread_all(w->process->mem, w->text, len, (off_t)at);
+
+		w->text_start = at;
+		w->text_end = at + (got < 0 ? 0 : (uint64_t)got / PAGE * PAGE);
+	}
+	return at < w->text_end ? w->text + (at - w->text_start) : NULL;
+}
+
+/* both have it; so they do all to @end */
+static bool same_page(struct cut *k, uint64_t at, uint64_t end)
+{
+	uint64_t x = entry_at(&k->mine, at, end), y = entry_at(&k->theirs, at, end);
+
+	if (x & y & ENTRY_PRESENT && x & ENTRY_FRAME && y & ENTRY_FRAME)
+		return (x & ENTRY_FRAME) == (y & ENTRY_FRAME);
+	if ((x & ENTRY_PRESENT && x & ENTRY_ONCE) || (y & ENTRY_PRESENT && y & ENTRY_ONCE))
+		return false;
+	const unsigned char *mine = text_at(&k->mine, at, end), *theirs = text_at(&k->theirs, at, end);
+	return mine && theirs && memcmp(mine, theirs, PAGE) == 0;
+}
+
+static void keep_own(struct cut *k, uint64_t start, uint64_t end, uint64_t what)
+{
+	struct proc_pages *last = k->own.n ? (struct proc_pages *)k->own.at + k->own.n - 1 : NULL;
+
+	if (start == end)
+		return;
+	if (last && last->end == start && last->what == what) {
+		last->end = end;
+		return;
+	}
+	struct proc_pages *run = span_push(&k->c->op->arena, &k->own, sizeof(*run));
+	*run = (struct proc_pages){ start, end, what };
+}
+
+static void inherit(struct cut *k, uint64_t at)
+{
+	struct span *s = &k->child->rec.inherit;
+	struct range *last = s->n ? (struct range *)s->at + s->n - 1 : NULL;
+
+	if (last && last->at + last->pages * PAGE == at) {
+		last->pages++;
+		return;
+	}
+	last = span_push(&k->c->op->arena, s, sizeof(*last));
+	*last = (struct range){ at, 1 };
+}
+
+/* from @at on: where the parent's pages end, or @at if it has none there */
+static uint64_t parent_has(struct cut *k, uint64_t at)
+{
+	const struct proc_pages *run = k->parent->all.at;
+
+	while (k->at < k->parent->all.n && run[k->at].end <= at)
+		k->at++;
+	return k->at < k->parent->all.n && run[k->at].start <= at ? run[k->at].end : at;
+}
+
+static void cut_run(struct cut *k, const struct proc_pages *run, uint64_t start, uint64_t end)
+{
+	uint64_t begin = start;
+
+	for (uint64_t at = start; at < end; at += PAGE) {
+		uint64_t theirs = min_u64(parent_has(k, at), end);
+
+		if (theirs == at || !same_page(k, at, theirs))
+			continue;
+		keep_own(k, begin, at, run->what);
+		inherit(k, at);
+		begin = at + PAGE;
+	}
+	keep_own(k, begin, end, run->what);
+}
+
+static const struct vma *vma_at(const struct mm_plan *plan, size_t *from, uint64_t at)
+{
+	const struct vma *v = plan->rec.vmas.at;
+
+	while (*from < plan->rec.vmas.n && v[*from].end <= at)
+		(*from)++;
+	return *from < plan->rec.vmas.n && v[*from].start <= at ? &v[*from] : NULL;
+}
+
+/* @mine, @theirs: places in the lists of mappings, which are walked upwards as well */
+static void share_run(struct cut *k, const struct proc_pages *run, size_t *mine, size_t *theirs)
+{
+	for (uint64_t at = run->start, end; at < run->end; at = end) {
+		const struct vma *v = vma_at(k->child, mine, at);
+		const struct vma *w = vma_at(k->parent, theirs, at);
+
+		end = v ? min_u64(run->end, v->end) : run->end;
+		if (v && w && vma_alike(v, w)) {
+			end = min_u64(end, w->end);
+			cut_run(k, run, at, end);
+			continue;
+		}
+		/* on to the next mapping of the parent, if one begins before the run ends */
+		const struct vma *next =
+			*theirs < k->parent->rec.vmas.n ? (const struct vma *)k->parent->rec.vmas.at + *theirs : NULL;
+
+		if (next && next->start > at)
+			end = min_u64(end, next->start);
+		else if (w)
+			end = min_u64(end, w->end);
+		keep_own(k, at, end, run->what);
+	}
+}
+
+static void look_through(struct window *w, const struct process *p, int pagemap)
+{
+	w->process = p;
+	w->pagemap = pagemap;
+	w->start = w->end = w->text_start = w->text_end = 0;
+}
+
+int share_with_parent(struct checkpoint *c, struct mm_plan *child, const struct mm_plan *parent)
+{
+	_cleanup_close_ int mine = openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int theirs = openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	const struct proc_pages *run = child->own.at;
+	size_t at_mine = 0, at_theirs = 0;
+	struct cut k; /* large: not all of it is to be set to zero for each child */
+
+	if (mine < 0 || theirs < 0)
+		return fail(c->op, -errno, "open its pagemap");
+	k.c = c;
+	k.child = child;
+	k.parent = parent;
+	k.at = 0;
+	k.own = (struct span){ 0 };
+	look_through(&k.mine, child->process, mine);
+	look_through(&k.theirs, parent->process, theirs);
+	for (size_t i = 0; i < child->own.n; i++)
+		share_run(&k, &run[i], &at_mine, &at_theirs);
+	child->own = k.own;
+	return 0;
+}
