@@ -76,30 +76,47 @@ static void fill_vma(const struct proc_vma *from, struct vma *to)
 		to->pgoff = 0;
 }
 
+/* as smaps told when it stood still already: each page is there and its own, none of zeros, none in swap */
+static bool is_full(const struct proc_vma *v)
+{
+	return v->rss == v->end - v->start && v->anonymous == v->rss;
+}
+
+static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
+{
+	size_t before = plan->own.n;
+	int r = 0;
+
+	if (is_full(v))
+		*(struct proc_pages *)span_push(&c->op->arena, &plan->own, sizeof(struct proc_pages)) =
+			(struct proc_pages){ .start = v->start, .end = v->end };
+	else
+		r = proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, &plan->own);
+	for (size_t n = before; n < plan->own.n; n++)
+		((struct proc_pages *)plan->own.at)[n].what = v->backing ? KEEP_ZEROS : 0;
+	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
+			       (unsigned long)v->end)
+		     : 0;
+}
+
 static int scan(struct checkpoint *c, struct mm_plan *plan)
 {
 	struct process *p = plan->process;
 	struct proc_vma *v = p->vmas.at;
 	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = 0;
 
 	if (pagemap < 0)
 		return fail(c->op, -errno, "open its pagemap");
-	for (size_t i = 0; i < p->vmas.n; i++) {
+	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
 		const struct kind *k = v[i].kind;
 
 		fill_vma(&v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
 		/* without PAGEMAP_SCAN (before v6.7) it takes a second to see that a reserved TiB is empty */
-		if (!k->has_pages || v[i].shared || (!v[i].rss && !v[i].swap))
-			continue;
-		size_t before = plan->own.n;
-		int r = proc_scan_pages(&c->op->arena, pagemap, v[i].start, v[i].end, false, &plan->own);
-		if (r < 0)
-			return fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v[i].start,
-				(unsigned long)v[i].end);
-		for (size_t n = before; n < plan->own.n; n++)
-			((struct proc_pages *)plan->own.at)[n].what = v[i].backing ? KEEP_ZEROS : 0;
+		if (k->has_pages && !v[i].shared && (v[i].rss || v[i].swap))
+			r = scan_vma(c, plan, &v[i], pagemap);
 	}
-	return 0;
+	return r;
 }
 
 int plan_memory(struct checkpoint *c)

@@ -59,6 +59,12 @@ static int save_some(struct op *op, const struct proc_vma *v, int pagemap, struc
 	return r;
 }
 
+/* each of its pages is there, as smaps told when it stood still already */
+static bool is_full(const struct proc_vma *v)
+{
+	return v->rss == v->end - v->start;
+}
+
 static int guards_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct guards *g = rec;
@@ -69,7 +75,7 @@ static int guards_save(struct op *op, const struct sight *s, void *rec)
 	if (pagemap < 0)
 		return fail(op, -errno, "open its pagemap");
 	for (size_t i = 0; i < s->process->vmas.n && r == 0; i++)
-		if (v[i].kind && !((const struct kind *)v[i].kind)->moves)
+		if (v[i].kind && !((const struct kind *)v[i].kind)->moves && !is_full(&v[i]))
 			r = save_some(op, &v[i], pagemap, &g->guards);
 	return r < 0 && r != -EOPNOTSUPP ? fail(op, r, "find its guard pages") : 0;
 }
