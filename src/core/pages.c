@@ -19,6 +19,8 @@
 
 /* in struct proc_pages.what of our lists: zero pages must be stored too, as what is not stored reads as the file's */
 #define KEEP_ZEROS (1ull << 63)
+/* and: others have some of the pages as well, since a fork */
+#define FORK_SHARED (1ull << 62)
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -84,6 +86,8 @@ static bool is_full(const struct proc_vma *v)
 
 static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
 {
+	/* a page in swap is nobody's resident page */
+	uint64_t what = (v->backing ? KEEP_ZEROS : 0) | (v->pss < v->rss || v->swap ? FORK_SHARED : 0);
 	size_t before = plan->own.n;
 	int r = 0;
 
@@ -93,7 +97,7 @@ static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct pro
 	else
 		r = proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, &plan->own);
 	for (size_t n = before; n < plan->own.n; n++)
-		((struct proc_pages *)plan->own.at)[n].what = v->backing ? KEEP_ZEROS : 0;
+		((struct proc_pages *)plan->own.at)[n].what = what;
 	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
 			       (unsigned long)v->end)
 		     : 0;
@@ -156,7 +160,7 @@ struct chunk {
 	struct checkpoint *c;
 	struct image_writer *w;
 	uint64_t id;
-	int pagemap; /* of a process whose memory fork may have shared; -EBADF: the memory is not private */
+	int pagemap; /* of a process whose memory fork may have shared */
 	unsigned char *room;
 	struct page_run runs[512];
 	size_t n_runs, pages;
@@ -194,19 +198,23 @@ static int fetch_by_vm(const struct process *p, uint64_t at, void *to, size_t le
 }
 
 /* the faster way would end the sharing of pages with relatives: see proc_read_alone() */
-static int fetch(const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n)
+static int fetch_shared(const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n)
 {
 	bool alone[IMAGE_CHUNK_PAGES];
-	int r = k->pagemap < 0 ? 0 : proc_read_alone(k->pagemap, at, n, alone);
+	int r = proc_read_alone(k->pagemap, at, n, alone);
 
-	if (k->pagemap < 0)
-		return fetch_by_vm(p, at, to, n * PAGE);
 	for (size_t i = 0, end; i < n && r == 0; i = end) {
 		for (end = i + 1; end < n && alone[end] == alone[i];)
 			end++;
 		r = (alone[i] ? fetch_by_vm : fetch_by_mem)(p, at + i * PAGE, to + i * PAGE, (end - i) * PAGE);
 	}
 	return r;
+}
+
+static int fetch(
+	const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n, uint64_t what)
+{
+	return what & FORK_SHARED ? fetch_shared(k, p, at, to, n) : fetch_by_vm(p, at, to, n * PAGE);
 }
 
 /* append @n pages that lie in the room behind those that are there; @at: their name in the image */
@@ -230,8 +238,7 @@ static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
 }
 
 /* @at in the process; @shift: what to add for its name in the image */
-static int save_run(
-	struct chunk *k, const struct process *p, uint64_t at, uint64_t end, uint64_t shift, bool keep_zeros)
+static int save_run(struct chunk *k, const struct process *p, uint64_t at, uint64_t end, uint64_t shift, uint64_t what)
 {
 	while (at < end) {
 		int err = 0;
@@ -241,10 +248,10 @@ static int save_run(
 		size_t n = (size_t)min_u64((end - at) / PAGE, IMAGE_CHUNK_PAGES - k->pages);
 		if (n > ARRAY_SIZE(k->runs) - k->n_runs)
 			n = ARRAY_SIZE(k->runs) - k->n_runs;
-		int r = n ? fetch(k, p, at, k->room + k->pages * PAGE, n) : 0;
+		int r = n ? fetch(k, p, at, k->room + k->pages * PAGE, n, what) : 0;
 		if (r < 0)
 			return fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at);
-		append(k, at + shift, n, keep_zeros);
+		append(k, at + shift, n, what & KEEP_ZEROS);
 		at += n * PAGE;
 		if (k->pages == IMAGE_CHUNK_PAGES || k->n_runs == ARRAY_SIZE(k->runs) || n == 0)
 			r = flush(k);
@@ -264,9 +271,8 @@ static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm
 
 	if (pagemap < 0)
 		return fail(c->op, -errno, "open its pagemap");
-
 	for (size_t i = 0; i < plan->own.n; i++) {
-		int r = save_run(&k, plan->process, run[i].start, run[i].end, 0, run[i].what & KEEP_ZEROS);
+		int r = save_run(&k, plan->process, run[i].start, run[i].end, 0, run[i].what);
 
 		if (r < 0)
 			return r;
@@ -365,7 +371,7 @@ static int by_offset(const void *a, const void *b)
 
 static int save_backing(struct checkpoint *c, struct image_writer *w, const struct backing *b)
 {
-	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF };
+	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF }; /* nothing that fork shared */
 	const struct piece *p = b->pieces.at;
 	uint64_t done = 0;
 	int r = 0;
@@ -378,7 +384,7 @@ static int save_backing(struct checkpoint *c, struct image_writer *w, const stru
 		if (from >= p[i].end)
 			continue;
 		done = p[i].end;
-		r = save_run(&k, p[i].process, from - p[i].shift, p[i].end - p[i].shift, p[i].shift, false);
+		r = save_run(&k, p[i].process, from - p[i].shift, p[i].end - p[i].shift, p[i].shift, 0);
 	}
 	return r < 0 ? r : flush(&k);
 }
