@@ -69,7 +69,13 @@ static int add_process(struct checkpoint *c, pid_t pid, struct process *parent, 
 	if (dir < 0)
 		return dir;
 	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
-	*p = (struct process){ .pid = pid, .tid = pid, .dir = dir, .parent = parent, .mem = -EBADF, .pidfd = -EBADF };
+	*p = (struct process){ .pid = pid,
+		.tid = pid,
+		.dir = dir,
+		.parent = parent,
+		.mem = -EBADF,
+		.root = &c->root_dir,
+		.pidfd = -EBADF };
 	int r = read_end(p);
 	if (r < 0)
 		return r;
@@ -250,5 +256,8 @@ void release_tree(struct checkpoint *c)
 		fd_close(p[i]->mem);
 		fd_close(p[i]->pidfd);
 	}
+	if (c->root_dir.of)
+		fd_close(c->root_dir.fd);
+	c->root_dir = (struct root){ 0 };
 	c->tree.processes.n = 0;
 }

@@ -45,6 +45,7 @@ struct checkpoint {
 	int procfd;
 	pid_t target;
 	struct tree tree;
+	struct root root_dir; /* for the processes of the tree */
 	struct map by_pid; /* of struct process, by pid as we count */
 	bool held; /* all of it stands still */
 	struct span *objects; /* of struct stasis_object: the list for who wants it, or NULL */

@@ -131,11 +131,29 @@ int openfile_check_lines(struct op *op, const struct sight *s, const char *const
  * The links of /proc give paths as this process sees them. So what lies below the root of @p is looked up there, which
  * is right in other mount namespaces too, and the rest from our own root. Such a path holds no symbolic link.
  */
-static int open_at_root(const struct process *p, const char *path)
+static int open_below(int at, const char *path)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+
+	path += strspn(path, "/");
+	int fd = (int)syscall(SYS_openat2, at, *path ? path : ".", &how, sizeof(how));
+	return fd < 0 ? -errno : fd;
+}
+
+/* for the next file of this process: one that has ten thousand is looked at while it stands still */
+static void keep_root(const struct process *p, int at)
+{
+	if (p->root->of)
+		fd_close(p->root->fd);
+	*p->root = (struct root){ p, at };
+}
+
+static int open_at_root(const struct process *p, const char *path)
+{
 	char root[PATH_MAX];
 
+	if (p->root && p->root->of == p)
+		return open_below(p->root->fd, path);
 	ssize_t n = readlinkat(p->dir, "root", root, sizeof(root) - 1);
 	if (n < 0)
 		return -errno;
@@ -146,10 +164,10 @@ static int open_at_root(const struct process *p, const char *path)
 				       : open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0)
 		return -errno;
-	path += below ? n : 0;
-	path += strspn(path, "/");
-	int fd = (int)syscall(SYS_openat2, at, *path ? path : ".", &how, sizeof(how));
-	return fd < 0 ? -errno : fd;
+	int fd = open_below(at, path + (below ? n : 0));
+	if (n == 0 && p->root)
+		keep_root(p, TAKE_FD(at));
+	return fd;
 }
 
 int openfile_find(const struct process *p, const char *path, uint64_t dev, uint64_t ino)
