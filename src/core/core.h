@@ -105,6 +105,9 @@ struct mm_plan {
 	struct mm_record rec;
 	struct span all; /* of struct proc_pages: its private pages */
 	struct span own; /* those of them that are not the parent's */
+	unsigned int heirs; /* children that have been compared with it */
+	uint64_t *entries; /* of pagemap, for each page of ->all, if it has many children; or NULL */
+	size_t *first_entry; /* of each run in ->all */
 };
 
 /** enum share - what processes can share, when one was cloned so */
@@ -167,7 +170,7 @@ uint32_t jobctl_flags(const struct process *p);
 int save_parts(struct checkpoint *c);
 /* inherit.c */
 /** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
-int share_with_parent(struct checkpoint *c, struct mm_plan *child, const struct mm_plan *parent);
+int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
 /* pages.c */
 int find_shared_pages(struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);

@@ -21,6 +21,8 @@
 #define ENTRY_ONCE    (1ull << 56) /* 77bb499bb60f, in v4.2 */
 #define ENTRY_FRAME   ((1ull << 55) - 1)
 
+#define ENTRIES_MAX ((size_t)1 << 19) /* that are kept of a process with many children: 4 MiB, for 2 GiB */
+
 /** struct window - entries of pagemap, or contents, of some pages from @start on */
 struct window {
 	const struct process *process;
@@ -71,10 +73,21 @@ static const unsigned char *text_at(struct window *w, uint64_t at, uint64_t end)
 	return at < w->text_end ? w->text + (at - w->text_start) : NULL;
 }
 
+/* of the run in which parent_has() has found @at */
+static uint64_t their_entry(struct cut *k, uint64_t at, uint64_t end)
+{
+	const struct mm_plan *p = k->parent;
+	const struct proc_pages *run = p->all.at;
+
+	if (!p->entries)
+		return entry_at(&k->theirs, at, end);
+	return p->entries[p->first_entry[k->at] + (at - run[k->at].start) / PAGE];
+}
+
 /* both have it; so they do all to @end */
 static bool same_page(struct cut *k, uint64_t at, uint64_t end)
 {
-	uint64_t x = entry_at(&k->mine, at, end), y = entry_at(&k->theirs, at, end);
+	uint64_t x = entry_at(&k->mine, at, end), y = their_entry(k, at, end);
 
 	if (x & y & ENTRY_PRESENT && x & ENTRY_FRAME && y & ENTRY_FRAME)
 		return (x & ENTRY_FRAME) == (y & ENTRY_FRAME);
@@ -171,6 +184,32 @@ static void share_run(struct cut *k, const struct proc_pages *run, size_t *mine,
 	}
 }
 
+/* what the first child has read is read once more for the second, and then for no other */
+static void remember_entries(struct checkpoint *c, struct mm_plan *p, int pagemap)
+{
+	const struct proc_pages *run = p->all.at;
+	size_t n = 0;
+
+	if (++p->heirs != 2)
+		return;
+	p->first_entry = arena_array(&c->op->arena, p->all.n + 1, sizeof(*p->first_entry));
+	for (size_t i = 0; i < p->all.n; i++) {
+		p->first_entry[i] = n;
+		n += (run[i].end - run[i].start) / PAGE;
+	}
+	if (n > ENTRIES_MAX)
+		return;
+	uint64_t *entries = arena_array(&c->op->arena, n + 1, sizeof(*entries));
+	for (size_t i = 0; i < p->all.n; i++) {
+		size_t len = (run[i].end - run[i].start) / PAGE * sizeof(*entries);
+
+		if (pread_all(pagemap, entries + p->first_entry[i], len,
+			    (off_t)(run[i].start / PAGE * sizeof(*entries))) != (ssize_t)len)
+			return;
+	}
+	p->entries = entries;
+}
+
 static void look_through(struct window *w, const struct process *p, int pagemap)
 {
 	w->process = p;
@@ -178,7 +217,7 @@ static void look_through(struct window *w, const struct process *p, int pagemap)
 	w->start = w->end = w->text_start = w->text_end = 0;
 }
 
-int share_with_parent(struct checkpoint *c, struct mm_plan *child, const struct mm_plan *parent)
+int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent)
 {
 	_cleanup_close_ int mine = openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int theirs = openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
@@ -188,6 +227,7 @@ int share_with_parent(struct checkpoint *c, struct mm_plan *child, const struct 
 
 	if (mine < 0 || theirs < 0)
 		return fail(c->op, -errno, "open its pagemap");
+	remember_entries(c, parent, theirs);
 	k.c = c;
 	k.child = child;
 	k.parent = parent;
