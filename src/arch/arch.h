@@ -24,10 +24,9 @@ int arch_set_regs(pid_t tid, const struct arch_regs *regs);
 
 /** arch_get_xstate() - floating point, vector and all other extended state, as NT_X86_XSTATE; bytes in the arena */
 int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret);
-int arch_set_xstate(pid_t tid, const struct span *xstate);
 
-/** arch_check_xstate() - could these bytes be loaded on this processor? 0, -EBADMSG, -EOPNOTSUPP with the missing feature bits */
-int arch_check_xstate(const struct span *xstate, uint64_t *ret_missing);
+/** arch_set_xstate() - 0, -EBADMSG, -EOPNOTSUPP with the bits of the features that this processor lacks, or -errno */
+int arch_set_xstate(pid_t tid, const struct span *xstate, uint64_t *ret_missing);
 
 /** arch_audit() - AUDIT_ARCH_* of our system calls: what seccomp filters see in seccomp_data.arch */
 uint32_t arch_audit(void);

@@ -5,7 +5,6 @@
  */
 #include "arch/arch.h"
 
-#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
@@ -38,46 +37,29 @@ static uint64_t word(const struct span *x, size_t at)
 	return v;
 }
 
-static uint64_t xcr0(unsigned int *ret_size)
-{
-	unsigned int lo, size, max, hi;
-
-	if (!__get_cpuid_count(0xd, 0, &lo, &size, &max, &hi))
-		return 0;
-	*ret_size = max;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
-}
-
-int arch_check_xstate(const struct span *x, uint64_t *ret_missing)
-{
-	unsigned int max = 0;
-	uint64_t have = xcr0(&max);
-
-	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
-		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
-	uint64_t used = word(x, XSAVE_HEADER);
-	*ret_missing = used & ~have;
-	return *ret_missing ? -EOPNOTSUPP : 0;
-}
-
 /*
  * PTRACE_SETREGSET wants exactly as many bytes as this kernel uses; an area from a processor with fewer or more features
- * is cut or padded: the features in use were checked, and an unused one has no bytes that matter.
+ * is cut or padded: the features in use are checked, and an unused one has no bytes that matter. CPUID is not asked, as in a
+ * virtual machine the host has to answer it.
  */
-int arch_set_xstate(pid_t tid, const struct span *x)
+int arch_set_xstate(pid_t tid, const struct span *x, uint64_t *ret_missing)
 {
 	unsigned char buf[XSTATE_MAX];
 	struct iovec io = { buf, sizeof(buf) };
+	const struct span own = { .at = buf };
 
+	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
+		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
 	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
 		return -errno;
-	if (io.iov_len < XSAVE_AREA || x->n < XSAVE_AREA)
+	if (io.iov_len < XSAVE_AREA)
 		return -EINVAL;
-	unsigned char own[8];
-	memcpy(own, buf + LEGACY_XCR0, sizeof(own));
+	uint64_t have = word(&own, LEGACY_XCR0);
+	*ret_missing = word(x, XSAVE_HEADER) & ~have;
+	if (*ret_missing)
+		return -EOPNOTSUPP;
 	memset(buf, 0, io.iov_len);
 	memcpy(buf, x->at, x->n < io.iov_len ? x->n : io.iov_len);
-	memcpy(buf + LEGACY_XCR0, own, sizeof(own));
+	memcpy(buf + LEGACY_XCR0, &have, sizeof(have));
 	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0 ? -errno : 0;
 }

@@ -185,14 +185,12 @@ static int regs_settle(struct op *op, void *rec, struct site *site)
 	*site->sigmask = r->sigmask;
 	if (!arch_is_native(site->regs))
 		return fail_as(op, OUTCOME_IMAGE, "image-regs", NULL, "load registers of another kind of program");
-	int e = arch_check_xstate(&r->extended, &missing);
+	int e = arch_set_xstate(site->tid, &r->extended, &missing);
 	if (e == -EOPNOTSUPP)
 		return fail_as(op, OUTCOME_CANNOT, "cpu-features",
 			"restart on a processor with the features of the first",
 			"load its registers: this processor lacks the features %#lx (XCR0) that the program uses",
 			(unsigned long)missing);
-	if (e == 0)
-		e = arch_set_xstate(site->tid, &r->extended);
 	if (e < 0)
 		return fail(op, e, "load the floating point and vector registers");
 	if (arch_interrupted(site->regs) == RESTARTS_BY_BLOCK)
