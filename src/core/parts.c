@@ -166,7 +166,6 @@ static int end_turn(struct checkpoint *c, struct turn *turn)
 	return r < 0 ? r : ask_files(c, p, b);
 }
 
-/* it is at home again */
 static int save_thread(struct checkpoint *c, struct turn *turn)
 {
 	WHERE(c->op, "thread", turn->thread->tid);
@@ -175,7 +174,10 @@ static int save_thread(struct checkpoint *c, struct turn *turn)
 	return save(c, &turn->thread->parts, &turn->sight);
 }
 
-/* each thread is let in when the one before it has ended its turn, and while it runs what that has said is looked at */
+/*
+ * Each thread is let in when the one before it has ended its turn, and while it runs what that has said is saved; of the first
+ * thread before that, as its kinds may look at the others, which must stand still.
+ */
 static int save_threads(struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
@@ -186,15 +188,19 @@ static int save_threads(struct checkpoint *c, struct process *p)
 		turn = arena_alloc(&c->op->arena, sizeof(*turn));
 		*turn = (struct turn){ .process = p, .thread = &t[i], .first = i == 0 };
 		r = begin_turn(c, turn, before);
-		int saved = r == 0 && before ? save_thread(c, before) : 0;
+		int saved = r == 0 && i > 1 ? save_thread(c, before) : 0;
 		if (r == 0)
 			r = end_turn(c, turn); /* in any case: nobody may be left running */
 		r = saved < 0 ? saved : r;
+		if (r == 0 && i == 0)
+			r = save_thread(c, turn);
 	}
 	if (r < 0 || !turn)
 		return r;
 	r = room_leave(&p->room, &turn->thread->held);
-	return r < 0 ? fail(c->op, r, "let the thread leave the stub") : save_thread(c, turn);
+	if (r < 0)
+		return fail(c->op, r, "let the thread leave the stub");
+	return turn->first ? 0 : save_thread(c, turn);
 }
 
 /* nobody can ask it any more */
