@@ -161,6 +161,7 @@ struct site {
 	struct taddr syscall; /* task kinds, in settle(): a system call instruction outside of the stub */
 	int free_fd; /* task kinds, in restore(): a descriptor of the task that may be replaced, and stays */
 	unsigned int cpus; /* that are online */
+	const void *rights; /* creds.c's: of each task before its turn */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
 	const struct file_rule *rules;
 	size_t n_rules;
@@ -273,6 +274,7 @@ struct kind {
 	int (*ask)(struct op *op, const struct sight *s, void *rec);
 	/**
 	 * save - fill the record; the program is stopped and must not notice. Of process kinds: when all threads were asked
+	 * Of the first thread while all stand still; of others while the next one may be running a batch.
 	 * What only ask() and save() can see may be refused there: of ask() that ends it, of save() the search goes on.
 	 */
 	int (*save)(struct op *op, const struct sight *s, void *rec);

@@ -196,19 +196,26 @@ static bool has_cap(const struct creds *c, unsigned int cap)
 	return c->cap_effective >> cap & 1;
 }
 
-/* the task as it is now; of securebits, which nothing shows, a new user namespace has none */
-static int read_have(struct op *op, const struct site *site, struct creds *have)
+/*
+ * The task as it is now; of securebits, which nothing shows, a new user namespace has none. Every task comes by clone(2) from one
+ * that had the caller's rights, and none gives up any before its own turn: so all have the same.
+ */
+static int read_have(struct op *op, struct site *site, struct creds *have)
 {
-	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int proc = site->rights ? -EBADF : open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, site->tid);
 	struct proc_status st;
-	int r = dir < 0 ? dir : proc_read_status(&op->arena, dir, &st);
+	int r = site->rights ? 0 : dir < 0 ? dir : proc_read_status(&op->arena, dir, &st);
 
 	if (r < 0)
 		return fail(op, r, "read what it may do");
-	*have = (struct creds){ 0 };
-	from_status(&op->arena, &st, have);
-	have->securebits = site->user_ns ? 0 : (uint32_t)prctl(PR_GET_SECUREBITS);
+	if (!site->rights) {
+		*have = (struct creds){ 0 };
+		from_status(&op->arena, &st, have);
+		have->securebits = site->user_ns ? 0 : (uint32_t)prctl(PR_GET_SECUREBITS);
+		site->rights = arena_dup(&op->arena, have, sizeof(*have));
+	}
+	*have = *(const struct creds *)site->rights;
 	return 0;
 }
 
@@ -271,7 +278,7 @@ static void clip_caps(struct change *c)
 	}
 }
 
-static int make_change(struct op *op, const struct creds *want, const struct site *site, struct change *ret)
+static int make_change(struct op *op, const struct creds *want, struct site *site, struct change *ret)
 {
 	*ret = (struct change){ .op = op, .site = site, .want = *want };
 	int r = read_have(op, site, &ret->have);
