@@ -55,7 +55,8 @@ static int save_backings(struct checkpoint *c)
 
 		WHERE_TASK(c->op, b[i]->process->pid, b[i]->process->stat.comm);
 		b[i]->id = c->next_id++;
-		b[i]->rec = arena_alloc(&c->op->arena, b[i]->kind->size);
+		if (!b[i]->rec)
+			b[i]->rec = arena_alloc(&c->op->arena, b[i]->kind->size);
 		int r = b[i]->kind->save(c->op, &s, b[i]->rec);
 		if (r < 0 && !was_refused(c, b[i]->kind, r))
 			return r;

@@ -63,6 +63,7 @@ struct checkpoint {
 	struct clocks clocks; /* of the root when all had been stopped */
 	struct span open_files; /* of struct open_file *, in tree order */
 	size_t n_asked; /* how many of them have been asked about */
+	size_t n_asked_backings; /* likewise */
 	size_t n_refused; /* was_refused(): how many obstacles it has seen */
 	struct span backings; /* of struct backing * */
 	struct map by_key; /* of struct backing, by a mix of kind and key: the last one of those with that mix */

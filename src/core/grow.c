@@ -350,28 +350,40 @@ static int take_pages(struct restart *r, struct patient *p)
 	return 0;
 }
 
-/* shared memory comes first in the image: it is mapped here, at the address where all tasks have inherited it */
+/* what is made in namespaces of its own is not mapped here */
+static int put_shared(struct restart *r, const struct object *o, uint64_t at, const unsigned char *data, size_t len)
+{
+	if (!o->kind->make || !r->crowded) {
+		memcpy((void *)at, data, len);
+		return 0;
+	}
+	int e = remote_write((*(struct patient **)r->patients.at)->pid, (struct taddr){ at }, data, len);
+	return e < 0 ? fail(r->op, e, "put pages into %s", o->kind->name) : 0;
+}
+
+/* shared memory comes first in the image: it is mapped at the address where all tasks have inherited it */
 int take_shared_pages(struct restart *r)
 {
 	while (!r->at_end && r->section.type == SECTION_PAGES) {
 		struct object *o = find_object(r, r->section.id);
 		const unsigned char *data = r->section.data;
+		int e = 0;
 
 		if (!o || !o->kind || !o->kind->backing_has_pages)
 			return 0;
-		for (size_t i = 0; i < r->section.n_runs; i++) {
+		for (size_t i = 0; i < r->section.n_runs && e == 0; i++) {
 			const struct page_run *run = &r->section.runs[i];
 			uint64_t len = (uint64_t)run->pages * PAGE, at = o->stash + run->at;
 
-			if (run->kind != RUN_DATA || run->at > r->zone_end || at + len > r->site.stash.at ||
-				at < o->stash)
+			if (run->kind != RUN_DATA || run->at > r->zone_end || at + len > o->stash_end || at < o->stash)
 				return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
 					"put pages beyond the end of shared memory");
-			memcpy((void *)at, data, len);
+			e = put_shared(r, o, at, data, len);
 			data += len;
 		}
 		r->memory += r->section.data_len;
-		int e = load_next(r);
+		if (e == 0)
+			e = load_next(r);
 		if (e < 0)
 			return e;
 	}

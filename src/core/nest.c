@@ -29,7 +29,8 @@ struct order {
 	bool detach;
 	struct clocks clocks;
 	char *const *argv; /* as we had it when init was made: init is our copy */
-	int (*fn)(void); /* likewise */
+	int (*fn)(void *data); /* likewise */
+	void *data;
 };
 
 struct answer {
@@ -206,7 +207,7 @@ static void obey(int socket, const sigset_t *mask)
 			reap(first);
 		}
 		if (o.what == ORDER_CALL) {
-			send_answer(socket, o.fn(), -EBADF);
+			send_answer(socket, o.fn(o.data), -EBADF);
 			continue;
 		}
 		if (o.what == ORDER_CLOCKS) {
@@ -403,9 +404,9 @@ pid_t nest_spawn(struct nest *nest, char *const argv[])
 	return order_child(nest, &(struct order){ .what = ORDER_SPAWN, .argv = argv });
 }
 
-int nest_call(struct nest *nest, int (*fn)(void))
+int nest_call(struct nest *nest, int (*fn)(void *data), void *data)
 {
-	struct order o = { .what = ORDER_CALL, .fn = fn };
+	struct order o = { .what = ORDER_CALL, .fn = fn, .data = data };
 
 	if (send(nest->socket, &o, sizeof(o), MSG_NOSIGNAL) < 0)
 		return -errno;

@@ -33,8 +33,8 @@ int nest_build(struct op *op, struct nest *nest, const sigset_t *mask);
  */
 pid_t nest_plant(struct nest *nest, pid_t vpid);
 
-/** nest_call() - have the init, which is our copy, call @fn; what it returns, or -errno */
-int nest_call(struct nest *nest, int (*fn)(void));
+/** nest_call() - have the init call @fn with its copy of @data, as it was at nest_build(); what it returns, or -errno */
+int nest_call(struct nest *nest, int (*fn)(void *data), void *data);
 
 /** nest_set_clocks() - all that is planted or spawned from now on has clocks that go on from @c; see clocks_continue() */
 int nest_set_clocks(struct nest *nest, const struct clocks *c);

@@ -79,6 +79,26 @@ static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
 	return 0;
 }
 
+/* what kinds of mappings ask in the first process that has one; backings are in the order of processes */
+static int ask_memory(struct checkpoint *c, struct process *p, struct batch *batch)
+{
+	struct backing **all = c->backings.at;
+	int r = 0;
+
+	for (; r == 0 && c->n_asked_backings < c->backings.n && all[c->n_asked_backings]->process == p;
+		c->n_asked_backings++) {
+		struct backing *b = all[c->n_asked_backings];
+		struct sight s = { .tree = &c->tree, .process = p, .vma = b->vma, .batch = batch };
+
+		if (!b->kind->ask)
+			continue;
+		b->rec = arena_alloc(&c->op->arena, b->kind->size);
+		r = b->kind->ask(c->op, &s, b->rec);
+		was_refused(c, b->kind, r);
+	}
+	return r;
+}
+
 /* what kinds of open files ask in the process of the first descriptor; open files are in the order of processes */
 static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
 {
@@ -163,6 +183,8 @@ static int end_turn(struct checkpoint *c, struct turn *turn)
 	r = find_shared_pages(c, p);
 	if (r == 0)
 		r = ask_jobctl(c, p, b);
+	if (r == 0)
+		r = ask_memory(c, p, b);
 	return r < 0 ? r : ask_files(c, p, b);
 }
 

@@ -15,7 +15,7 @@ struct object {
 	const struct kind *kind; /* NULL: one of core's */
 	void *rec;
 	int fd; /* what the kind made of it, here; -EBADF */
-	uint64_t stash; /* shared memory: where it is mapped for all to inherit */
+	uint64_t stash, stash_end; /* shared memory: where it is mapped for all to inherit */
 	bool restored;
 	bool checked; /* an address space: what it holds makes sense */
 	const struct mm_record *seen_in; /* mem kinds that move: the last memory map that has it */
@@ -96,6 +96,12 @@ int check_pages(struct restart *r, const struct patient *p, const struct section
 /* zone.c */
 int choose_zone(struct restart *r);
 int restore_backings(struct restart *r);
+/** make_backings() - those that are made here or in the nest: before the init or the first task inherits the stash */
+int make_backings(struct restart *r);
+/** keep_backings() - nothing can fail any more */
+void keep_backings(struct restart *r);
+/** leave_zone() - the init of the nest needs no zone any more: shared memory would live as long as it does */
+int leave_zone(struct restart *r);
 /* seed.c */
 int choose_namespace(struct restart *r, bool own_pidns);
 int plant_seeds(struct restart *r);

@@ -48,6 +48,10 @@ static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 	}
 	if (e == 0)
 		e = settle_files(r);
+	if (e == 0 && r->own_pidns)
+		e = leave_zone(r);
+	if (e == 0)
+		keep_backings(r);
 	if (e == 0)
 		e = depart(r);
 	if (e == 0 && r->own_pidns) { /* if we die before, the init dies, and all with it */
@@ -103,6 +107,9 @@ static void take_back(struct restart *r)
 	for (size_t i = r->site.made_groups.n; i-- > 0;)
 		cgroup_remove(group[i]);
 	settle_made(&r->site.made_files, false);
+	const struct undoing *u = r->site.undoings.at;
+	for (size_t i = r->site.undoings.n; i-- > 0;)
+		u[i].fn(u[i].rec);
 	terminal_set(&r->terminal);
 }
 

@@ -79,8 +79,16 @@ static bool reserve_all(struct restart *r)
 	return true;
 }
 
-/* what was reserved is given up: it is had there anew. What cannot be had there either is said by who misses it. */
-static void make_places(struct restart *r)
+static int make_place(void *kind)
+{
+	return ((const struct kind *)kind)->make_place();
+}
+
+/*
+ * What was reserved is given up: it is had there anew. What cannot be had there either is said by who misses it; but nothing
+ * is made in the caller's namespace that belongs into another.
+ */
+static int make_places(struct restart *r)
 {
 	const struct object *o = r->objects.at;
 	struct slot *s = r->slots.at;
@@ -91,9 +99,11 @@ static void make_places(struct restart *r)
 	for (const struct kind *const *k = kinds; *k; k++) {
 		for (n = 0; n < r->objects.n && o[n].kind != *k; n++)
 			;
-		if ((*k)->make_place && n < r->objects.n)
-			nest_call(&r->nest, (*k)->make_place);
+		int e = (*k)->make_place && n < r->objects.n ? nest_call(&r->nest, make_place, (void *)*k) : 0;
+		if (e < 0 && (*k)->make)
+			return fail(r->op, e, "make a namespace for %s", (*k)->name);
 	}
+	return 0;
 }
 
 int choose_namespace(struct restart *r, bool own_pidns)
@@ -103,6 +113,7 @@ int choose_namespace(struct restart *r, bool own_pidns)
 	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r);
 	r->crowded = !reserve_all(r);
 	r->own_pidns |= r->crowded;
+	r->site.own_place = r->crowded;
 	if (r->own_pidns && p[0]->rec->pid == 1)
 		return fail_as(r->op, OUTCOME_CANNOT, "init", NULL,
 			"restart a program that was the init of its pid namespace: stasis puts an init of its own "
@@ -187,6 +198,8 @@ int plant_seeds(struct restart *r)
 	const struct clocks *clocks = NULL;
 	int e = open_channel(r), err = 0;
 
+	if (e == 0 && !r->crowded)
+		e = make_backings(r);
 	if (e == 0 && r->own_pidns)
 		e = nest_build(r->op, &r->nest, NULL);
 	if (e == 0 && r->own_pidns && r->own_cgroup)
@@ -195,7 +208,9 @@ int plant_seeds(struct restart *r)
 	if (e == 0 && r->own_pidns)
 		r->site.root = arena_printf(&r->op->arena, "/proc/%d/root", r->nest.init);
 	if (e == 0 && r->crowded)
-		make_places(r);
+		e = make_places(r);
+	if (e == 0 && r->crowded)
+		e = make_backings(r);
 	if (e == 0)
 		e = choose_clocks(r, &clocks);
 	if (e == 0 && r->own_pidns && clocks)

@@ -38,12 +38,18 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-/* shared memory knows its size only as a record of its kind: the mappings tell how much is reached */
+/* shared memory knows its size only as a record of its kind: its kind or the mappings tell how much is reached */
 static uint64_t stash_size(struct restart *r)
 {
 	struct patient **p = r->patients.at;
+	const struct object *all = r->objects.at;
 	uint64_t total = 0;
 
+	for (size_t i = 0; i < r->objects.n && total <= TASK_END; i++) {
+		uint64_t room = all[i].kind && all[i].kind->room ? all[i].kind->room(all[i].rec) : 0;
+
+		total += room < TASK_END ? room : TASK_END + 1;
+	}
 	for (size_t i = 0; i < r->patients.n; i++) {
 		const struct vma *v = p[i]->mm ? p[i]->mm->vmas.at : NULL;
 
@@ -51,7 +57,7 @@ static uint64_t stash_size(struct restart *r)
 			struct object *o = v[k].backing ? find_object(r, v[k].backing) : NULL;
 			uint64_t end = v[k].pgoff + (v[k].end - v[k].start);
 
-			if (o && o->kind->backing_has_pages && end > o->stash && total <= TASK_END) {
+			if (o && o->kind->backing_has_pages && !o->kind->room && end > o->stash && total <= TASK_END) {
 				total += end - o->stash; /* no more than INT64_MAX: check_mm() has seen to that */
 				o->stash = end; /* for now: the largest end seen */
 			}
@@ -166,9 +172,49 @@ int restore_backings(struct restart *r)
 		int e = o[i].kind->restore(r->op, o[i].rec, &r->site);
 		if (e < 0)
 			return e;
+		o[i].stash_end = r->site.stash.at;
 		if (!o[i].kind->backing_has_pages && !o[i].kind->moves)
 			o[i].fd = e;
 		o[i].restored = true;
 	}
 	return 0;
+}
+
+int make_backings(struct restart *r)
+{
+	struct object *o = r->objects.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->objects.n && e == 0; i++) {
+		const struct kind *k = o[i].kind;
+
+		if (!k || !k->make)
+			continue;
+		int result = r->crowded ? nest_call(&r->nest, k->make, o[i].rec) : k->make(o[i].rec);
+		e = k->made(r->op, o[i].rec, &r->site, result);
+	}
+	return e;
+}
+
+void keep_backings(struct restart *r)
+{
+	struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++)
+		if (o[i].kind && o[i].kind->keep)
+			o[i].kind->keep(o[i].rec);
+}
+
+static int unmap_zone(void *data)
+{
+	const struct restart *r = data;
+
+	return munmap((void *)r->zone, r->zone_end - r->zone) < 0 ? -errno : 0;
+}
+
+int leave_zone(struct restart *r)
+{
+	int e = nest_call(&r->nest, unmap_zone, r);
+
+	return e < 0 ? fail(r->op, e, "have the init of the pid namespace give up shared memory") : 0;
 }

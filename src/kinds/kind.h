@@ -147,6 +147,12 @@ struct made_file {
 	const char *was; /* where that is which it replaced, and which goes when the restart succeeds; NULL: nothing */
 };
 
+/** struct undoing - what takes back something that restarting has made here, when the restart fails */
+struct undoing {
+	void (*fn)(void *rec);
+	void *rec;
+};
+
 /** struct site - where a record is put back */
 struct site {
 	struct batch *batch; /* task kinds: calls by this very thread */
@@ -163,6 +169,7 @@ struct site {
 	unsigned int cpus; /* that are online */
 	const void *rights; /* creds.c's: of each task before its turn */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
+	bool own_place; /* make_place() will have been called in namespaces made for the restart */
 	const struct file_rule *rules;
 	size_t n_rules;
 	int stdio[3]; /* the caller's 0, 1, 2; -EBADF when closed */
@@ -180,8 +187,10 @@ struct site {
 	struct span
 		made_groups; /* of const char *: control groups that were made: removed again when the restart fails */
 	struct span made_files; /* of struct made_file */
+	struct span undoings; /* of struct undoing: from the last to the first, when no task is there any more */
 	struct taddr stash; /* mem kinds, in restore(): where shared memory may be mapped for all tasks to inherit, */
-	struct taddr stash_end; /* here and at the same address in every task; restore() moves stash up */
+	struct taddr
+		stash_end; /* here and at the same address in every task; restore() moves stash up, and stash_end down */
 };
 
 /** site_slot() - the shared int of (@owner, @key); made on first use. Valid until the next call. */
@@ -269,7 +278,7 @@ struct kind {
 	int (*admit)(struct op *op, const struct sight *s, void *rec);
 	/**
 	 * ask - task kinds: add calls to s->batch; pointers into batch_out() memory may be kept in the record
-	 * fd kinds: the same in the process of s->process; they may run the batch themselves. It comes before save().
+	 * fd and mem kinds: the same in the process of s->process; they may run the batch themselves. It comes before save().
 	 */
 	int (*ask)(struct op *op, const struct sight *s, void *rec);
 	/**
@@ -282,16 +291,28 @@ struct kind {
 	/**
 	 * restore - make it again, alone
 	 * task kinds: add calls to site->batch (the task has its memory, nothing else yet).
-	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0.
+	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0; those with
+	 * make() only check the record and take their places in the stash.
 	 */
 	int (*restore)(struct op *op, void *rec, struct site *site);
 	/**
-	 * reserve - fd kinds: take into a slot, before anything is made, what it must have by its number
+	 * reserve - fd kinds: take into a slot, before anything is made, what it must have by its number; mem kinds only look
 	 * False when somebody else has it. Then the program gets namespaces of its own, all that was reserved is given
 	 * up, and make_place(), called in their init and once for the kind, makes a place where nobody has any: 0 or -errno.
 	 */
 	bool (*reserve)(struct op *op, const void *rec, struct site *site);
 	int (*make_place)(void);
+	/** room - mem kinds with backing_has_pages: how much of the stash restore() takes, if not as far as mappings reach */
+	uint64_t (*room)(const void *rec);
+	/**
+	 * make, made, keep - mem kinds with reserve: make it in its places in the stash, before there are tasks
+	 * Here or, when make_place() is called, after it in the same init: there is no story to be told there, and nobody here sees
+	 * what is written. made() gets what it returned (-errno, or what the kind means by it), here, and so is keep() called,
+	 * when the program is ready to run.
+	 */
+	int (*make)(void *rec);
+	int (*made)(struct op *op, void *rec, struct site *site, int result);
+	void (*keep)(void *rec);
 	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
 	bool (*is_stream)(const void *rec);
 	/** match - mem kinds that move: is the mapping @v the one of this record? */
@@ -311,7 +332,7 @@ struct kind {
 	 * files here (site_file()); then for each descriptor of it in a process, to add calls by that process.
 	 */
 	int (*link)(struct op *op, void *rec, struct site *site);
-	/** settle - last touch before the program runs: arm timers, drop rights, set registers */
+	/** settle - last touch before the program runs: arm timers, drop rights, set registers; fd kinds: once all have */
 	int (*settle)(struct op *op, void *rec, struct site *site);
 	/**
 	 * leave - task kinds: what would have hindered all that came before. The stub is gone: nothing but remote_call() at

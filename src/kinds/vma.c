@@ -83,6 +83,14 @@ const char *vma_pathless(const struct proc_vma *v)
 	return NULL;
 }
 
+bool vma_is_sysv(const struct proc_vma *v)
+{
+	static const char head[] = "/SYSV";
+
+	return v->shared && v->deleted && !strncmp(v->name, head, sizeof(head) - 1) &&
+	       strspn(v->name + sizeof(head) - 1, "0123456789abcdef") == 8 && strlen(v->name) == sizeof(head) - 1 + 8;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
 	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v);

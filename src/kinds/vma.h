@@ -20,5 +20,8 @@ void vma_advise(const struct vma *v, struct batch *b);
 /** vma_pathless() - what it maps that has a name which was never a path, such as "/memfd:x"; NULL: no such thing */
 const char *vma_pathless(const struct proc_vma *v);
 
+/** vma_is_sysv() - is it System V shared memory? */
+bool vma_is_sysv(const struct proc_vma *v);
+
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

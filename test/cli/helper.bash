@@ -83,14 +83,14 @@ expect() {
 }
 
 says() {
-	case $output in *"$1"*) return ;; esac
+	case $output in *"$1"*) return 0 ;; esac
 	echo "missing: $1; output:"
 	echo "$output"
 	return 1
 }
 
 never_says() {
-	case $output in *"$1"*) ;; *) return ;; esac
+	case $output in *"$1"*) ;; *) return 0 ;; esac
 	echo "not wanted: $1; output:"
 	echo "$output"
 	return 1

@@ -119,6 +119,17 @@ static int check_sections(struct restart *r)
 	return e;
 }
 
+/* what is made in its places in the stash is nothing here that others could see */
+static void make_nothing(struct restart *r)
+{
+	const struct object *o = r->objects.at;
+
+	for (size_t i = 0; i < r->objects.n; i++)
+		if (o[i].kind && o[i].kind->make)
+			must(mmap((void *)o[i].stash, o[i].stash_end - o[i].stash, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED);
+}
+
 /* the calls that would make the mappings: nobody makes them */
 static int plan_mappings(struct restart *r)
 {
@@ -162,6 +173,8 @@ static void rehearse(int fd)
 		judge(&op, false);
 	if (e == 0) {
 		e = restore_backings(&r);
+		if (e == 0)
+			make_nothing(&r);
 		if (e == 0)
 			e = plan_mappings(&r);
 		if (e == 0)

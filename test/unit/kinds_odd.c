@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "kinds/kind.h"
+#include "kinds/sysvshm.h"
 #include "lib/test.h"
 
 static struct op op;
@@ -187,6 +188,66 @@ TEST(mapped_file_is_a_fifo)
 	EXPECT_STREQ(op.slug, "file-missing");
 	EXPECT_EQ(op_outcome(&op), OUTCOME_CANNOT);
 	ASSERT_EQ(rmdir(dir), 0);
+}
+
+static struct sysvshm *segment(const struct kind **k, const struct sysvshm *to)
+{
+	void *rec;
+
+	*k = begin("System V shared memory", &rec);
+	site.stash = (struct taddr){ 1ull << 40 };
+	site.stash_end = (struct taddr){ (1ull << 40) + (1 << 20) };
+	*(struct sysvshm *)rec = *to;
+	return rec;
+}
+
+static void expect_bad_segment(struct sysvshm m)
+{
+	const struct kind *k;
+	struct sysvshm *rec = segment(&k, &m);
+
+	k->room(rec);
+	expect_bad(k->restore(&op, rec, &site));
+}
+
+static void expect_bad_attachment(const struct sysvshm *m, struct vma v)
+{
+	const struct kind *k;
+	struct sysvshm *rec = segment(&k, m);
+
+	EXPECT_EQ(k->restore(&op, rec, &site), 0);
+	expect_bad(k->map(&op, &v, rec, -EBADF, &batch));
+}
+
+TEST(segments)
+{
+	const struct sysvshm good = { .id = 7, .size = 5000, .mode = 0600 };
+	const struct kind *k;
+	struct sysvshm m = good;
+
+	expect_bad_segment((struct sysvshm){ .id = 7, .mode = 0600 });
+	expect_bad_segment((struct sysvshm){ .id = 1u << 31, .size = 5000, .mode = 0600 });
+	expect_bad_segment((struct sysvshm){ .id = 7, .size = 5000, .mode = 01600 });
+	expect_bad_segment((struct sysvshm){ .id = 7, .size = 5000, .cpid = -1 });
+	expect_bad_segment((struct sysvshm){ .size = UINT64_MAX });
+	expect_bad_segment((struct sysvshm){ .size = (1 << 20) + 1 });
+	expect_bad_segment((struct sysvshm){ .size = 1 << 20, .state = SYSVSHM_READONLY });
+	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 16384, .flags = 0 });
+	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 12288 + 8192, .flags = VMA_SHARED });
+	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 12288, .pgoff = 8192, .flags = VMA_SHARED });
+	expect_bad_attachment(
+		&good, (struct vma){ .start = 8192, .end = 12288, .pgoff = -4096ull, .flags = VMA_SHARED });
+	expect_bad_attachment(&good, (struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_MAYWRITE_OFF });
+
+	m.state = SYSVSHM_READONLY;
+	struct sysvshm *rec = segment(&k, &m);
+	EXPECT_EQ(k->room(rec), 4 * 4096);
+	EXPECT_EQ(k->restore(&op, rec, &site), 0);
+	EXPECT_EQ(rec->at, 1ull << 40);
+	EXPECT_EQ(site.stash.at, (1ull << 40) + 8192);
+	EXPECT_EQ(rec->at_readonly, (1ull << 40) + (1 << 20) - 8192);
+	EXPECT_EQ(site.stash_end.at, rec->at_readonly);
+	expect_bad(k->restore(&op, rec, &site)); /* again */
 }
 
 TEST_MAIN

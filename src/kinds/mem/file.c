@@ -48,12 +48,11 @@ static const struct field file_fields[] = {
 	FIELDS_END,
 };
 
-/* System V shared memory has its id as inode, which begins with 0 */
 static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
 
-	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v);
+	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_sysv(v);
 }
 
 static bool may_write(const struct proc_vma *v)

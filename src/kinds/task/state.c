@@ -144,8 +144,8 @@ static int check_namespaces(struct op *op, const struct sight *s)
 }
 
 /*
- * What the restarted program gets from where it is restarted. Of a program that stasis has restarted before, user and mount
- * namespace are those of its init. A user namespace is a fence: outside of it the program would have rights that it had not.
+ * What the restarted program gets from where it is restarted. Of a program that stasis has restarted before, user, mount and
+ * ipc namespace are those of its init. A user namespace is a fence: outside of it the program would have rights that it had not.
  */
 static int check_place(struct op *op, const struct sight *s)
 {
@@ -158,7 +158,7 @@ static int check_place(struct op *op, const struct sight *s)
 	if (self < 0 || s->process != *(struct process **)s->tree->processes.at)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		int place = i < 2 && init >= 0 ? init : self;
+		int place = (i < 2 || i == 3) && init >= 0 ? init : self;
 
 		if (proc_read_ns(place, names[i], &ours) < 0 || proc_read_ns(s->process->dir, names[i], &theirs) < 0 ||
 			ours == theirs)
@@ -169,7 +169,10 @@ static int check_place(struct op *op, const struct sight *s)
 		else
 			note(op,
 				"it is in another %s namespace than stasis: a restart gives it the one of the caller%s",
-				names[i], i == 1 ? ", where its paths may lead elsewhere" : "");
+				names[i],
+				i == 1	 ? ", where its paths may lead elsewhere"
+				: i == 3 ? ", or a new one if it has System V shared memory"
+					 : "");
 	}
 	return r;
 }
