@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * belongings [filter] - a program that has much and looks after it: memory that it shares with a child, sockets with messages
- * that wait, a pseudoterminal, an epoll, and a seccomp filter if that is asked for
+ * belongings [filter] - a program that has much and looks after it: memory that it shares with a child, System V shared memory,
+ * sockets with messages that wait, a pseudoterminal, an epoll, and a seccomp filter if that is asked for
  *
  * Speaks as test/scenes/undisturbed.c does: in the working directory "progress", rewritten all the time (how often it looked
  * after each), and "noticed", a line for each thing that was not as it must be.
@@ -20,15 +20,17 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { MEMORY, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
+enum { MEMORY, SEGMENTS, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
 static uint64_t rounds[N_BELONGINGS];
 static int noticed_fd;
 
@@ -97,6 +99,33 @@ static void look_at_memory(void)
 		nap();
 	claim(shared->answer == ask * 3, "the child does not answer");
 	claim(shared->rest[4096] == 'x' && shared->rest[2 * 4096] == 'x', "shared memory has changed");
+}
+
+/* ---- a segment that goes with it, and one that would stay ---- */
+
+static int segment[2];
+static volatile uint64_t *attached[2];
+
+static void have_segments(void)
+{
+	for (int i = 0; i < 2; i++) {
+		segment[i] = shmget(i ? 0x42000000 | getpid() : IPC_PRIVATE, 3 * 4096, IPC_CREAT | IPC_EXCL | 0600);
+		attached[i] = shmat(segment[i], NULL, 0);
+		must(segment[i] >= 0 && (intptr_t)attached[i] != -1);
+		attached[i][1024] = 77;
+	}
+	must(shmctl(segment[0], IPC_RMID, NULL) == 0);
+}
+
+static void look_at_segments(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct shmid_ds ds = { 0 };
+
+		claim(shmctl(segment[i], IPC_STAT, &ds) == 0 && ds.shm_segsz == 3 * 4096, "look at a segment");
+		claim(attached[i][0] == rounds[SEGMENTS] && attached[i][1024] == 77, "a segment has changed");
+		attached[i][0] = rounds[SEGMENTS] + 1;
+	}
 }
 
 /* ---- messages that wait, in order ---- */
@@ -219,6 +248,7 @@ static void look_at_filter(void)
 
 static void (*const looks[N_BELONGINGS])(void) = {
 	[MEMORY] = look_at_memory,
+	[SEGMENTS] = look_at_segments,
 	[MESSAGES] = look_at_messages,
 	[STREAM] = look_at_stream,
 	[TERMINAL] = look_at_terminal,
@@ -246,6 +276,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		have_filter();
 	have_memory();
+	have_segments();
 	have_messages();
 	have_terminal();
 	have_events();
