@@ -353,7 +353,7 @@ static int open_number(struct op *op, const struct site *site, uint32_t index, u
 			break;
 		held[n++] = fd;
 	}
-	if (fd < 0 && n) {
+	if (err == -ENOSPC && n) {
 		fd = held[--n];
 		ioctl(fd, TIOCGPTN, ret_index);
 	} else if (n == HELD_MAX) {
