@@ -49,9 +49,11 @@ static int save_backings(struct checkpoint *c)
 	struct backing **b = c->backings.at;
 
 	for (size_t i = 0; i < c->backings.n; i++) {
-		struct sight s = {
-			.tree = &c->tree, .process = b[i]->process, .vma = b[i]->vma, .extent = extent(b[i])
-		};
+		struct sight s = { .tree = &c->tree,
+			.process = b[i]->process,
+			.vma = b[i]->vma,
+			.fd = b[i]->fd,
+			.extent = extent(b[i]) };
 
 		WHERE_TASK(c->op, b[i]->process->pid, b[i]->process->stat.comm);
 		b[i]->id = c->next_id++;
@@ -79,7 +81,10 @@ static int save_files(struct checkpoint *c)
 		f[i]->id = c->next_id++;
 	c->tree.file_id = file_id;
 	for (size_t i = 0; i < c->open_files.n; i++) {
-		struct sight s = { .tree = &c->tree, .process = f[i]->process, .fd = f[i]->fd };
+		struct sight s = { .tree = &c->tree,
+			.process = f[i]->process,
+			.fd = f[i]->fd,
+			.backing = f[i]->backing ? f[i]->backing->id : 0 };
 
 		WHERE_TASK(c->op, f[i]->process->pid, f[i]->process->stat.comm);
 		WHERE(c->op, "fd", f[i]->fd->n);

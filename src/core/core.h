@@ -78,6 +78,7 @@ struct open_file {
 	const struct kind *kind;
 	void *rec;
 	uint64_t id;
+	struct backing *backing; /* what it leads to, when that is saved as memory is; else NULL */
 };
 
 /** struct backing - what backs shared or file mappings, once */
@@ -88,8 +89,10 @@ struct backing {
 	void *rec;
 	uint64_t id;
 	const struct process *process; /* of its first view */
-	const struct proc_vma *vma;
+	const struct proc_vma *vma; /* NULL: nobody has mapped it, and the process has it as: */
+	const struct proc_fd *fd;
 	bool can; /* that one could be kept */
+	bool tried, opens; /* its kind's open(): it was called, it gives a descriptor */
 	struct span covered; /* of struct range, in bytes: what is known of its pages */
 	struct span pieces; /* its pages that exist, see pages.c */
 	struct span views; /* of struct view: who maps it */

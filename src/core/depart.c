@@ -112,6 +112,11 @@ static int touch_all(struct restart *r, enum stage stage)
 	return 0;
 }
 
+static bool is_file(const struct kind *k)
+{
+	return k && (k->scope == SCOPE_FD || k->scope == SCOPE_MEM);
+}
+
 /* last of all, as it changes files */
 int settle_files(struct restart *r)
 {
@@ -119,7 +124,7 @@ int settle_files(struct restart *r)
 	int e = 0;
 
 	for (size_t i = 0; i < r->objects.n && e == 0; i++)
-		if (o[i].kind && o[i].kind->scope == SCOPE_FD && o[i].kind->settle)
+		if (is_file(o[i].kind) && o[i].kind->settle)
 			e = o[i].kind->settle(r->op, o[i].rec, &r->site);
 	for (size_t i = 0; i < r->objects.n; i++)
 		o[i].fd = o[i].fd >= 0 ? fd_close(o[i].fd) : -EBADF;

@@ -160,6 +160,13 @@ static int find_file(const struct site *site, uint64_t id, uint32_t n)
 	return here(r, &(struct fd_record){ .n = n, .file = id });
 }
 
+static int find_backing(const struct site *site, uint64_t id, const struct kind *k)
+{
+	const struct object *o = find_object(site->restart, id);
+
+	return o && o->kind == k ? o->fd : -EBADF;
+}
+
 static pid_t find_process(const struct site *site, int32_t vpid)
 {
 	const struct restart *r = site->restart;
@@ -179,6 +186,7 @@ static int restore_files(struct restart *r, bool early)
 		list_tasks(r);
 	r->site.batch = NULL; /* what they ask of a process they run themselves */
 	r->site.file = find_file;
+	r->site.backing = find_backing;
 	r->site.process = find_process;
 	r->site.restart = r;
 

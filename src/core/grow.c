@@ -350,9 +350,22 @@ static int take_pages(struct restart *r, struct patient *p)
 	return 0;
 }
 
-/* what is made in namespaces of its own is not mapped here */
-static int put_shared(struct restart *r, const struct object *o, uint64_t at, const unsigned char *data, size_t len)
+static int beyond_end(struct restart *r)
 {
+	return fail_as(r->op, OUTCOME_IMAGE, "image", NULL, "put pages beyond the end of shared memory");
+}
+
+/* it is mapped here, at the address where all tasks have inherited it, or there, where its namespace is; or its kind has it as a file */
+static int put_shared_run(struct restart *r, const struct object *o, const struct page_run *run, const void *data)
+{
+	uint64_t len = (uint64_t)run->pages * PAGE, at = o->stash + run->at;
+
+	if (run->kind != RUN_DATA)
+		return beyond_end(r);
+	if (o->kind->fill)
+		return o->kind->fill(r->op, o->rec, o->fd, run->at, data, len);
+	if (run->at > r->zone_end || at + len > o->stash_end || at < o->stash)
+		return beyond_end(r);
 	if (!o->kind->make || !r->crowded) {
 		memcpy((void *)at, data, len);
 		return 0;
@@ -361,7 +374,7 @@ static int put_shared(struct restart *r, const struct object *o, uint64_t at, co
 	return e < 0 ? fail(r->op, e, "put pages into %s", o->kind->name) : 0;
 }
 
-/* shared memory comes first in the image: it is mapped at the address where all tasks have inherited it */
+/* shared memory comes first in the image */
 int take_shared_pages(struct restart *r)
 {
 	while (!r->at_end && r->section.type == SECTION_PAGES) {
@@ -372,16 +385,12 @@ int take_shared_pages(struct restart *r)
 		if (!o || !o->kind || !o->kind->backing_has_pages)
 			return 0;
 		for (size_t i = 0; i < r->section.n_runs && e == 0; i++) {
-			const struct page_run *run = &r->section.runs[i];
-			uint64_t len = (uint64_t)run->pages * PAGE, at = o->stash + run->at;
-
-			if (run->kind != RUN_DATA || run->at > r->zone_end || at + len > o->stash_end || at < o->stash)
-				return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
-					"put pages beyond the end of shared memory");
-			e = put_shared(r, o, at, data, len);
-			data += len;
+			e = put_shared_run(r, o, &r->section.runs[i], data);
+			data += (uint64_t)r->section.runs[i].pages * PAGE;
 		}
 		r->memory += r->section.data_len;
+		if (e == 0)
+			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
 		if (e == 0)
 			e = load_next(r);
 		if (e < 0)

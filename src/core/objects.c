@@ -211,9 +211,12 @@ static struct backing *find_backing(struct checkpoint *c, const struct kind *k, 
 		if (b->kind == k && b->key[0] == key[0] && b->key[1] == key[1])
 			return b;
 	struct backing *fresh = arena_alloc(&c->op->arena, sizeof(*fresh));
-	*fresh = (struct backing){
-		.kind = k, .key = { key[0], key[1] }, .same_mix = first, .process = s->process, .vma = s->vma
-	};
+	*fresh = (struct backing){ .kind = k,
+		.key = { key[0], key[1] },
+		.same_mix = first,
+		.process = s->process,
+		.vma = s->vma,
+		.fd = s->fd };
 	*(struct backing **)span_push(&c->op->arena, &c->backings, sizeof(fresh)) = fresh;
 	map_set(&c->op->arena, &c->by_key, mix, fresh);
 	return fresh;
@@ -273,6 +276,8 @@ static int judge_files(struct checkpoint *c)
 		int r = judge(c, of[i]->kind, &s, of[i]->fd->link);
 		if (r < 0)
 			return r;
+		if (of[i]->kind->backed_by)
+			of[i]->backing = find_backing(c, of[i]->kind->backed_by, &s);
 	}
 	return 0;
 }

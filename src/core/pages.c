@@ -161,6 +161,7 @@ struct chunk {
 	struct image_writer *w;
 	uint64_t id;
 	int pagemap; /* of a process whose memory fork may have shared */
+	int file; /* what is read, a process where there is none: -EBADF */
 	unsigned char *room;
 	struct page_run runs[512];
 	size_t n_runs, pages;
@@ -217,6 +218,16 @@ static int fetch(
 	return what & FORK_SHARED ? fetch_shared(k, p, at, to, n) : fetch_by_vm(p, at, to, n * PAGE);
 }
 
+/* from a file whose last page may not be whole */
+static int fetch_file(int fd, uint64_t at, unsigned char *to, size_t len)
+{
+	ssize_t n = pread_all(fd, to, len, (off_t)at);
+
+	if (n >= 0)
+		memset(to + n, 0, len - (size_t)n);
+	return n < 0 ? (int)n : 0;
+}
+
 /* append @n pages that lie in the room behind those that are there; @at: their name in the image */
 static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
 {
@@ -237,7 +248,15 @@ static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
 	}
 }
 
-/* @at in the process; @shift: what to add for its name in the image */
+static int fetch_some(struct chunk *k, const struct process *p, uint64_t at, size_t n, uint64_t what)
+{
+	unsigned char *to = k->room + k->pages * PAGE;
+	int r = k->file < 0 ? fetch(k, p, at, to, n, what) : fetch_file(k->file, at, to, n * PAGE);
+
+	return r < 0 ? fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at) : 0;
+}
+
+/* @at in the process, or in the file; @shift: what to add for its name in the image */
 static int save_run(struct chunk *k, const struct process *p, uint64_t at, uint64_t end, uint64_t shift, uint64_t what)
 {
 	while (at < end) {
@@ -248,9 +267,9 @@ static int save_run(struct chunk *k, const struct process *p, uint64_t at, uint6
 		size_t n = (size_t)min_u64((end - at) / PAGE, IMAGE_CHUNK_PAGES - k->pages);
 		if (n > ARRAY_SIZE(k->runs) - k->n_runs)
 			n = ARRAY_SIZE(k->runs) - k->n_runs;
-		int r = n ? fetch(k, p, at, k->room + k->pages * PAGE, n, what) : 0;
+		int r = n ? fetch_some(k, p, at, n, what) : 0;
 		if (r < 0)
-			return fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at);
+			return r;
 		append(k, at + shift, n, what & KEEP_ZEROS);
 		at += n * PAGE;
 		if (k->pages == IMAGE_CHUNK_PAGES || k->n_runs == ARRAY_SIZE(k->runs) || n == 0)
@@ -266,7 +285,7 @@ static int save_run(struct chunk *k, const struct process *p, uint64_t at, uint6
 static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm_plan *plan)
 {
 	_cleanup_close_ int pagemap = openat(plan->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	struct chunk k = { .c = c, .w = w, .id = plan->process->mm, .pagemap = pagemap };
+	struct chunk k = { .c = c, .w = w, .id = plan->process->mm, .pagemap = pagemap, .file = -EBADF };
 	const struct proc_pages *run = plan->own.at;
 
 	if (pagemap < 0)
@@ -338,6 +357,25 @@ static int find_in_core(
 	return 0;
 }
 
+static int open_backing(struct checkpoint *c, const struct backing *b)
+{
+	const struct sight s = { .tree = &c->tree, .process = b->process, .vma = b->vma, .fd = b->fd };
+
+	return b->kind->open ? b->kind->open(&s) : -EOPNOTSUPP;
+}
+
+/* can it be read by itself? */
+static bool is_readable(struct checkpoint *c, struct backing *b)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!b->tried)
+		fd = open_backing(c, b);
+	b->opens |= fd >= 0;
+	b->tried = true;
+	return b->opens;
+}
+
 /*
  * A page of shared memory may have been written by a process that has ended, and be in no page table: only mincore(2) by a
  * process that has the memory mapped tells of it. It does not tell of pages in swap, but smaps does: then all are read.
@@ -350,7 +388,7 @@ int find_shared_pages(struct checkpoint *c, struct process *p)
 	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
 		struct backing *b = v[i].backing;
 
-		if (!b || !b->kind->backing_has_pages || is_covered(c, b, &v[i]))
+		if (!b || !b->kind->backing_has_pages || is_readable(c, b) || is_covered(c, b, &v[i]))
 			continue;
 		if (v[i].swap) {
 			add_piece(c, b, p, &v[i], v[i].start, v[i].end);
@@ -369,13 +407,37 @@ static int by_offset(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-static int save_backing(struct checkpoint *c, struct image_writer *w, const struct backing *b)
+/* its holes are left out */
+static int save_file(struct checkpoint *c, struct image_writer *w, struct backing *b)
 {
-	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF }; /* nothing that fork shared */
+	_cleanup_close_ int fd = open_backing(c, b);
+	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF, .file = fd };
+	int r = 0;
+
+	if (fd < 0)
+		return fail(c->op, fd, "open memory that is shared");
+	for (off_t at = 0, end; r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0; at = end) {
+		end = lseek(fd, at, SEEK_HOLE);
+		if (end < 0)
+			break;
+		end = (off_t)(((uint64_t)end + PAGE - 1) / PAGE * PAGE);
+		r = save_run(&k, NULL, (uint64_t)at / PAGE * PAGE, (uint64_t)end, 0, 0);
+	}
+	if (r == 0 && errno != ENXIO)
+		r = fail(c->op, -errno, "find the pages of memory that is shared");
+	return r < 0 ? r : flush(&k);
+}
+
+static int save_backing(struct checkpoint *c, struct image_writer *w, struct backing *b)
+{
+	/* nothing that fork shared */
+	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF, .file = -EBADF };
 	const struct piece *p = b->pieces.at;
 	uint64_t done = 0;
 	int r = 0;
 
+	if (b->kind->backing_has_pages && is_readable(c, b))
+		return save_file(c, w, b);
 	if (b->pieces.n)
 		qsort(b->pieces.at, b->pieces.n, sizeof(struct piece), by_offset);
 	for (size_t i = 0; i < b->pieces.n && r == 0; i++) {

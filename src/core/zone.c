@@ -38,6 +38,11 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
+static bool in_stash(const struct kind *k)
+{
+	return k->backing_has_pages && !k->fill;
+}
+
 /* shared memory knows its size only as a record of its kind: its kind or the mappings tell how much is reached */
 static uint64_t stash_size(struct restart *r)
 {
@@ -57,7 +62,7 @@ static uint64_t stash_size(struct restart *r)
 			struct object *o = v[k].backing ? find_object(r, v[k].backing) : NULL;
 			uint64_t end = v[k].pgoff + (v[k].end - v[k].start);
 
-			if (o && o->kind->backing_has_pages && !o->kind->room && end > o->stash && total <= TASK_END) {
+			if (o && in_stash(o->kind) && !o->kind->room && end > o->stash && total <= TASK_END) {
 				total += end - o->stash; /* no more than INT64_MAX: check_mm() has seen to that */
 				o->stash = end; /* for now: the largest end seen */
 			}
@@ -173,7 +178,7 @@ int restore_backings(struct restart *r)
 		if (e < 0)
 			return e;
 		o[i].stash_end = r->site.stash.at;
-		if (!o[i].kind->backing_has_pages && !o[i].kind->moves)
+		if (!in_stash(o[i].kind) && !o[i].kind->moves)
 			o[i].fd = e;
 		o[i].restored = true;
 	}

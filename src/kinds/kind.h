@@ -108,8 +108,9 @@ struct sight {
 		*thread; /* thread kinds; process kinds: the first that lives, and in ask() with asks_all any thread */
 	const struct proc_vma *vma; /* mem kinds */
 	bool again; /* mem kinds, in check(): what is behind it was checked before and can be kept, by another mapping of that name */
-	const struct proc_fd *fd; /* fd kinds */
+	const struct proc_fd *fd; /* fd kinds; mem kinds: where there is no mapping of the backing (backed_by) */
 	uint64_t extent; /* mem kinds, in save(): how far into the backing the mappings of the tree reach, bytes */
+	uint64_t backing; /* fd kinds with backed_by, in save(): the object in the image */
 	struct batch *
 		batch; /* in ask(): calls by this very thread, of fd kinds the first of the process; may be run there when it is full */
 };
@@ -182,6 +183,7 @@ struct site {
 	int here; /* fd kinds, in link(): what restore() returned */
 	int number; /* fd kinds, in link() with a batch: the number of the descriptor in the process */
 	int (*file)(const struct site *site, uint64_t id, uint32_t n); /* fd kinds, in link(): see site_file() */
+	int (*backing)(const struct site *site, uint64_t id, const struct kind *k); /* fd kinds: see site_backing() */
 	pid_t (*process)(const struct site *site, int32_t vpid); /* fd kinds: see site_process() */
 	void *restart; /* core's */
 	struct span
@@ -198,6 +200,8 @@ int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key
 
 /** site_file() - the descriptor here of open file @id, as processes have it at number @n; -EBADF when that is no open file */
 int site_file(const struct site *site, uint64_t id, uint32_t n);
+/** site_backing() - what restore() of mem kind @k has made of its object @id: a descriptor here; -EBADF when that is none */
+int site_backing(const struct site *site, uint64_t id, const struct kind *k);
 /** site_task() - the process that counts as @vpid; NULL when there is none, or it has ended */
 const struct site_task *site_task(const struct site *site, pid_t vpid);
 
@@ -257,6 +261,8 @@ struct kind {
 	const struct field *fields; /* the record on disk and on screen */
 	bool has_pages; /* mem kinds: private mappings of it may hold pages of their own */
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
+	const struct kind
+		*backed_by; /* fd kinds: whoever has such a file open has what that mem kind keeps, mapped or not */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
@@ -267,7 +273,7 @@ struct kind {
 
 	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */
 	bool (*probe)(const struct sight *s);
-	/** key - what makes two sights the same backing object: mem kinds with a record */
+	/** key - what makes two sights the same backing object: mem kinds with a record. Of one in backed_by they may have an fd */
 	void (*key)(const struct sight *s, uint64_t key[2]);
 	/** check - could it be saved and put back? refuse() says every reason. Must not need a stopped program. */
 	int (*check)(struct op *op, const struct sight *s);
@@ -287,6 +293,11 @@ struct kind {
 	 * What only ask() and save() can see may be refused there: of ask() that ends it, of save() the search goes on.
 	 */
 	int (*save)(struct op *op, const struct sight *s, void *rec);
+	/**
+	 * open - mem kinds with backing_has_pages: a descriptor here to read the backing from, with an offset of its own
+	 * Holes of it are not in the image. Without, or when it gives -errno, only what the mappings show is saved.
+	 */
+	int (*open)(const struct sight *s);
 
 	/**
 	 * restore - make it again, alone
@@ -295,6 +306,11 @@ struct kind {
 	 * make() only check the record and take their places in the stash.
 	 */
 	int (*restore)(struct op *op, void *rec, struct site *site);
+	/**
+	 * fill - mem kinds with backing_has_pages: put whole pages into what restore() has returned, at an offset in it
+	 * Without, the backing lies in the stash.
+	 */
+	int (*fill)(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len);
 	/**
 	 * reserve - fd kinds: take into a slot, before anything is made, what it must have by its number; mem kinds only look
 	 * False when somebody else has it. Then the program gets namespaces of its own, all that was reserved is given
@@ -332,7 +348,7 @@ struct kind {
 	 * files here (site_file()); then for each descriptor of it in a process, to add calls by that process.
 	 */
 	int (*link)(struct op *op, void *rec, struct site *site);
-	/** settle - last touch before the program runs: arm timers, drop rights, set registers; fd kinds: once all have */
+	/** settle - last touch before the program runs: arm timers, drop rights, set registers, seal; fd kinds: once all have. Mem too */
 	int (*settle)(struct op *op, void *rec, struct site *site);
 	/**
 	 * leave - task kinds: what would have hindered all that came before. The stub is gone: nothing but remote_call() at

@@ -90,6 +90,11 @@ int site_file(const struct site *site, uint64_t id, uint32_t n)
 	return site->file(site, id, n);
 }
 
+int site_backing(const struct site *site, uint64_t id, const struct kind *k)
+{
+	return site->backing(site, id, k);
+}
+
 pid_t site_process(const struct site *site, int32_t vpid)
 {
 	return site->process(site, vpid);

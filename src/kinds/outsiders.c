@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -95,7 +96,8 @@ static bool has_nameless(int procfd, pid_t pid)
 	char link[PATH_MAX + 1];
 
 	while (dir && next_fd(dir, link) >= 0)
-		if (strncmp(link, "pipe:", 5) == 0 || strncmp(link, "socket:", 7) == 0)
+		if (strncmp(link, "pipe:", 5) == 0 || strncmp(link, "socket:", 7) == 0 ||
+			strncmp(link, "/memfd:", 7) == 0)
 			return true;
 	return false;
 }
@@ -140,18 +142,21 @@ static void sort(struct arena *a, struct outsiders *o, const struct tree *tree)
 	o->sorted = true;
 }
 
-/* does it lead there still? */
-static bool leads_to(int procfd, const struct outside_fd *f, const char *link)
+/* does it lead there still? To @file as well, unless that is NULL: many may have the same name */
+static bool leads_to(int procfd, const struct outside_fd *f, const char *link, const struct proc_fd *file)
 {
 	char path[64], to[PATH_MAX + 1];
+	struct stat st;
 
 	snprintf(path, sizeof(path), "%d/fd/%d", f->pid, f->n);
 	ssize_t len = readlinkat(procfd, path, to, PATH_MAX);
 	to[len < 0 ? 0 : len] = 0;
-	return len >= 0 && strcmp(to, link) == 0;
+	if (len < 0 || strcmp(to, link) != 0 || !file)
+		return len >= 0 && strcmp(to, link) == 0;
+	return fstatat(procfd, path, &st, 0) == 0 && st.st_dev == file->dev && st.st_ino == file->st_ino;
 }
 
-const char *outsider_of(struct op *op, const struct tree *tree, const char *link)
+static const char *find(struct op *op, const struct tree *tree, const char *link, const struct proc_fd *file)
 {
 	struct outsiders *o = tree->outsiders;
 	_cleanup_close_ int procfd = open_proc();
@@ -165,12 +170,22 @@ const char *outsider_of(struct op *op, const struct tree *tree, const char *link
 	}
 	for (const struct outside_fd *f = map_get(&o->by_link, hash(link)); f; f = f->next) {
 		snprintf(path, sizeof(path), "%d/comm", f->pid);
-		if (!leads_to(procfd, f, link) || read_text(&op->arena, procfd, path, 64, &comm, NULL) < 0)
+		if (!leads_to(procfd, f, link, file) || read_text(&op->arena, procfd, path, 64, &comm, NULL) < 0)
 			continue;
 		comm[strcspn(comm, "\n")] = 0;
 		return arena_printf(&op->arena, "%s (pid %d)", quoted(&op->arena, comm), f->pid);
 	}
 	return NULL;
+}
+
+const char *outsider_of(struct op *op, const struct tree *tree, const char *link)
+{
+	return find(op, tree, link, NULL);
+}
+
+const char *outsider_of_file(struct op *op, const struct tree *tree, const struct proc_fd *file)
+{
+	return find(op, tree, file->link, file);
 }
 
 void outsider_note(struct op *op, const struct sight *s, const char *what)

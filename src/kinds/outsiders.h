@@ -16,7 +16,7 @@ struct outsiders {
 	bool sorted; /* by_link is complete */
 };
 
-/** outsiders_look_ahead() - look at all processes, if it seems that @root or a process below it has a pipe or a socket */
+/** outsiders_look_ahead() - look at all processes, if it seems that @root or a process below it has a pipe, a socket or a memfd */
 void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root);
 
 /**
@@ -24,6 +24,9 @@ void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root);
  * as "pipe:[123]"; NULL when none is in sight. What stasis itself has taken of it must be closed before.
  */
 const char *outsider_of(struct op *op, const struct tree *tree, const char *link);
+
+/** outsider_of_file() - the same of @file, whose link is a name that other files may have too */
+const char *outsider_of_file(struct op *op, const struct tree *tree, const struct proc_fd *file);
 
 /** outsider_note() - note that one holds the @what ("pipe") at s->fd too, and that a restart cuts it off */
 void outsider_note(struct op *op, const struct sight *s, const char *what);

@@ -32,6 +32,19 @@ static const struct {
 
 int vma_check_flags(struct op *op, const struct sight *s)
 {
+	return vma_check_flags_but(op, s, "");
+}
+
+/* is it one of "rd wr ex"? */
+static bool is_among(const char *flags, const char *two)
+{
+	const char *at = strstr(flags, two);
+
+	return at && (at - flags) % 3 == 0;
+}
+
+int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
+{
 	int r = 0;
 
 	if (s->vma->protection_key)
@@ -40,9 +53,8 @@ int vma_check_flags(struct op *op, const struct sight *s)
 
 	for (const char *f = s->vma->vmflags; f && f[0] && f[1];) {
 		const char two[3] = { f[0], f[1], 0 };
-		const char *at = strstr(known, two);
 
-		if (!at || (at - known) % 3) {
+		if (!is_among(known, two) && !is_among(also, two)) {
 			const char *what = NULL;
 
 			for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -72,7 +84,6 @@ const char *vma_pathless(const struct proc_vma *v)
 	static const struct {
 		const char *head, *what;
 	} those[] = {
-		{ "/memfd:", "a memfd" },
 		{ "/SYSV", "System V shared memory" },
 		{ "/secretmem", "secret memory (memfd_secret)" },
 	};
@@ -91,9 +102,14 @@ bool vma_is_sysv(const struct proc_vma *v)
 	       strspn(v->name + sizeof(head) - 1, "0123456789abcdef") == 8 && strlen(v->name) == sizeof(head) - 1 + 8;
 }
 
+bool vma_is_memfd(const struct proc_vma *v)
+{
+	return v->deleted && v->ino && strncmp(v->name, "/memfd:", 7) == 0;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v);
+	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v);
 }
 
 uint64_t vma_mmap_flags(const struct vma *v)

@@ -8,6 +8,9 @@
 /** vma_check_flags() - refuse VmFlags that this version does not know how to put back */
 int vma_check_flags(struct op *op, const struct sight *s);
 
+/** vma_check_flags_but() - the same, but the flags @also ("ht de") come back with what is mapped */
+int vma_check_flags_but(struct op *op, const struct sight *s, const char *also);
+
 /** vma_check_image() - fail when @v, of an image, has one of the flags @never, or lacks one of @always */
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
 
@@ -17,11 +20,13 @@ uint64_t vma_mmap_flags(const struct vma *v);
 /** vma_advise() - add the calls for what mmap(2) cannot say: advice, locking */
 void vma_advise(const struct vma *v, struct batch *b);
 
-/** vma_pathless() - what it maps that has a name which was never a path, such as "/memfd:x"; NULL: no such thing */
+/** vma_pathless() - what it maps that has a name which was never a path, such as "/SYSV00000000"; NULL: no such thing */
 const char *vma_pathless(const struct proc_vma *v);
 
 /** vma_is_sysv() - is it System V shared memory? */
 bool vma_is_sysv(const struct proc_vma *v);
+/** vma_is_memfd() - is it called as a memfd is? */
+bool vma_is_memfd(const struct proc_vma *v);
 
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

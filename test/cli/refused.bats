@@ -65,17 +65,68 @@ fcntl.fcntl(r, fcntl.F_SETFL, 0)'
 	is_refused pipe-packets
 }
 
-@test "a memfd that is only mapped is called by its name" {
+@test "a memfd that another program holds as well: that is noted" {
 	start_python '
-fd = os.memfd_create("x")
-os.truncate(fd, 4096)
-m = mmap.mmap(fd, 4096)
-os.close(fd)
-'
-	run "$STASIS" checkpoint $pid -o a.stasis
+fd = os.memfd_create("of both")
+open("fd", "w").write(str(fd))
+other = os.memfd_create("of both")'
+	local program=$pid
+	sleep 100 7<"/proc/$program/fd/$(cat fd)" &
+	echo $! >>started
+	until_true 10 grep -q sleep /proc/$!/comm
+	run "$STASIS" checkpoint "$program" -o a.stasis
+	expect 0
+	says 'memfd "of both" that is also held by "sleep"'
+	[ "$(grep -c 'cuts that off' <<<"$output")" = 1 ]
+}
+
+@test "a memfd with a lease, which to look at it might break" {
+	start_python '
+import fcntl, signal
+signal.signal(signal.SIGIO, signal.SIG_DFL)
+made = os.memfd_create("leased")
+fd = os.open("/proc/self/fd/%d" % made, os.O_RDWR)
+os.close(made)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)'
+	is_refused file-lease
+}
+
+# start_user TEXT: python3 by an ordinary user; what asks as root sees more than $as stasis
+start_user() {
+	[ "$(id -u)" = 0 ] || skip "only root can become another"
+	command -v setpriv >/dev/null || skip "there is no setpriv"
+	command -v /usr/bin/python3 >/dev/null || skip "there is no python3 for all"
+	as="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all"
+	all=$(mktemp -d)
+	chmod 755 "$all"
+	cp "$STASIS" "$all/stasis"
+	printf 'import mmap, os, time\nfd = os.memfd_create("x")\nos.truncate(fd, 4096)\n%s\n' "$1" >"$all/p.py"
+	printf 'os.close(0)\nwhile True: time.sleep(1)\n' >>"$all/p.py"
+	start $as sh -c "cd / && exec /usr/bin/python3 $all/p.py"
+	until_true 10 test ! -e /proc/$pid/fd/0
+}
+
+@test "a memfd that its owner may not open to read" {
+	start_user 'os.fchmod(fd, 0)'
+	run $as "$all/stasis" check $pid
 	expect 121
-	says "memfd"
-	[ ! -e a.stasis ]
+	says "[memfd-mode]"
+	run "$STASIS" check $pid
+	expect 0
+	rm -r "$all"
+}
+
+@test "a memfd that is mapped privately and closed, of an ordinary user" {
+	start_user '
+m = mmap.mmap(fd, 4096, mmap.MAP_PRIVATE)
+os.closerange(3, 99)'
+	run $as "$all/stasis" check $pid
+	expect 121
+	says "[memfd-unreachable]"
+	says "save it as root"
+	run "$STASIS" check $pid
+	expect 0
+	rm -r "$all"
 }
 
 @test "a file that the program has mapped shared, and that has changed: it is named" {

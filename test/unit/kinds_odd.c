@@ -250,4 +250,72 @@ TEST(segments)
 	expect_bad(k->restore(&op, rec, &site)); /* again */
 }
 
+static const struct kind *begin_memfd(const char *text, uint64_t size, void **ret_rec)
+{
+	const struct kind *k = begin("memfd memory", ret_rec);
+
+	memcpy(member(k, *ret_rec, "name"), &text, sizeof(text));
+	memcpy(member(k, *ret_rec, "size"), &size, sizeof(size));
+	*(uint32_t *)member(k, *ret_rec, "mode") = 0600;
+	return k;
+}
+
+TEST(memfds)
+{
+	static const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = { { "size", 1ull << 63 }, { "size", UINT64_MAX }, { "mode", 010000 },
+		{ "mtime_nsec", 1000000000 }, { "huge", 3 << 20 }, { "huge", 4096 }, { "huge", 1ull << 63 },
+		{ "huge", 2 << 20 } };
+	char name[251];
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		const struct kind *k = begin_memfd("x", 5, &rec);
+		memcpy(member(k, rec, numbers[i].name), &numbers[i].value, strcmp(numbers[i].name, "mode") ? 8 : 4);
+		expect_bad(k->restore(&op, rec, &site));
+	}
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = 0;
+	expect_bad(begin_memfd(name, 5, &rec)->restore(&op, rec, &site));
+	expect_bad(begin_memfd(NULL, 5, &rec)->restore(&op, rec, &site));
+	const struct kind *k = begin_memfd("x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_WIPEONFORK }, rec, -EBADF, &batch));
+	k = begin_memfd("x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_MAYWRITE_OFF, .prot = PROT_WRITE },
+		rec, -EBADF, &batch));
+}
+
+TEST(memfds_that_are_filled_and_sealed)
+{
+	const uint64_t beyond[][2] = { { 4096, 4096 }, { 0, 8192 }, { 1ull << 40, 4096 }, { UINT64_MAX - 4095, 4096 } };
+	static char page[8192] = "abcde";
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++) {
+		const struct kind *k = begin_memfd("x", 5, &rec);
+		int fd = k->restore(&op, rec, &site);
+		ASSERT_LE(0, fd);
+		expect_bad(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]));
+		close(fd);
+	}
+	const struct kind *k = begin_memfd("x", 5, &rec);
+	*(uint32_t *)member(k, rec, "seals") = F_SEAL_WRITE;
+	int fd = k->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(k->fill(&op, rec, fd, 0, page, 4096), 0);
+	void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	EXPECT_STREQ(mapped, "abcde");
+	EXPECT_EQ(lseek(fd, 0, SEEK_END), 5);
+	EXPECT_GT(0, k->settle(&op, rec, &site)); /* it is sealed, and mapped to be written to */
+	EXPECT_EQ(op_outcome(&op), OUTCOME_IMAGE);
+	op.err = 0;
+	munmap(mapped, 4096);
+	EXPECT_EQ(k->settle(&op, rec, &site), 0);
+	EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_WRITE);
+	op_done(&op);
+	close(fd);
+}
+
 TEST_MAIN

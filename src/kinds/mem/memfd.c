@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The memory of memfds - memfd_create(2): open, mapped (shared or privately), or both, by any number of processes. It is one object:
+ * the pages of the file, which come from a descriptor. What differs in private mappings comes from these.
+ *
+ * Seals come last, as memory that may not be written any more may have been mapped before that. What is mapped so that
+ * it cannot be made writable is mapped by a descriptor for reading only, as kernels before v6.13 allow it in no other way once it is
+ * sealed.
+ *
+ * Seen:  /proc/PID/smaps and /proc/PID/fd, "/memfd:name (deleted)"; the file itself: fcntl(2) F_GET_SEALS, SEEK_DATA. When it is only
+ *        mapped, /proc/PID/map_files
+ * Lost:  the number of the file, and its times but the last change; pages of zeros are holes then. When it is only mapped and who
+ *        saves it is not privileged, its seals, owner and end (noted). That a process outside of the program has it (noted, when that has
+ *        it open). Of huge pages, which lie there anew, that they had been allocated already
+ * Needs: huge pages at the destination, where it has such
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "kinds/memfd.h"
+#include "kinds/openfile.h"
+#include "kinds/outsiders.h"
+#include "kinds/vma.h"
+
+#define PAGE	  4096u
+#define NAME_MOST 249 /* mm/memfd.c */
+#define HUGE_MOST (1ull << 40)
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#define MFD_EXEC	0x0010U
+#endif
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#endif
+#define SEAL_EXEC 0x20u /* F_SEAL_EXEC */
+
+struct memfd {
+	const char *name;
+	uint64_t size;
+	uint32_t seals;
+	uint32_t mode;
+	uint32_t uid, gid;
+	int64_t mtime_sec, mtime_nsec;
+	uint64_t huge; /* size of its pages; 0: as all memory has them */
+	bool bare; /* only what is mapped of it was to be seen */
+	int fd, read_only; /* restarting */
+};
+
+static const struct field fields[] = {
+	FIELD_S(1, struct memfd, name, "dentry.d_name"),
+	FIELD_U(2, struct memfd, size, "inode.i_size"),
+	FIELD_B(3, struct memfd, seals, "shmem_inode_info.seals", memfd_seals),
+	FIELD_U(4, struct memfd, mode, "inode.i_mode"),
+	FIELD_U(5, struct memfd, uid, "inode.i_uid"),
+	FIELD_U(6, struct memfd, gid, "inode.i_gid"),
+	FIELD_I(7, struct memfd, mtime_sec, "inode.i_mtime_sec"),
+	FIELD_I(8, struct memfd, mtime_nsec, "inode.i_mtime_nsec"),
+	FIELD_U(9, struct memfd, huge, "hstate.order"),
+	FIELD_U(10, struct memfd, bare, ""),
+	FIELDS_END,
+};
+
+/* ---- saving ---- */
+
+static bool memfd_probe(const struct sight *s)
+{
+	return vma_is_memfd(s->vma);
+}
+
+static void memfd_key(const struct sight *s, uint64_t key[2])
+{
+	memfd_id(s, &key[0], &key[1]);
+}
+
+/* All of them lie in one file system that nobody can mount. */
+static bool is_on_their_device(const struct sight *s)
+{
+	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC);
+	uint64_t dev, ino;
+	struct stat st;
+
+	memfd_id(s, &dev, &ino);
+	return own >= 0 && fstat(own, &st) == 0 && st.st_dev == dev;
+}
+
+/* nobody has it open, and we may not open it: as long as it is mapped shared, its pages are seen where it is mapped */
+static int check_bare(struct op *op, const struct sight *s)
+{
+	const char *name = shown(&op->arena, s->vma->name);
+
+	if (!is_on_their_device(s))
+		return refuse(op, "memfd-unreachable", "only with CAP_CHECKPOINT_RESTORE it can be opened",
+			"save it as root", "maps \"%s\", and has closed it", name);
+	if (!s->vma->shared)
+		return refuse(op, "memfd-unreachable", "only with CAP_CHECKPOINT_RESTORE it can be opened",
+			"save it as root", "maps the memfd \"%s\" privately, and has closed it", name);
+	return 0;
+}
+
+static int mem_memfd_check(struct op *op, const struct sight *s)
+{
+	int flags = vma_check_flags_but(op, s, "ht de"), fd = memfd_open(s);
+	struct memfd_state state;
+
+	if (fd < 0 && memfd_holder(s)) /* the descriptor's kind says why */
+		return flags;
+	if (fd == -EPERM)
+		return check_bare(op, s);
+	if (fd >= 0 && !s->vma->shared && memfd_look(fd, &state) == 0 && state.huge)
+		flags = refuse(op, "memfd-huge", "which of its pages are its own cannot be seen yet", "map it shared",
+			"maps the memfd \"%s\", which is of huge pages, privately", shown(&op->arena, s->vma->name));
+	int r = memfd_check(op, fd, s->vma->name);
+	return flags < 0 ? flags : r;
+}
+
+/* "/memfd:x (deleted)" */
+static const char *strip(struct op *op, const char *link)
+{
+	static const char tail[] = " (deleted)";
+	size_t n = strlen(link), m = sizeof(tail) - 1;
+
+	if (!memfd_is_name(link))
+		return link;
+	if (n > m && strcmp(link + n - m, tail) == 0)
+		n -= m;
+	return arena_strndup(&op->arena, link + 7, n - 7);
+}
+
+/* maps shows it with a newline as \012; links are as they are */
+static const char *find_name(struct op *op, const struct sight *s, int fd)
+{
+	char path[32], *link;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fd >= 0 && read_link(&op->arena, AT_FDCWD, path, &link) == 0)
+		return strip(op, link);
+	return strip(op, s->vma ? s->vma->name : s->fd->link);
+}
+
+static void note_outsider(struct op *op, const struct sight *s, const char *name)
+{
+	const struct holder *h = memfd_holder(s);
+	const char *who = h ? outsider_of_file(op, s->tree, h->fd) : NULL;
+
+	if (who)
+		note(op,
+			"has the memfd \"%s\" that is also held by %s, outside of the program: a restart cuts that off",
+			shown(&op->arena, name), who);
+}
+
+static void save_state(struct memfd *m, const struct memfd_state *state)
+{
+	m->size = (uint64_t)state->st.st_size;
+	m->seals = state->seals;
+	m->mode = state->st.st_mode & 07777;
+	m->uid = state->st.st_uid;
+	m->gid = state->st.st_gid;
+	m->mtime_sec = state->st.st_mtim.tv_sec;
+	m->mtime_nsec = state->st.st_mtim.tv_nsec;
+	m->huge = state->huge;
+}
+
+static int memfd_save(struct op *op, const struct sight *s, void *rec)
+{
+	struct memfd_state state;
+	struct memfd *m = rec;
+	int fd = memfd_open(s), r = fd < 0 ? fd : memfd_look(fd, &state);
+
+	m->name = find_name(op, s, fd);
+	fd_close(fd);
+	note_outsider(op, s, m->name);
+	if (r == 0) {
+		save_state(m, &state);
+		return 0;
+	}
+	if (memfd_holder(s) || fd >= 0)
+		return fail(op, r, "examine the memfd \"%s\"", shown(&op->arena, m->name));
+	m->size = s->extent;
+	m->bare = true;
+	note(op,
+		"maps the memfd \"%s\", and has closed it: without CAP_CHECKPOINT_RESTORE its seals and its end cannot "
+		"be seen",
+		shown(&op->arena, m->name));
+	return 0;
+}
+
+/* ---- restarting ---- */
+
+static int malformed(struct op *op, const char *what)
+{
+	return fail_as(op, OUTCOME_IMAGE, "image-memfd", NULL, "make a memfd from the image: %s", what);
+}
+
+static int check_record(struct op *op, const struct memfd *m)
+{
+	if (!m->name || strlen(m->name) > NAME_MOST)
+		return malformed(op, "it has an impossible name");
+	if (m->huge && (m->huge & (m->huge - 1) || m->huge < 2 * PAGE || m->huge > HUGE_MOST || m->size % m->huge))
+		return malformed(op, "its pages have an impossible size");
+	if (m->size > INT64_MAX || m->mode > 07777 || m->mtime_nsec < 0 || m->mtime_nsec > 999999999)
+		return malformed(op, "it has an impossible size, mode or time");
+	return 0;
+}
+
+static uint32_t size_flags(const struct memfd *m)
+{
+	return m->huge ? MFD_HUGETLB | (uint32_t)__builtin_ctzll(m->huge) << MFD_HUGE_SHIFT : 0;
+}
+
+/*
+ * MFD_EXEC came with v6.3, as did the sysctl vm.memfd_noexec, which says what it means to leave it out. A memfd that may not
+ * become executable, and is not, is made so; any other gets that seal with the rest.
+ */
+static int create(struct op *op, const struct memfd *m)
+{
+	uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | size_flags(m);
+	bool noexec = m->seals & SEAL_EXEC && !(m->mode & 0111);
+	int fd = (int)syscall(SYS_memfd_create, m->name, flags | (noexec ? MFD_NOEXEC_SEAL : MFD_EXEC));
+
+	if (fd < 0 && errno == EINVAL && !(m->seals & SEAL_EXEC))
+		fd = (int)syscall(SYS_memfd_create, m->name, flags);
+	if (fd >= 0)
+		return fd;
+	const char *name = shown(&op->arena, m->name);
+	if (errno == EACCES)
+		return fail_as(op, OUTCOME_CANNOT, "memfd-noexec", "set it to 1 or 0 (sysctl vm.memfd_noexec)",
+			"make the memfd \"%s\", which may be executed: vm.memfd_noexec forbids it here", name);
+	if (m->huge)
+		return fail_as(op, OUTCOME_CANNOT, "huge-pages", NULL,
+			"make the memfd \"%s\" of huge pages of %" PRIu64 " bytes: %s", name, m->huge, strerror(errno));
+	return fail(op, -errno, "make the memfd \"%s\"", name);
+}
+
+static int memfd_restore(struct op *op, void *rec, struct site *site)
+{
+	static const char readers[1];
+	struct memfd *m = rec;
+	int r = check_record(op, m);
+	_cleanup_close_ int fd = r < 0 ? r : create(op, m);
+
+	if (fd < 0)
+		return fd;
+	if (ftruncate(fd, (off_t)m->size) < 0)
+		return fail(op, errno == EINVAL || errno == EFBIG ? -EBADMSG : -errno,
+			"make a memfd of %" PRIu64 " bytes", m->size);
+	m->read_only = openfile_reopen(fd, O_RDONLY);
+	if (m->read_only < 0)
+		return fail(op, m->read_only, "open the memfd \"%s\" for reading", shown(&op->arena, m->name));
+	*site_slot(op, site, readers, (uintptr_t)m) = m->read_only; /* so that it is closed */
+	m->fd = fd;
+	return TAKE_FD(fd);
+}
+
+/* what is of huge pages cannot be written to but in memory; a piece may lie in two of them */
+static int fill_huge(struct op *op, const struct memfd *m, uint64_t at, const unsigned char *data, size_t len)
+{
+	while (len) {
+		uint64_t begin = at & ~(m->huge - 1), n = begin + m->huge - at < len ? begin + m->huge - at : len;
+		unsigned char *to = mmap(NULL, m->huge, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, (off_t)begin);
+
+		if (to == MAP_FAILED && errno == ENOMEM)
+			return fail_as(op, OUTCOME_CANNOT, "huge-pages",
+				"reserve more of them (sysctl vm.nr_hugepages)",
+				"fill the memfd \"%s\": there are not enough huge pages of %" PRIu64 " bytes",
+				shown(&op->arena, m->name), m->huge);
+		if (to == MAP_FAILED)
+			return fail(op, -errno, "fill the memfd \"%s\"", shown(&op->arena, m->name));
+		memcpy(to + (at - begin), data, n);
+		munmap(to, m->huge);
+		at += n;
+		data += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len)
+{
+	const struct memfd *m = rec;
+	uint64_t end = (m->size + PAGE - 1) / PAGE * PAGE;
+
+	if (at >= m->size || len > end - at)
+		return malformed(op, "it has pages beyond its end");
+	if (m->huge)
+		return fill_huge(op, m, at, data, len);
+	int r = pwrite_all(fd, data, len < m->size - at ? len : (size_t)(m->size - at), (off_t)at);
+	return r < 0 ? fail(op, r, "fill the memfd \"%s\"", shown(&op->arena, m->name)) : 0;
+}
+
+static int memfd_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
+{
+	const struct memfd *m = rec;
+	bool read_only = v->flags & VMA_SHARED && v->flags & VMA_MAYWRITE_OFF;
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, 0);
+
+	if (r < 0)
+		return r;
+	if (read_only && v->prot & PROT_WRITE)
+		return malformed(op, "it is mapped to be written to, and may not be");
+	BATCH_MUST(b, "map a memfd", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v),
+		(uint64_t)(read_only ? m->read_only : fd), v->pgoff);
+	vma_advise(v, b);
+	return 0;
+}
+
+static int seal(struct op *op, const struct memfd *m)
+{
+	if (m->seals && fcntl(m->fd, F_ADD_SEALS, (int)m->seals) < 0)
+		return errno == EBUSY ? malformed(op, "it is sealed, and yet it can be written to")
+				      : fail(op, -errno, "seal the memfd \"%s\"", shown(&op->arena, m->name));
+	if (fcntl(m->fd, F_GET_SEALS) != (int)m->seals)
+		return malformed(op, "it has impossible seals");
+	return 0;
+}
+
+static int memfd_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct memfd *m = rec;
+	const struct timespec times[2] = { { 0, UTIME_OMIT }, { m->mtime_sec, (long)m->mtime_nsec } };
+	const char *name = shown(&op->arena, m->name);
+
+	(void)site;
+	if (m->bare)
+		return 0;
+	if (fchown(m->fd, m->uid, m->gid) < 0)
+		note(op, "the memfd \"%s\" has another owner now", name);
+	if (fchmod(m->fd, m->mode) < 0 || futimens(m->fd, times) < 0)
+		return fail(op, -errno, "make the memfd \"%s\" as it was", name);
+	return seal(op, m);
+}
+
+static void memfd_describe(const void *rec, FILE *out)
+{
+	const struct memfd *m = rec;
+	char size[32];
+
+	print_quoted(out, m->name ? m->name : "");
+	fprintf(out, " of %s%s%s", human_size(m->size, size, sizeof(size)), m->huge ? ", of huge pages" : "",
+		m->seals & ~1u ? ", sealed" : "");
+}
+
+const struct kind kind_mem_memfd = {
+	.name = "memfd memory",
+	.tag = 0x44,
+	.scope = SCOPE_MEM,
+	.size = sizeof(struct memfd),
+	.fields = fields,
+	.has_pages = true,
+	.backing_has_pages = true,
+	.probe = memfd_probe,
+	.key = memfd_key,
+	.check = mem_memfd_check,
+	.save = memfd_save,
+	.open = memfd_open,
+	.restore = memfd_restore,
+	.fill = memfd_fill,
+	.map = memfd_map,
+	.settle = memfd_settle,
+	.describe = memfd_describe,
+};

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kinds/memfd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "kinds/openfile.h"
+
+#ifndef HUGETLBFS_MAGIC
+#define HUGETLBFS_MAGIC 0x958458f6
+#endif
+
+const struct flag memfd_seals[] = {
+	{ 0x01, "SEAL" },
+	{ 0x02, "SHRINK" },
+	{ 0x04, "GROW" },
+	{ 0x08, "WRITE" },
+	{ 0x10, "FUTURE_WRITE" },
+	{ 0x20, "EXEC" },
+	{ 0 },
+};
+
+bool memfd_is_name(const char *name)
+{
+	return strncmp(name, "/memfd:", 7) == 0;
+}
+
+void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+	*ret_dev = s->vma ? makedev(s->vma->major, s->vma->minor) : s->fd->dev;
+	*ret_ino = s->vma ? s->vma->ino : s->fd->st_ino;
+}
+
+const struct holder *memfd_holder(const struct sight *s)
+{
+	uint64_t dev, ino;
+	size_t n;
+
+	memfd_id(s, &dev, &ino);
+	return tree_holders(s->tree, dev, ino, &n);
+}
+
+static bool is_leased(const struct proc_fd *f)
+{
+	const struct proc_lock *l = f->locks.at;
+
+	for (size_t i = 0; i < f->locks.n; i++)
+		if (strcmp(l[i].type, "LEASE") == 0)
+			return true;
+	return false;
+}
+
+static int open_held(const struct sight *s)
+{
+	_cleanup_close_ int fd = is_leased(s->fd) ? -EBUSY : openfile_take(s);
+
+	return fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+}
+
+static int open_mapped(const struct sight *s)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, s->vma->start, s->vma->end);
+	int fd = openat(s->process->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int memfd_open(const struct sight *s)
+{
+	uint64_t dev, ino;
+	struct stat st;
+	size_t n;
+	int r = -ENOENT;
+
+	memfd_id(s, &dev, &ino);
+	const struct holder *h = tree_holders(s->tree, dev, ino, &n);
+	for (size_t i = 0; i < n; i++)
+		if (is_leased(h[i].fd))
+			return -EBUSY;
+	for (size_t i = 0; i < n && r < 0; i++)
+		r = open_held(&(struct sight){ .tree = s->tree, .process = h[i].process, .fd = h[i].fd });
+	if (!n && s->vma)
+		r = open_mapped(s);
+	_cleanup_close_ int fd = r;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? fd : -errno;
+	/* a program that runs on may have put something else there meanwhile */
+	return st.st_dev == dev && st.st_ino == ino ? TAKE_FD(fd) : -ESTALE;
+}
+
+int memfd_look(int fd, struct memfd_state *ret)
+{
+	struct statfs fs;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || fstat(fd, &ret->st) < 0 || fstatfs(fd, &fs) < 0)
+		return -errno;
+	ret->seals = (uint32_t)seals;
+	ret->huge = (unsigned long)fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
+	return 0;
+}
+
+int memfd_check(struct op *op, int fd, const char *name)
+{
+	struct memfd_state state;
+	uint32_t known = 0;
+	int r = fd < 0 ? fd : memfd_look(fd, &state);
+
+	fd_close(fd);
+	name = shown(&op->arena, name);
+	if (r == -EACCES)
+		return refuse(op, "memfd-mode", "its mode forbids to read it",
+			"have the program allow it (fchmod(2)), or ask as root", "has the memfd \"%s\"", name);
+	if (r == -EBUSY)
+		return refuse(op, "file-lease", NULL, "end the lease", "holds a lease on \"%s\"", name);
+	if (r == -EINVAL)
+		return refuse(op, "file-deleted", "it is named as a memfd is, and is none", NULL,
+			"has \"%s\", which has been deleted", name);
+	if (r < 0)
+		return refuse(op, "memfd-unreachable", strerror(-r), NULL, "has the memfd \"%s\"", name);
+	for (const struct flag *f = memfd_seals; f->name; f++)
+		known |= (uint32_t)f->bit;
+	if (state.seals & ~known)
+		return refuse(op, "memfd-seal", "this version has not considered it", NULL,
+			"has the memfd \"%s\" with the seals %#x", name, state.seals);
+	return 0;
+}
