@@ -74,6 +74,19 @@ static int open_mapped(const struct sight *s)
 	return fd < 0 ? -errno : fd;
 }
 
+/* its executable can be opened without a privilege */
+static int open_exe(const struct sight *s, uint64_t dev, uint64_t ino)
+{
+	struct stat st;
+
+	if (fstatat(s->process->dir, "exe", &st, 0) < 0)
+		return -errno;
+	if (st.st_dev != dev || st.st_ino != ino)
+		return -EPERM;
+	int fd = openat(s->process->dir, "exe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int memfd_open(const struct sight *s)
 {
 	uint64_t dev, ino;
@@ -90,11 +103,20 @@ int memfd_open(const struct sight *s)
 		r = open_held(&(struct sight){ .tree = s->tree, .process = h[i].process, .fd = h[i].fd });
 	if (!n && s->vma)
 		r = open_mapped(s);
+	if (r == -EPERM && !n && s->vma)
+		r = open_exe(s, dev, ino);
 	_cleanup_close_ int fd = r;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fd < 0 ? fd : -errno;
 	/* a program that runs on may have put something else there meanwhile */
 	return st.st_dev == dev && st.st_ino == ino ? TAKE_FD(fd) : -ESTALE;
+}
+
+int *memfd_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino)
+{
+	static const char memfds[1];
+
+	return site_slot(op, site, memfds, ino ^ dev << 32);
 }
 
 int memfd_look(int fd, struct memfd_state *ret)

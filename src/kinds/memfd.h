@@ -18,8 +18,8 @@ void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino);
 
 /**
  * memfd_open() - a new open file here of the memfd at s->vma or s->fd, for reading
- * By a descriptor of the tree, if there is one. To open what is only mapped takes CAP_CHECKPOINT_RESTORE. -EBUSY when there
- * is a lease on it, which this might break; or another -errno.
+ * By a descriptor of the tree, if there is one. To open what is only mapped takes CAP_CHECKPOINT_RESTORE, unless the process
+ * runs it. -EBUSY when there is a lease on it, which this might break; or another -errno.
  */
 int memfd_open(const struct sight *s);
 
@@ -38,6 +38,9 @@ int memfd_look(int fd, struct memfd_state *ret);
 
 /** memfd_check() - refuse what cannot be made again of the memfd that memfd_open() has given as @fd, or -errno; closes it */
 int memfd_check(struct op *op, int fd, const char *name);
+
+/** memfd_slot() - restarting: the slot with a descriptor, for reading only, of the new memfd for what was (@dev, @ino) */
+int *memfd_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino);
 
 /** memfd_seals - F_SEAL_*, which a record may hold */
 extern const struct flag memfd_seals[];

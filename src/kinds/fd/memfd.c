@@ -3,10 +3,12 @@
  * open memfds - memfd_create(2)
  *
  * The memory itself is an object of its own (mem/memfd.c). There may be several open files of it: by way of /proc/PID/fd it can be
- * opened again, for reading only as well.
+ * opened again, for reading only as well. The open file that memfd_create(2) gives is not counted among those that may write to it (in
+ * i_writecount), so that a program can be executed while it is open: the first one that could be that is that again.
  *
  * Seen:  /proc/PID/fd, "/memfd:name (deleted)", and no link leads to it; fdinfo: pos, flags, lock
- * Lost:  as of other files: advice (posix_fadvise(2)), F_SETOWN and F_SETSIG
+ * Lost:  as of other files: advice (posix_fadvise(2)), F_SETOWN and F_SETSIG; that the one that memfd_create(2) gave is closed, and
+ *        another open for both hinders that it is executed
  * Needs: nothing
  */
 #include <errno.h>
@@ -66,6 +68,20 @@ static int memfd_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* @here, which memfd_create(2) gave, can be had once */
+static int open_again(struct op *op, const struct memfd_file *f, struct site *site, int here)
+{
+	static const char firsts[1];
+	int *slot = site_slot(op, site, firsts, f->memory);
+	uint32_t own = O_ACCMODE | O_SYNC | O_PATH;
+
+	if ((f->flags & own) != O_RDWR || *slot == -EEXIST)
+		return openfile_reopen(here, (int)f->flags | (f->flags & O_PATH ? 0 : O_NONBLOCK));
+	*slot = -EEXIST;
+	int fd = fcntl(here, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
 static int memfd_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct memfd_file *f = rec;
@@ -73,7 +89,7 @@ static int memfd_restore(struct op *op, void *rec, struct site *site)
 
 	if (here < 0 || openfile_is_odd(f->flags, FLAGS) || f->pos > INT64_MAX)
 		return fail_as(op, OUTCOME_IMAGE, "image", NULL, "open a memfd from the image");
-	_cleanup_close_ int fd = openfile_reopen(here, (int)f->flags | (f->flags & O_PATH ? 0 : O_NONBLOCK));
+	_cleanup_close_ int fd = open_again(op, f, site, here);
 	if (fd < 0)
 		return fail(op, fd, "open a memfd");
 	if (f->flags & O_PATH)

@@ -52,6 +52,7 @@ struct memfd {
 	uint32_t uid, gid;
 	int64_t mtime_sec, mtime_nsec;
 	uint64_t huge; /* size of its pages; 0: as all memory has them */
+	uint64_t dev, ino;
 	bool bare; /* only what is mapped of it was to be seen */
 	int fd, read_only; /* restarting */
 };
@@ -67,6 +68,8 @@ static const struct field fields[] = {
 	FIELD_I(8, struct memfd, mtime_nsec, "inode.i_mtime_nsec"),
 	FIELD_U(9, struct memfd, huge, "hstate.order"),
 	FIELD_U(10, struct memfd, bare, ""),
+	FIELD_U(11, struct memfd, dev, "super_block.s_dev"),
+	FIELD_U(12, struct memfd, ino, "inode.i_ino"),
 	FIELDS_END,
 };
 
@@ -109,9 +112,12 @@ static int check_bare(struct op *op, const struct sight *s)
 
 static int mem_memfd_check(struct op *op, const struct sight *s)
 {
-	int flags = vma_check_flags_but(op, s, "ht de"), fd = memfd_open(s);
+	bool known = s->again && s->vma->shared; /* some heaps have tens of thousands of mappings */
+	int flags = vma_check_flags_but(op, s, "ht de"), fd = known ? -EBADF : memfd_open(s);
 	struct memfd_state state;
 
+	if (known)
+		return flags;
 	if (fd < 0 && memfd_holder(s)) /* the descriptor's kind says why */
 		return flags;
 	if (fd == -EPERM)
@@ -177,6 +183,7 @@ static int memfd_save(struct op *op, const struct sight *s, void *rec)
 	int fd = memfd_open(s), r = fd < 0 ? fd : memfd_look(fd, &state);
 
 	m->name = find_name(op, s, fd);
+	memfd_id(s, &m->dev, &m->ino);
 	fd_close(fd);
 	note_outsider(op, s, m->name);
 	if (r == 0) {
@@ -232,6 +239,9 @@ static int create(struct op *op, const struct memfd *m)
 	if (fd >= 0)
 		return fd;
 	const char *name = shown(&op->arena, m->name);
+	if (errno == EINVAL && m->seals & SEAL_EXEC && !m->huge)
+		return fail_as(op, OUTCOME_CANNOT, "memfd-seal", "restart it under Linux 6.3 or later",
+			"make the memfd \"%s\", which is sealed by F_SEAL_EXEC: this kernel does not know that", name);
 	if (errno == EACCES)
 		return fail_as(op, OUTCOME_CANNOT, "memfd-noexec", "set it to 1 or 0 (sysctl vm.memfd_noexec)",
 			"make the memfd \"%s\", which may be executed: vm.memfd_noexec forbids it here", name);
@@ -243,7 +253,6 @@ static int create(struct op *op, const struct memfd *m)
 
 static int memfd_restore(struct op *op, void *rec, struct site *site)
 {
-	static const char readers[1];
 	struct memfd *m = rec;
 	int r = check_record(op, m);
 	_cleanup_close_ int fd = r < 0 ? r : create(op, m);
@@ -253,10 +262,12 @@ static int memfd_restore(struct op *op, void *rec, struct site *site)
 	if (ftruncate(fd, (off_t)m->size) < 0)
 		return fail(op, errno == EINVAL || errno == EFBIG ? -EBADMSG : -errno,
 			"make a memfd of %" PRIu64 " bytes", m->size);
-	m->read_only = openfile_reopen(fd, O_RDONLY);
+	int *slot = memfd_slot(op, site, m->dev, m->ino);
+	if (*slot >= 0)
+		return malformed(op, "there are two of it");
+	*slot = m->read_only = openfile_reopen(fd, O_RDONLY); /* it is closed with the slot */
 	if (m->read_only < 0)
 		return fail(op, m->read_only, "open the memfd \"%s\" for reading", shown(&op->arena, m->name));
-	*site_slot(op, site, readers, (uintptr_t)m) = m->read_only; /* so that it is closed */
 	m->fd = fd;
 	return TAKE_FD(fd);
 }

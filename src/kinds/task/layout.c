@@ -16,11 +16,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "kinds/kind.h"
+#include "kinds/memfd.h"
+#include "kinds/vma.h"
 
 #define AUXV_MAX    4096
 #define ADDRESS_END 0x7ffffffff000ull /* x86-64: of what a program can have */
@@ -30,6 +32,7 @@ struct layout {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	struct span auxv; /* bytes */
 	const char *exe;
+	uint64_t exe_dev, exe_ino; /* when that is a memfd */
 	struct stub_call *ask_brk; /* while saving */
 };
 
@@ -47,6 +50,8 @@ static const struct field layout_fields[] = {
 	FIELD_U(11, struct layout, env_end, "mm_struct.env_end"),
 	FIELD_BLOB(12, struct layout, auxv, "mm_struct.saved_auxv"),
 	FIELD_S(13, struct layout, exe, "mm_struct.exe_file"),
+	FIELD_U(14, struct layout, exe_dev, "super_block.s_dev"),
+	FIELD_U(15, struct layout, exe_ino, "inode.i_ino"),
 	FIELDS_END,
 };
 
@@ -60,9 +65,24 @@ static bool is_for_32_bits(const struct process *p)
 	       ident[EI_CLASS] == ELFCLASS32;
 }
 
+/* a memfd comes back when it is mapped or open; its name is no path */
+static bool runs_memfd(const struct sight *s, const char *exe, struct stat *ret)
+{
+	const struct proc_vma *v = s->process->vmas.at;
+	size_t n;
+
+	if (!memfd_is_name(exe) || fstatat(s->process->dir, "exe", ret, 0) < 0)
+		return false;
+	for (size_t i = 0; i < s->process->vmas.n; i++)
+		if (vma_is_memfd(&v[i]) && v[i].ino == ret->st_ino && makedev(v[i].major, v[i].minor) == ret->st_dev)
+			return true;
+	return tree_holders(s->tree, ret->st_dev, ret->st_ino, &n);
+}
+
 static int layout_check(struct op *op, const struct sight *s)
 {
 	static const char gone[] = " (deleted)";
+	struct stat st;
 	char *exe;
 	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
 
@@ -72,7 +92,7 @@ static int layout_check(struct op *op, const struct sight *s)
 	if (r < 0)
 		return refuse(op, "exe", strerror(-r), NULL, "has an executable that cannot be seen");
 	size_t n = strlen(exe);
-	if (n > strlen(gone) && !strcmp(exe + n - strlen(gone), gone))
+	if (n > strlen(gone) && !strcmp(exe + n - strlen(gone), gone) && !runs_memfd(s, exe, &st))
 		return refuse(op, "file-deleted",
 			"it was removed or replaced by another version since the program began",
 			"start the program anew, then save it", "runs \"%s\", which is gone", exe);
@@ -89,6 +109,7 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct layout *l = rec;
 	const struct proc_stat *st = &s->process->stat;
+	struct stat memfd;
 	char *exe, *auxv;
 	size_t len;
 
@@ -109,19 +130,36 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 	if (r < 0)
 		return fail(op, r, "read its executable and auxiliary vector");
 	l->exe = exe;
+	if (runs_memfd(s, exe, &memfd)) {
+		l->exe_dev = memfd.st_dev;
+		l->exe_ino = memfd.st_ino;
+	}
 	l->auxv = (struct span){ auxv, len };
 	return 0;
 }
 
-/* a child that was cloned by a parent with the same executable has it already */
-static bool has_exe(const struct site *site, const char *path)
+/* a child that was cloned by a parent with the same executable has it already; @memfd: -EBADF where it has a path */
+static bool has_exe(const struct site *site, const char *path, int memfd)
 {
 	char link[64];
 	struct stat now, want;
 
 	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
-	return stat(link, &now) == 0 && stat(path, &want) == 0 && now.st_dev == want.st_dev &&
-	       now.st_ino == want.st_ino;
+	if (stat(link, &now) < 0 || (memfd < 0 ? stat(path, &want) : fstat(memfd, &want)) < 0)
+		return false;
+	return now.st_dev == want.st_dev && now.st_ino == want.st_ino;
+}
+
+static void open_exe(struct batch *b, const char *exe, struct site *site)
+{
+	struct taddr path = batch_in(b, exe, strlen(exe) + 1);
+
+	BATCH_MUST(b, "open its executable", SYS_openat, (uint64_t)AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC);
+	struct taddr opened = batch_result(b);
+	BATCH_MUST(b, "number the executable", SYS_dup3, opened.at, (uint64_t)site->free_fd, O_CLOEXEC);
+	batch_last(b)->indirect = 1u << 0;
+	BATCH_MUST(b, "close the executable", SYS_close, opened.at);
+	batch_last(b)->indirect = 1u << 0;
 }
 
 /* as prctl(2) wants it (validate_prctl_map_addr() in kernel/sys.c), but for what depends on the host */
@@ -160,15 +198,13 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	if (!l->exe || l->exe[0] != '/' || strlen(l->exe) >= PATH_MAX || l->auxv.n > AUXV_MAX || !is_in_order(l))
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "lay out the address space");
 	map.auxv = (void *)batch_in(b, l->auxv.at, l->auxv.n).at;
-	if (!has_exe(site, l->exe)) {
-		struct taddr path = batch_in(b, l->exe, strlen(l->exe) + 1);
-
-		BATCH_MUST(b, "open its executable", SYS_openat, (uint64_t)AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC);
-		struct taddr opened = batch_result(b);
-		BATCH_MUST(b, "number the executable", SYS_dup3, opened.at, (uint64_t)site->free_fd, O_CLOEXEC);
-		batch_last(b)->indirect = 1u << 0;
-		BATCH_MUST(b, "close the executable", SYS_close, opened.at);
-		batch_last(b)->indirect = 1u << 0;
+	int memfd = l->exe_ino ? *memfd_slot(op, site, l->exe_dev, l->exe_ino) : -EBADF;
+	if (l->exe_ino && memfd < 0)
+		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a memfd that is not in the image");
+	if (!has_exe(site, l->exe, memfd) && memfd >= 0) {
+		map.exe_fd = (uint32_t)memfd; /* every task has inherited it */
+	} else if (!has_exe(site, l->exe, memfd)) {
+		open_exe(b, l->exe, site);
 		map.exe_fd = (uint32_t)site->free_fd;
 	}
 	struct taddr at = batch_in(b, &map, sizeof(map));

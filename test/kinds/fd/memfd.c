@@ -22,6 +22,7 @@
 
 static const char odd[] = "two\nlines \\012 and/so (deleted)";
 
+static int runs; /* what may be executed while it is open to be written to */
 static int holes, twin, reader, writer, plain, noexec, exec, future, constant, path, empty;
 static pid_t child;
 
@@ -52,6 +53,26 @@ static int again(int fd, int flags)
 static void set_time(int fd)
 {
 	futimens(fd, (struct timespec[2]){ { 1000, 1 }, { 2000, 2 } });
+}
+
+static void make_program(void)
+{
+	static char text[1 << 20];
+	int in = open("/bin/true", O_RDONLY | O_CLOEXEC);
+	ssize_t n = in < 0 ? -1 : read(in, text, sizeof(text));
+
+	runs = make_memfd("true", MFD_CLOEXEC, 0);
+	if (n <= 0 || pwrite(runs, text, (size_t)n, 0) != n)
+		_exit(3);
+	close(in);
+}
+
+static int run(void)
+{
+	char *const none[] = { "true", NULL };
+
+	fexecve(runs, none, none + 1);
+	return errno;
 }
 
 static void stay(void)
@@ -94,6 +115,7 @@ static void make(void)
 	close(both);
 	empty = make_memfd("", MFD_ALLOW_SEALING, 0);
 	make_sealed();
+	make_program();
 	set_time(holes);
 	set_time(future);
 	set_time(constant);
@@ -206,6 +228,7 @@ static void look(void)
 	say_content(writer);
 	SAY(errno_of(read(writer, text, 1)));
 	say_state("empty", empty);
+	SAY(witness_in_child(run));
 	look_sealed();
 }
 
