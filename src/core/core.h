@@ -58,6 +58,7 @@ struct checkpoint {
 	uint64_t threads;
 	uint64_t memory; /* bytes of page data written */
 	uint64_t planned; /* bytes that may be written */
+	uint64_t inside; /* bytes that read_inside() has read */
 	uint64_t frozen_at, thawed_at;
 	struct span cpu_clocks; /* for nap_look() */
 	struct clocks clocks; /* of the root when all had been stopped */
@@ -175,6 +176,14 @@ int save_parts(struct checkpoint *c);
 /* inherit.c */
 /** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
 int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
+/* inside.c */
+#define INSIDE_STEP ((uint64_t)16 * IMAGE_PAGE)
+/**
+ * read_inside() - at most INSIDE_STEP of mapping @v that only @p itself can read, while the stub is in it: *@ret, in the arena
+ * Refuses what is too much of it.
+ */
+int read_inside(struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len,
+	unsigned char **ret);
 /* pages.c */
 int find_shared_pages(struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);

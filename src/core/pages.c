@@ -9,13 +9,16 @@
 #include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 
-#define PAGE IMAGE_PAGE
+#define PAGE   IMAGE_PAGE
+#define WINDOW (1u << 20)
 
 /* in struct proc_pages.what of our lists: zero pages must be stored too, as what is not stored reads as the file's */
 #define KEEP_ZEROS (1ull << 63)
@@ -162,6 +165,8 @@ struct chunk {
 	uint64_t id;
 	int pagemap; /* of a process whose memory fork may have shared */
 	int file; /* what is read, a process where there is none: -EBADF */
+	const unsigned char *here; /* what was read or mapped before, or NULL: it begins at here_at */
+	uint64_t here_at;
 	unsigned char *room;
 	struct page_run runs[512];
 	size_t n_runs, pages;
@@ -251,6 +256,11 @@ static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
 static int fetch_some(struct chunk *k, const struct process *p, uint64_t at, size_t n, uint64_t what)
 {
 	unsigned char *to = k->room + k->pages * PAGE;
+
+	if (k->here) {
+		memcpy(to, k->here + (at - k->here_at), n * PAGE);
+		return 0;
+	}
 	int r = k->file < 0 ? fetch(k, p, at, to, n, what) : fetch_file(k->file, at, to, n * PAGE);
 
 	return r < 0 ? fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at) : 0;
@@ -304,22 +314,41 @@ struct piece {
 	uint64_t off, end; /* in the object */
 	const struct process *process;
 	uint64_t shift; /* off minus the address there */
+	const unsigned char *here; /* what was read inside, or NULL */
 };
 
 #define MINCORE_PAGES ((uint64_t)65536)
 
+/* @here: its bytes, where they were read inside; else NULL */
 static void add_piece(struct checkpoint *c, struct backing *b, const struct process *p, const struct proc_vma *v,
-	uint64_t start, uint64_t end)
+	uint64_t start, uint64_t end, const unsigned char *here)
 {
 	struct piece *last = b->pieces.n ? (struct piece *)b->pieces.at + b->pieces.n - 1 : NULL;
 	uint64_t shift = v->pgoff - v->start;
 
-	if (last && last->process == p && last->shift == shift && last->end == start + shift) {
+	if (last && last->process == p && last->shift == shift && last->end == start + shift && !here && !last->here) {
 		last->end = end + shift;
 		return;
 	}
 	last = span_push(&c->op->arena, &b->pieces, sizeof(*last));
-	*last = (struct piece){ start + shift, end + shift, p, shift };
+	*last = (struct piece){ start + shift, end + shift, p, shift, here };
+}
+
+static int add_pages(struct checkpoint *c, struct backing *b, struct process *p, const struct proc_vma *v,
+	uint64_t start, uint64_t end)
+{
+	if (!b->kind->inside)
+		add_piece(c, b, p, v, start, end, NULL);
+	for (uint64_t at = start, next; b->kind->inside && at < end; at = next) {
+		unsigned char *here;
+
+		next = min_u64(end, at + INSIDE_STEP);
+		int r = read_inside(c, p, v, at, next - at, &here);
+		if (r < 0)
+			return r;
+		add_piece(c, b, p, v, at, next, here);
+	}
+	return 0;
 }
 
 /* is the part of the object that @v maps known already through other mappings? */
@@ -351,10 +380,14 @@ static int find_in_core(
 	if (r < 0)
 		return fail(c->op, r, "ask for the pages of shared memory");
 	/* what mincore(2) does not want to tell is read in full */
-	for (uint64_t i = 0; i < n; i++)
-		if (call->ret < 0 || in_core[i] & 1)
-			add_piece(c, b, p, v, at + i * PAGE, at + (i + 1) * PAGE);
-	return 0;
+	bool all = call->ret < 0;
+	for (uint64_t i = 0, next; i < n && r == 0; i = next) {
+		for (next = i; next < n && (all || in_core[next] & 1); next++)
+			;
+		r = next > i ? add_pages(c, b, p, v, at + i * PAGE, at + next * PAGE) : 0;
+		next += next == i;
+	}
+	return r;
 }
 
 static int open_backing(struct checkpoint *c, const struct backing *b)
@@ -391,7 +424,7 @@ int find_shared_pages(struct checkpoint *c, struct process *p)
 		if (!b || !b->kind->backing_has_pages || is_readable(c, b) || is_covered(c, b, &v[i]))
 			continue;
 		if (v[i].swap) {
-			add_piece(c, b, p, &v[i], v[i].start, v[i].end);
+			r = add_pages(c, b, p, &v[i], v[i].start, v[i].end);
 			continue;
 		}
 		for (uint64_t at = v[i].start; at < v[i].end && r == 0; at += MINCORE_PAGES * PAGE)
@@ -407,6 +440,49 @@ static int by_offset(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
+/* @len bytes of it from @off on are mapped at @at, and those that exist are saved */
+static int save_window(struct chunk *k, void *at, uint64_t off, uint64_t len)
+{
+	unsigned char in_core[WINDOW / PAGE];
+	size_t n = len / PAGE;
+	int r = 0;
+
+	if (mincore(at, len, in_core) < 0)
+		return fail(k->c->op, -errno, "find the pages of memory that is shared");
+	k->here = at;
+	k->here_at = off;
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (in_core[i] & 1)
+			r = save_run(k, NULL, off + i * PAGE, off + (i + 1) * PAGE, 0, 0);
+	return r;
+}
+
+/* what can be read in no other way; what is mapped of it counts as locked, and that is limited */
+static int save_mapped(struct chunk *k, int fd)
+{
+	uint64_t window = WINDOW, size, len;
+	struct stat st;
+	int r = 0;
+
+	if (fstat(fd, &st) < 0)
+		return fail(k->c->op, -errno, "examine memory that is shared");
+	size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
+	for (uint64_t off = 0; off < size && r == 0; off += len) {
+		len = min_u64(size - off, window);
+		void *at = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, (off_t)off);
+		if (at == MAP_FAILED && errno == EAGAIN && window > PAGE) {
+			window /= 2;
+			len = 0;
+			continue;
+		}
+		if (at == MAP_FAILED)
+			return fail(k->c->op, -errno, "map memory that is shared");
+		r = save_window(k, at, off, len);
+		munmap(at, len);
+	}
+	return r < 0 ? r : flush(k);
+}
+
 /* its holes are left out */
 static int save_file(struct checkpoint *c, struct image_writer *w, struct backing *b)
 {
@@ -416,6 +492,8 @@ static int save_file(struct checkpoint *c, struct image_writer *w, struct backin
 
 	if (fd < 0)
 		return fail(c->op, fd, "open memory that is shared");
+	if (lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE)
+		return save_mapped(&k, fd);
 	for (off_t at = 0, end; r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0; at = end) {
 		end = lseek(fd, at, SEEK_HOLE);
 		if (end < 0)
@@ -446,6 +524,8 @@ static int save_backing(struct checkpoint *c, struct image_writer *w, struct bac
 		if (from >= p[i].end)
 			continue;
 		done = p[i].end;
+		k.here = p[i].here;
+		k.here_at = p[i].off - p[i].shift;
 		r = save_run(&k, p[i].process, from - p[i].shift, p[i].end - p[i].shift, p[i].shift, 0);
 	}
 	return r < 0 ? r : flush(&k);

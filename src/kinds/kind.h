@@ -261,8 +261,8 @@ struct kind {
 	const struct field *fields; /* the record on disk and on screen */
 	bool has_pages; /* mem kinds: private mappings of it may hold pages of their own */
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
-	const struct kind
-		*backed_by; /* fd kinds: whoever has such a file open has what that mem kind keeps, mapped or not */
+	bool inside; /* mem kinds with backing_has_pages: nobody but who has it mapped can read it */
+	const struct kind *backed_by; /* fd kinds: who has it open has what that mem kind keeps, mapped or not */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
@@ -295,7 +295,8 @@ struct kind {
 	int (*save)(struct op *op, const struct sight *s, void *rec);
 	/**
 	 * open - mem kinds with backing_has_pages: a descriptor here to read the backing from, with an offset of its own
-	 * Holes of it are not in the image. Without, or when it gives -errno, only what the mappings show is saved.
+	 * It may have one that is the program's where there are no offsets (-ESPIPE): then it is mapped here. Holes of it are
+	 * not in the image. Without, or when it gives -errno, only what the mappings show is saved.
 	 */
 	int (*open)(const struct sight *s);
 

@@ -85,7 +85,6 @@ const char *vma_pathless(const struct proc_vma *v)
 		const char *head, *what;
 	} those[] = {
 		{ "/SYSV", "System V shared memory" },
-		{ "/secretmem", "secret memory (memfd_secret)" },
 	};
 
 	for (size_t i = 0; v->deleted && i < ARRAY_SIZE(those); i++)
@@ -107,9 +106,15 @@ bool vma_is_memfd(const struct proc_vma *v)
 	return v->deleted && v->ino && strncmp(v->name, "/memfd:", 7) == 0;
 }
 
+bool vma_is_secret(const struct proc_vma *v)
+{
+	return v->deleted && v->ino && strcmp(v->name, "/secretmem") == 0;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v);
+	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) &&
+	       !vma_is_secret(v);
 }
 
 uint64_t vma_mmap_flags(const struct vma *v)

@@ -28,5 +28,8 @@ bool vma_is_sysv(const struct proc_vma *v);
 /** vma_is_memfd() - is it called as a memfd is? */
 bool vma_is_memfd(const struct proc_vma *v);
 
+/** vma_is_secret() - is it called as secret memory is? */
+bool vma_is_secret(const struct proc_vma *v);
+
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

@@ -129,6 +129,20 @@ os.closerange(3, 99)'
 	rm -r "$all"
 }
 
+@test "much secret memory that is closed: it would have to be kept in memory" {
+	start_python '
+fd = libc.syscall(447, 0)
+if fd < 0: sys.exit("no secret memory")
+os.truncate(fd, 65 << 20)
+libc.mmap.restype = ctypes.c_void_p
+at = libc.mmap(None, 65 << 20, 3, 1, fd, 0)
+if at == 2 ** 64 - 1: sys.exit("so much secret memory")
+os.close(fd)
+ctypes.memset(at, 1, 65 << 20)'
+	is_refused secret-large
+	says "keep the descriptor open"
+}
+
 @test "a file that the program has mapped shared, and that has changed: it is named" {
 	start_python '
 fd = os.open("data", os.O_RDWR | os.O_CREAT)

@@ -318,4 +318,26 @@ TEST(memfds_that_are_filled_and_sealed)
 	close(fd);
 }
 
+TEST(secret_memory)
+{
+	const uint64_t huge = 1ull << 63, size = 5;
+	static char page[8192];
+	void *rec;
+	const struct kind *k = begin("secret memory", &rec);
+
+	memcpy(member(k, rec, "size"), &huge, sizeof(huge));
+	expect_bad(k->restore(&op, rec, &site));
+	k = begin("secret memory", &rec);
+	*(uint32_t *)member(k, rec, "mode") = 010000;
+	expect_bad(k->restore(&op, rec, &site));
+	expect_bad_vma("secret memory", 0, PROT_READ);
+	expect_bad_vma("secret memory", VMA_SHARED, PROT_READ | PROT_EXEC);
+	k = begin("secret memory", &rec);
+	memcpy(member(k, rec, "size"), &size, sizeof(size));
+	expect_bad(k->fill(&op, rec, -EBADF, 4096, page, 4096));
+	k = begin("secret memory", &rec);
+	memcpy(member(k, rec, "size"), &size, sizeof(size));
+	expect_bad(k->fill(&op, rec, -EBADF, 0, page, 8192));
+}
+
 TEST_MAIN

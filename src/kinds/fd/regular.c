@@ -29,7 +29,9 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/memfd.h"
 #include "kinds/openfile.h"
+#include "kinds/secretmem.h"
 
 #define TAIL_MAX    (64u << 10)
 #define CONTENT_MAX (32u << 20)
@@ -89,7 +91,7 @@ static bool regular_probe(const struct sight *s)
 	if (!s->fd->has_stat || !S_ISREG(s->fd->mode) || s->fd->link[0] != '/')
 		return false;
 	/* memory with a name that no path has */
-	return s->fd->nlink || (strncmp(s->fd->link, "/memfd:", 7) != 0 && strncmp(s->fd->link, "/secretmem", 10) != 0);
+	return !secretmem_is_name(s->fd->link) && (s->fd->nlink || !memfd_is_name(s->fd->link));
 }
 
 /* what /proc calls "/tmp/x (deleted)": nothing leads there */
