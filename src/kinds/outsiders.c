@@ -97,7 +97,7 @@ static bool has_nameless(int procfd, pid_t pid)
 
 	while (dir && next_fd(dir, link) >= 0)
 		if (strncmp(link, "pipe:", 5) == 0 || strncmp(link, "socket:", 7) == 0 ||
-			strncmp(link, "/memfd:", 7) == 0)
+			strncmp(link, "/memfd:", 7) == 0 || strncmp(link, "/secretmem", 10) == 0)
 			return true;
 	return false;
 }
@@ -183,9 +183,12 @@ const char *outsider_of(struct op *op, const struct tree *tree, const char *link
 	return find(op, tree, link, NULL);
 }
 
-const char *outsider_of_file(struct op *op, const struct tree *tree, const struct proc_fd *file)
+void outsider_note_file(struct op *op, const struct tree *tree, const struct proc_fd *file, const char *what)
 {
-	return find(op, tree, file->link, file);
+	const char *who = find(op, tree, file->link, file);
+
+	if (who)
+		note(op, "has %s that is also held by %s, outside of the program: a restart cuts that off", what, who);
 }
 
 void outsider_note(struct op *op, const struct sight *s, const char *what)

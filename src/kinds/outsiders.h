@@ -16,7 +16,7 @@ struct outsiders {
 	bool sorted; /* by_link is complete */
 };
 
-/** outsiders_look_ahead() - look at all processes, if it seems that @root or a process below it has a pipe, a socket or a memfd */
+/** outsiders_look_ahead() - look at all processes, if it seems that @root or a process below it has a pipe, a socket or memory without a name */
 void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root);
 
 /**
@@ -25,8 +25,8 @@ void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root);
  */
 const char *outsider_of(struct op *op, const struct tree *tree, const char *link);
 
-/** outsider_of_file() - the same of @file, whose link is a name that other files may have too */
-const char *outsider_of_file(struct op *op, const struct tree *tree, const struct proc_fd *file);
-
 /** outsider_note() - note that one holds the @what ("pipe") at s->fd too, and that a restart cuts it off */
 void outsider_note(struct op *op, const struct sight *s, const char *what);
+
+/** outsider_note_file() - the same of @what ("secret memory") at @file, whose link is a name that other files may have too */
+void outsider_note_file(struct op *op, const struct tree *tree, const struct proc_fd *file, const char *what);

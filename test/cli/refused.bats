@@ -80,6 +80,26 @@ other = os.memfd_create("of both")'
 	[ "$(grep -c 'cuts that off' <<<"$output")" = 1 ]
 }
 
+@test "secret memory that another program holds as well: that is noted" {
+	start_python '
+fd = libc.syscall(447, 0)
+if fd < 0: sys.exit("no secret memory")
+open("fd", "w").write(str(fd))
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(1000)'
+	run "$STASIS" checkpoint $pid -o a.stasis
+	expect 0
+	says "is in the image as any other"
+	[ "$(grep -c 'cuts that off' <<<"$output")" = 0 ]
+	local child
+	child=$(cat /proc/$pid/task/$pid/children)
+	echo $child >>started
+	run "$STASIS" checkpoint $child -o a.stasis
+	expect 0
+	says 'secret memory that is also held by "python3"'
+}
+
 @test "a memfd with a lease, which to look at it might break" {
 	start_python '
 import fcntl, signal

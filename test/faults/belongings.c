@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * belongings [filter] - a program that has much and looks after it: memory that it shares with a child, System V shared memory,
- * sockets with messages that wait, a pseudoterminal, an epoll, and a seccomp filter if that is asked for
+ * belongings [filter] - a program that has much and looks after it: memory that it shares with a child, in a memfd, and that
+ * is secret, System V shared memory, sockets with messages that wait, a pseudoterminal, an epoll, and a seccomp filter if that
+ * is asked for
  *
  * Speaks as test/scenes/undisturbed.c does: in the working directory "progress", rewritten all the time (how often it looked
  * after each), and "noticed", a line for each thing that was not as it must be.
@@ -30,7 +31,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MEMORY, SEGMENTS, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+
+enum { MEMORY, SEGMENTS, FILES, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
 static uint64_t rounds[N_BELONGINGS];
 static int noticed_fd;
 
@@ -126,6 +131,47 @@ static void look_at_segments(void)
 		claim(attached[i][0] == rounds[SEGMENTS] && attached[i][1024] == 77, "a segment has changed");
 		attached[i][0] = rounds[SEGMENTS] + 1;
 	}
+}
+
+/* ---- memory in a memfd, which is also open; and, where the kernel has it, secret memory, which is not, and is protected ---- */
+
+static uint64_t *in_file;
+static char *secret;
+static int file;
+
+static void have_files(void)
+{
+	int fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+
+	file = memfd_create("its own", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	must(file >= 0 && ftruncate(file, 100 * 4096) == 0 && lseek(file, 777, SEEK_SET) == 777);
+	in_file = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 8192);
+	must(in_file != MAP_FAILED && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	if (fd < 0)
+		return;
+	must(ftruncate(fd, 3 * 4096) == 0);
+	secret = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	must(secret != MAP_FAILED && close(fd) == 0);
+	strcpy(secret + 4096, "nobody knows");
+	must(mprotect(secret, 3 * 4096, PROT_NONE) == 0);
+}
+
+static void look_at_files(void)
+{
+	uint64_t n = 0;
+
+	claim(in_file[512] == rounds[FILES], "what is mapped has changed");
+	in_file[512]++;
+	claim(pread(file, &n, sizeof(n), 3 * 4096) == sizeof(n) && n == rounds[FILES] + 1, "the memfd is another");
+	claim(lseek(file, 0, SEEK_CUR) == 777, "the offset has changed");
+	claim(fcntl(file, F_GET_SEALS) == F_SEAL_SHRINK, "the seals have changed");
+	if (!secret)
+		return;
+	claim(syscall(SYS_write, noticed_fd, secret + 4096, 1) < 0 && errno == EFAULT,
+		"secret memory is not protected");
+	claim(mprotect(secret, 3 * 4096, PROT_READ) == 0, "show secret memory");
+	claim(strcmp(secret + 4096, "nobody knows") == 0, "secret memory has changed");
+	claim(mprotect(secret, 3 * 4096, PROT_NONE) == 0, "protect secret memory");
 }
 
 /* ---- messages that wait, in order ---- */
@@ -249,6 +295,7 @@ static void look_at_filter(void)
 static void (*const looks[N_BELONGINGS])(void) = {
 	[MEMORY] = look_at_memory,
 	[SEGMENTS] = look_at_segments,
+	[FILES] = look_at_files,
 	[MESSAGES] = look_at_messages,
 	[STREAM] = look_at_stream,
 	[TERMINAL] = look_at_terminal,
@@ -277,6 +324,7 @@ int main(int argc, char **argv)
 		have_filter();
 	have_memory();
 	have_segments();
+	have_files();
 	have_messages();
 	have_terminal();
 	have_events();

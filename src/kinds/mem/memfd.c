@@ -153,17 +153,6 @@ static const char *find_name(struct op *op, const struct sight *s, int fd)
 	return strip(op, s->vma ? s->vma->name : s->fd->link);
 }
 
-static void note_outsider(struct op *op, const struct sight *s, const char *name)
-{
-	const struct holder *h = memfd_holder(s);
-	const char *who = h ? outsider_of_file(op, s->tree, h->fd) : NULL;
-
-	if (who)
-		note(op,
-			"has the memfd \"%s\" that is also held by %s, outside of the program: a restart cuts that off",
-			shown(&op->arena, name), who);
-}
-
 static void save_state(struct memfd *m, const struct memfd_state *state)
 {
 	m->size = (uint64_t)state->st.st_size;
@@ -185,7 +174,9 @@ static int memfd_save(struct op *op, const struct sight *s, void *rec)
 	m->name = find_name(op, s, fd);
 	memfd_id(s, &m->dev, &m->ino);
 	fd_close(fd);
-	note_outsider(op, s, m->name);
+	if (memfd_holder(s))
+		outsider_note_file(op, s->tree, memfd_holder(s)->fd,
+			arena_printf(&op->arena, "the memfd \"%s\"", shown(&op->arena, m->name)));
 	if (r == 0) {
 		save_state(m, &state);
 		return 0;

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/outsiders.h"
 #include "kinds/secretmem.h"
 #include "kinds/vma.h"
 
@@ -85,9 +86,15 @@ static int secretmem_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct secretmem *m = rec;
 	struct stat st;
-	_cleanup_close_ int fd = secretmem_open(s);
-	int r = secretmem_look(fd, &st);
+	uint64_t key[2];
+	size_t n;
+	int fd = secretmem_open(s), r = secretmem_look(fd, &st);
 
+	fd_close(fd);
+	secretmem_key(s, key);
+	const struct holder *h = tree_holders(s->tree, key[0], key[1], &n);
+	if (h)
+		outsider_note_file(op, s->tree, h->fd, "secret memory");
 	note(op, "has secret memory (memfd_secret), which is in the image as any other");
 	if (r < 0 && fd != -ENXIO)
 		return fail(op, r, "examine secret memory");
