@@ -76,6 +76,12 @@ int64_t arch_stub_result(const struct arch_regs *regs);
 /** arch_find_syscall() - the offset of a system call instruction in @code, or -ENOENT */
 ssize_t arch_find_syscall(const unsigned char *code, size_t len);
 
+/* code in the place of a function of @room bytes: 0 or -ENOSPC */
+/** arch_put_jump() - go on at @to as if that had been called */
+int arch_put_jump(unsigned char *code, size_t room, uint64_t to);
+/** arch_put_vdso_call() - make the system call that is behind function @name of a vdso (without "__vdso_"); -ENOSYS where none is */
+int arch_put_vdso_call(unsigned char *code, size_t room, const char *name);
+
 /** arch_set_syscall() - registers that make one system call with the instruction at @ip */
 void arch_set_syscall(struct arch_regs *regs, uint64_t ip, long nr, const uint64_t arg[6]);
 int64_t arch_result(const struct arch_regs *regs);

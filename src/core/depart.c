@@ -188,8 +188,11 @@ static int dress(struct restart *r, struct patient *p, size_t n)
 	if (!arch_is_native(&p->regs[n]))
 		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
 			"let thread %d go on: the image has no registers of it", p->threads[n].tid);
+	int e = check_stop(r, p, n);
+	if (e < 0)
+		return e;
 	dress_nap(r, p, n);
-	int e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
+	e = arch_set_regs(p->threads[n].tid, &p->regs[n]);
 	if (e == -EIO) /* addresses that no program can have, in FS and GS base */
 		return fail_as(r->op, OUTCOME_IMAGE, "image", NULL,
 			"load the registers of thread %d: the kernel refuses them", p->threads[n].tid);

@@ -148,46 +148,6 @@ static int drop_pages(struct restart *r, struct patient *p, struct batch *b, con
 
 /* ---- the mappings that every process has ---- */
 
-static int move_specials(struct restart *r, struct patient *p, struct batch *b)
-{
-	struct moved *m = p->moved.at;
-	const struct vma *v = p->mm->vmas.at;
-	uint64_t spare = r->spare;
-
-	for (size_t i = 0; i < p->mm->vmas.n; i++) {
-		const struct kind *k = kind_by_tag(v[i].tag);
-		struct moved *from = NULL;
-
-		if (!k->moves || v[i].start >= TASK_END)
-			continue;
-		for (size_t n = 0; n < p->moved.n; n++)
-			if (m[n].object && m[n].object->id == v[i].backing && m[n].len == v[i].end - v[i].start)
-				from = &m[n];
-		if (!from)
-			return fail_as(r->op, OUTCOME_CANNOT, "vdso-changed",
-				"restart under the kernel that the image names (stasis show)",
-				"give the process its %s: this kernel has another", k->name);
-		if (v[i].prot & PROT_EXEC && r->syscall_offset)
-			p->syscall = (struct taddr){ v[i].start + r->syscall_offset };
-		if (from->at == v[i].start)
-			continue;
-		/* first all to the spare place, as old and new places may overlap */
-		BATCH_MUST(b, "move the vdso", SYS_mremap, from->at, from->len, from->len,
-			MREMAP_MAYMOVE | MREMAP_FIXED, spare);
-		from->at = spare;
-		spare += from->len;
-	}
-	for (size_t i = 0; i < p->mm->vmas.n; i++)
-		for (size_t n = 0; n < p->moved.n; n++)
-			if (m[n].object && m[n].object->id == v[i].backing && m[n].at >= r->spare &&
-				m[n].at < r->spare + ROOM_SPARE) {
-				BATCH_MUST(b, "move the vdso to its place", SYS_mremap, m[n].at, m[n].len, m[n].len,
-					MREMAP_MAYMOVE | MREMAP_FIXED, v[i].start);
-				m[n].at = v[i].start;
-			}
-	return 0;
-}
-
 static void keep_specials(struct restart *r, struct patient *p, struct span *keeps)
 {
 	const struct moved *m = p->moved.at;
@@ -195,7 +155,7 @@ static void keep_specials(struct restart *r, struct patient *p, struct span *kee
 
 	*zone = (struct keep){ r->zone, r->zone_end, NULL, 0, true };
 	for (size_t i = 0; i < p->moved.n; i++)
-		if (m[i].object) {
+		if (m[i].object || r->other_specials) {
 			struct keep *k = span_push(&r->op->arena, keeps, sizeof(*k));
 			*k = (struct keep){ m[i].at, m[i].at + m[i].len, NULL, 0, true };
 		}
@@ -287,7 +247,9 @@ static int build_memory(struct restart *r, struct patient *p)
 			e = drop_pages(r, p, b, &k[i], &in);
 	if (e == 0)
 		e = map_all(r, p, b, &keeps);
-	return e < 0 ? e : run_batch(r, p, b);
+	if (e == 0)
+		e = run_batch(r, p, b);
+	return e < 0 ? e : stand_in_for_specials(r, p);
 }
 
 /* ---- pages ---- */

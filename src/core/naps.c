@@ -82,12 +82,11 @@ void leave_nap(const struct process *p, struct thread *t)
 /* the first of those that share it has them */
 static struct memos *memos_of(struct restart *r, const struct patient *p)
 {
-	struct memos *m = &find_object(r, p->rec->mm)->first->memos;
-	const struct vma *v = p->mm->vmas.at;
+	struct patient *first = find_object(r, p->rec->mm)->first;
+	struct memos *m = &first->memos;
 
-	for (size_t i = 0; i < p->mm->vmas.n && !m->n; i++)
-		if (v[i].prot & PROT_EXEC && v[i].start < TASK_END && kind_by_tag(v[i].tag)->moves)
-			memos_find(m, (struct taddr){ v[i].start }, (struct taddr){ v[i].end });
+	if (!m->n)
+		memos_find(m, first->vdso, first->vdso_end);
 	return m;
 }
 

@@ -18,14 +18,16 @@ struct object {
 	uint64_t stash, stash_end; /* shared memory: where it is mapped for all to inherit */
 	bool restored;
 	bool checked; /* an address space: what it holds makes sense */
+	bool here; /* mem kinds that move: this kernel has the very same */
 	const struct mm_record *seen_in; /* mem kinds that move: the last memory map that has it */
 	struct patient *first, *last; /* of those that share it */
 };
 
 /** struct moved - a mapping that every process has, and where it is now */
 struct moved {
-	struct object *object;
+	struct object *object; /* NULL: the program had no such one */
 	uint64_t at, len;
+	bool has_code;
 };
 
 /** struct patient - a process being made */
@@ -46,6 +48,8 @@ struct patient {
 	struct room room;
 	struct batch batch;
 	struct span moved; /* of struct moved */
+	struct taddr vdso, vdso_end; /* of the first that has its memory: that of this kernel */
+	struct taddr old_code, old_code_end; /* of that one too: what stands in for the vdso of another kernel; or 0 */
 	struct taddr syscall; /* a system call instruction in its vdso */
 	struct arch_regs *regs; /* of each thread: what it goes on with */
 	uint64_t *sigmasks;
@@ -69,6 +73,7 @@ struct restart {
 		zone_end; /* addresses that nothing in the image and nothing here uses: room, spare place, stash */
 	uint64_t spare; /* in the zone, for mappings under way */
 	size_t syscall_offset;
+	bool other_specials; /* what every process has is not what the processes of the image had */
 	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
 	int spare_fd; /* a number that every task has, and none needs: site.free_fd */
 	bool own_pidns;
@@ -102,6 +107,15 @@ int make_backings(struct restart *r);
 void keep_backings(struct restart *r);
 /** leave_zone() - the init of the nest needs no zone any more: shared memory would live as long as it does */
 int leave_zone(struct restart *r);
+/* specials.c: the mappings that every process has */
+/** find_specials() - where they lie in us, of whose mappings @maps tells; are they those of the image? */
+void find_specials(struct restart *r, const struct span *maps);
+/** move_specials() - add the calls that put them where they were; others go out of the way */
+int move_specials(struct restart *r, struct patient *p, struct batch *b);
+/** stand_in_for_specials() - if they are others: find a place for them, and put something in the place of the old ones */
+int stand_in_for_specials(struct restart *r, struct patient *p);
+/** check_stop() - could thread @n go on, if not in the middle of the code of another kernel? */
+int check_stop(struct restart *r, struct patient *p, size_t n);
 /* seed.c */
 int choose_namespace(struct restart *r, bool own_pidns);
 int plant_seeds(struct restart *r);

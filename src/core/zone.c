@@ -98,37 +98,6 @@ static uint64_t widest_gap(struct span *used, uint64_t need)
 	return width / 2 > need + MARGIN ? best & ~((2ull << 20) - 1) : 0;
 }
 
-/* where the mappings that every process has lie in us: seeds inherit them there */
-static int find_moved(struct restart *r, const struct span *maps)
-{
-	const struct proc_vma *v = maps->at;
-	struct object *o = r->objects.at;
-	struct patient **p = r->patients.at;
-	struct span moved = { 0 };
-
-	for (size_t i = 0; i < maps->n; i++) {
-		struct sight s = { .vma = &v[i] };
-		const struct kind *k = v[i].end <= TASK_END ? kind_of_vma(&s) : NULL;
-
-		if (!k || !k->moves)
-			continue;
-		struct moved *m = span_push(&r->op->arena, &moved, sizeof(*m));
-		*m = (struct moved){ NULL, v[i].start, v[i].end - v[i].start };
-		for (size_t n = 0; n < r->objects.n; n++)
-			if (o[n].kind == k && k->match(o[n].rec, &v[i]))
-				m->object = &o[n];
-		if (v[i].prot & PROC_EXEC) {
-			ssize_t at = arch_find_syscall((const unsigned char *)v[i].start, v[i].end - v[i].start);
-
-			if (at >= 0 && m->object)
-				r->syscall_offset = (size_t)at;
-		}
-	}
-	for (size_t i = 0; i < r->patients.n; i++)
-		p[i]->moved = moved;
-	return 0;
-}
-
 int choose_zone(struct restart *r)
 {
 	struct patient **p = r->patients.at;
@@ -163,7 +132,8 @@ int choose_zone(struct restart *r)
 	memcpy(code, stub_begin, (size_t)(stub_end - stub_begin));
 	if (mprotect(code, ROOM_CODE, PROT_READ | PROT_EXEC) < 0)
 		return fail(r->op, -errno, "make the stub executable");
-	return find_moved(r, &maps);
+	find_specials(r, &maps);
+	return 0;
 }
 
 int restore_backings(struct restart *r)

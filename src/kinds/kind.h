@@ -332,8 +332,13 @@ struct kind {
 	void (*keep)(void *rec);
 	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
 	bool (*is_stream)(const void *rec);
-	/** match - mem kinds that move: is the mapping @v the one of this record? */
+	/** match - mem kinds that move: is the mapping @v, which is our own, the one of this record? */
 	bool (*match)(const void *rec, const struct proc_vma *v);
+	/**
+	 * stand_in - mem kinds that move: nothing matches, as this kernel has others; these go to another place, the code among
+	 * them to @code. What is to be where the program knows the record's: @ret (bytes of the record), and zeros behind it.
+	 */
+	int (*stand_in)(struct op *op, void *rec, struct taddr code, struct span *ret);
 	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
 	/** joins - process kinds: must the session that it leads become a part of the caller's, to have his terminal? */

@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -137,6 +138,14 @@ static void catches_all(void)
 		signal(s, ignore);
 }
 
+/* for ever, as soon as it is ready */
+static bool reads_clock;
+
+static void read_clock(void)
+{
+	reads_clock = true;
+}
+
 static void no_vdso(void)
 {
 	void *vdso = (void *)getauxval(AT_SYSINFO_EHDR);
@@ -223,6 +232,7 @@ static const struct {
 	{ "signal-queue", queue },
 	{ "no-signal", catches_all },
 	{ "no-vdso", no_vdso },
+	{ "clock", read_clock },
 	{ "inotify", inotify },
 	{ "network", network },
 	{ "cwd-deleted", deleted_cwd },
@@ -258,6 +268,8 @@ int main(int argc, char **argv)
 	selector = spins;
 	while (spins)
 		;
+	for (struct timespec ts; reads_clock;)
+		clock_gettime(CLOCK_MONOTONIC, &ts);
 	while (read(ends[0], &byte, 1) < 0)
 		;
 	return 0;

@@ -212,3 +212,42 @@ f = os.open("zz", os.O_RDWR | os.O_CREAT)'
 	[ -S socket ]
 	[ -z "$(find . -name 'socket.*')" ]
 }
+
+# in_vdso: is the stopped process in the middle of the vdso?
+in_vdso() {
+	python3 - $pid <<'END'
+import sys
+pc = int(open("/proc/%s/syscall" % sys.argv[1]).read().split()[-1], 16)
+for line in open("/proc/%s/maps" % sys.argv[1]):
+    if "[vdso]" in line:
+        start, end = (int(x, 16) for x in line.split()[0].split("-"))
+sys.exit(not start < pc < end)
+END
+}
+
+@test "under another vdso: one that stood in the middle of the old one" {
+	command -v python3 >/dev/null || skip "there is no python3"
+	start "$OBSTACLE" ready clock
+	until_true 10 test -s ready
+	local i
+	for ((i = 0; i < 100; i++)); do
+		kill -STOP $pid
+		until_true 10 grep -q '^State:.T' /proc/$pid/status
+		if in_vdso; then break; fi
+		kill -CONT $pid
+	done
+	in_vdso || skip "it cannot be stopped there"
+	"$STASIS" checkpoint $pid -o a.stasis
+	kill -KILL $pid
+	until_true 10 gone $pid
+	run "$STASIS" restart --detach --pid-file pid a.stasis
+	expect 0
+	cat pid >>started
+	kill -KILL "$(cat pid)"
+	until_true 10 gone "$(cat pid)"
+	"$OTHER_VDSO" a.stasis
+	run "$STASIS" restart --detach --pid-file pid a.stasis
+	expect 121
+	says "[vdso-inside]"
+	gone $pid
+}

@@ -11,11 +11,12 @@
 #   pipe     as return; the image goes through gzip and gunzip, and is never a file that can be read at will
 #   pidns    as return, into a pid namespace of its own
 #   user     as return, by an ordinary user
+#   vdso     as thrice, and each image is made one of a kernel with another vdso
 #
 # Before each checkpoint `stasis check` says what the checkpoint will: both must agree. Witnesses that sleep are checked after
 # it: of a call that a stop interrupts for the second time nothing tells how long it has slept (src/kinds/task/regs.c).
 #
-# Speaks TAP. $REAP is the program of test/scenes/reap.c: it is the reaper of all that is started here, and ends what is
+# Speaks TAP. $OTHER_VDSO is the program of other_vdso.c. $REAP is the program of test/scenes/reap.c: it is the reaper of all that is started here, and ends what is
 # left. $KEEP=yes keeps the directory of a journey that failed. $AWAY is how many seconds it is away between kill and restart.
 set -u -o pipefail
 
@@ -138,6 +139,7 @@ restart() {
 there_and_back() {
 	checkpoint
 	kill_witness
+	[ "$journey" != vdso ] || try "$OTHER_VDSO" "$dir/out/image"
 	restart "$dir/out/image" "$@"
 	rm -f "$dir/out/image"
 }
@@ -229,7 +231,7 @@ again)
 	there_and_back
 	look
 	;;
-thrice)
+thrice | vdso)
 	for looks in 2 3 4; do
 		there_and_back
 		look
