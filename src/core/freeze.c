@@ -24,6 +24,7 @@ enum {
 	LAST_WORDS_MS = 50, /* how long a thread may take to end, each time it is tried */
 	NAME_TRIES = 3, /* to see in which call a thread sleeps */
 	NAME_LOOKS = 50, /* each time */
+	VDSO_TRIES = 25, /* to stop it elsewhere */
 	LIST_TRIES = 100, /* of lists that lack threads, one after the other */
 	DENIED_TRIES = 150, /* in a row, when no thread can be seized: it is no exec that replaced one just then */
 };
@@ -297,10 +298,44 @@ static int stop_again(struct freeze *f, struct thread *t)
 	return r < 0 ? r : await_stop(f, t);
 }
 
+/* is it in the middle of a function of the vdso, or of a system call that one of these makes? */
+static bool is_in_vdso(const struct thread *t)
+{
+	static const long made_there[] = { -1, SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday, SYS_time,
+		SYS_getcpu, SYS_getrandom };
+	const long nr = arch_syscall_nr(&t->held.regs);
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(made_there) && nr != made_there[i])
+		i++;
+	return i < ARRAY_SIZE(made_there) && !t->held.stop_signal && hold_in_vdso(&t->held);
+}
+
+/* so that the image can be restarted under a kernel with another one; if it is always there, the restart will say so */
+static int leave_vdso(struct freeze *f, struct thread *t)
+{
+	int r = 0;
+
+	for (unsigned int turn = 0; r == 0 && turn < VDSO_TRIES && is_in_vdso(t); turn++) {
+		const struct timespec nap = { 0, 1000 * (turn + 1) };
+
+		r = hold_run_on(&t->held);
+		if (r < 0)
+			return r;
+		nanosleep(&nap, NULL);
+		r = hold_reseize(&t->held, t->tid);
+		if (r == 0)
+			r = await_stop(f, t);
+	}
+	return r;
+}
+
 static int stop_thread(struct freeze *f, struct thread *t)
 {
 	int r = await_stop(f, t);
 
+	if (r == 0)
+		r = leave_vdso(f, t);
 	for (unsigned int turn = 0; r == 0 && turn < NAME_TRIES && is_nameless(t); turn++)
 		r = stop_again(f, t);
 	return r < 0 ? r : hold_mend(&t->held, t->nap);

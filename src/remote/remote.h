@@ -84,6 +84,12 @@ int hold_reseize(struct held *h, pid_t tid);
 /** hold_run_on() - let a stopped thread, which made no batch, run on for a moment; hold_reseize() is next, then hold_wait() */
 int hold_run_on(struct held *h);
 
+/**
+ * hold_in_vdso() - was the thread stopped in the vdso of this kernel, in the middle of a function that is no longer there
+ * when it goes on under another one?
+ */
+bool hold_in_vdso(const struct held *h);
+
 /** hold_look_again() - is it stopped still, the same task as before? If not, ->still is false, and hold_wait() is next */
 void hold_look_again(struct held *h);
 
