@@ -75,15 +75,15 @@ static int check_mm(struct restart *r, const struct mm_record *mm)
 	return 0;
 }
 
-static int check_inherited(struct restart *r, const struct mm_record *mm)
+static int check_ranges(struct restart *r, const struct span *ranges, uint64_t unit, const char *what)
 {
-	const struct range *in = mm->inherit.at;
+	const struct range *in = ranges->at;
 	uint64_t at = 0;
 
-	for (size_t i = 0; i < mm->inherit.n; i++) {
-		if (in[i].at & PAGE_REST || in[i].at < at || !in[i].pages || in[i].pages > TASK_END / IMAGE_PAGE ||
-			in[i].at > TASK_END)
-			return malformed(r, "inherited pages overlap or are out of order");
+	for (size_t i = 0; i < ranges->n; i++) {
+		if (in[i].at % unit || in[i].at < at || !in[i].pages || in[i].pages > TASK_END / IMAGE_PAGE ||
+			in[i].pages * IMAGE_PAGE % unit || in[i].at > TASK_END)
+			return malformed(r, what);
 		at = in[i].at + in[i].pages * IMAGE_PAGE;
 	}
 	return 0;
@@ -163,7 +163,9 @@ static int check_patient(struct restart *r, struct patient *p)
 	if (e == 0 && !mm->checked)
 		e = check_mm(r, p->mm);
 	if (e == 0 && !mm->checked)
-		e = check_inherited(r, p->mm);
+		e = check_ranges(r, &p->mm->inherit, IMAGE_PAGE, "inherited pages overlap or are out of order");
+	if (e == 0 && !mm->checked)
+		e = check_ranges(r, &p->mm->huge, HUGE_PAGE, "huge pages overlap or are out of order");
 	mm->checked = true;
 	if (e == 0)
 		e = check_fdtable(r, p->fdtable);
@@ -414,8 +416,7 @@ int gather_family(struct restart *r)
 	return order_births(r);
 }
 
-/* the first mapping that ends above @at; the number of mappings when none does */
-static size_t vma_above(const struct mm_record *mm, uint64_t at)
+size_t vma_above(const struct mm_record *mm, uint64_t at)
 {
 	const struct vma *v = mm->vmas.at;
 	size_t lo = 0, hi = mm->vmas.n;

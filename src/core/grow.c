@@ -300,6 +300,8 @@ static int take_pages(struct restart *r, struct patient *p)
 		int e = check_pages(r, p, &r->section);
 
 		if (e == 0)
+			e = make_huge(r, p, &r->section);
+		if (e == 0)
 			e = put_pages(r, p, mem, &r->section);
 		r->memory += r->section.data_len;
 		if (e == 0)

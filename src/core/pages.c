@@ -81,10 +81,10 @@ static void fill_vma(const struct proc_vma *from, struct vma *to)
 		to->pgoff = 0;
 }
 
-/* as smaps told when it stood still already: each page is there and its own, none of zeros, none in swap */
+/* as smaps told when it stood still already: each page is there and its own, none of zeros, none in swap; all huge or none */
 static bool is_full(const struct proc_vma *v)
 {
-	return v->rss == v->end - v->start && v->anonymous == v->rss;
+	return v->rss == v->end - v->start && v->anonymous == v->rss && (!v->huge || v->huge == v->rss);
 }
 
 static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
@@ -96,11 +96,12 @@ static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct pro
 
 	if (is_full(v))
 		*(struct proc_pages *)span_push(&c->op->arena, &plan->own, sizeof(struct proc_pages)) =
-			(struct proc_pages){ .start = v->start, .end = v->end };
+			(struct proc_pages){ v->start, v->end, v->huge ? PAGES_HUGE : 0 };
 	else
 		r = proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, &plan->own);
+	struct proc_pages *run = plan->own.at;
 	for (size_t n = before; n < plan->own.n; n++)
-		((struct proc_pages *)plan->own.at)[n].what = what;
+		run[n].what = (run[n].what & PAGES_HUGE) | what;
 	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
 			       (unsigned long)v->end)
 		     : 0;
@@ -126,6 +127,21 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 	return r;
 }
 
+/* what fork has left to it of a huge page is none any more */
+static void note_huge(struct checkpoint *c, struct mm_plan *plan)
+{
+	const struct proc_pages *run = plan->own.at;
+
+	for (size_t i = 0; i < plan->own.n; i++) {
+		const uint64_t start = (run[i].start + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE,
+			       end = run[i].end / HUGE_PAGE * HUGE_PAGE;
+
+		if (run[i].what & PAGES_HUGE && start < end)
+			*(struct range *)span_push(&c->op->arena, &plan->rec.huge, sizeof(struct range)) =
+				(struct range){ start, (end - start) / PAGE };
+	}
+}
+
 int plan_memory(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
@@ -149,6 +165,7 @@ int plan_memory(struct checkpoint *c)
 		plan->all = plan->own;
 		if (r == 0 && p[i]->parent && p[i]->parent->plan)
 			r = share_with_parent(c, plan, p[i]->parent->plan);
+		note_huge(c, plan);
 		if (r == 0)
 			r = watch_tell(c->op, &c->watch, "looking for pages", i, 0);
 		if (r < 0)
@@ -220,7 +237,10 @@ static int fetch_shared(const struct chunk *k, const struct process *p, uint64_t
 static int fetch(
 	const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n, uint64_t what)
 {
-	return what & FORK_SHARED ? fetch_shared(k, p, at, to, n) : fetch_by_vm(p, at, to, n * PAGE);
+	if (!(what & FORK_SHARED))
+		return fetch_by_vm(p, at, to, n * PAGE);
+	/* a huge page that others share in part has parts that nobody else has mapped; for these it would be split */
+	return what & PAGES_HUGE ? fetch_by_mem(p, at, to, n * PAGE) : fetch_shared(k, p, at, to, n);
 }
 
 /* from a file whose last page may not be whole */

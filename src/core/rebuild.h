@@ -48,6 +48,8 @@ struct patient {
 	struct room room;
 	struct batch batch;
 	struct span moved; /* of struct moved */
+	size_t huge; /* of mm->huge: those before it are done */
+	uint64_t huge_end; /* of what is done */
 	struct taddr vdso, vdso_end; /* of the first that has its memory: that of this kernel */
 	struct taddr old_code, old_code_end; /* of that one too: what stands in for the vdso of another kernel; or 0 */
 	struct taddr syscall; /* a system call instruction in its vdso */
@@ -85,6 +87,7 @@ struct restart {
 	struct nest nest; /* own_pidns: the namespaces */
 	struct terminal terminal; /* the caller's, as it was before; the program may have it */
 	uint64_t memory; /* bytes of page data put back */
+	enum { HUGE_UNKNOWN, HUGE_ALLOWED, HUGE_NEVER } huge; /* does this machine want transparent huge pages? */
 };
 
 #define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
@@ -98,6 +101,8 @@ struct object *find_object(struct restart *r, uint64_t id);
 int gather_family(struct restart *r);
 /** check_pages() - has @p, and for itself alone, the memory that the page data of @s are for? */
 int check_pages(struct restart *r, const struct patient *p, const struct section *s);
+/** vma_above() - which mapping is the first that ends above @at; the number of mappings when none does */
+size_t vma_above(const struct mm_record *mm, uint64_t at);
 /* zone.c */
 int choose_zone(struct restart *r);
 int restore_backings(struct restart *r);
@@ -107,6 +112,9 @@ int make_backings(struct restart *r);
 void keep_backings(struct restart *r);
 /** leave_zone() - the init of the nest needs no zone any more: shared memory would live as long as it does */
 int leave_zone(struct restart *r);
+/* huge.c */
+/** make_huge() - the pages of @s are about to be written: make those places huge that were */
+int make_huge(struct restart *r, struct patient *p, const struct section *s);
 /* specials.c: the mappings that every process has */
 /** find_specials() - where they lie in us, of whose mappings @maps tells; are they those of the image? */
 void find_specials(struct restart *r, const struct span *maps);

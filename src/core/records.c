@@ -98,6 +98,7 @@ static const struct field range_fields[] = {
 const struct field mm_fields[] = {
 	FIELD_A(1, struct mm_record, vmas, "mm_struct.mm_mt", vma_fields, struct vma),
 	FIELD_A(2, struct mm_record, inherit, "", range_fields, struct range),
+	FIELD_A(3, struct mm_record, huge, "", range_fields, struct range),
 	FIELDS_END,
 };
 

@@ -74,11 +74,15 @@ struct range {
 	uint64_t at, pages;
 };
 
+#define HUGE_PAGE (2ull << 20) /* x86-64: the size of transparent huge pages that one entry of a page table maps */
+
 /** struct mm_record - an address space; its page data follows in PAGES sections with its id */
 struct mm_record {
 	struct span vmas; /* of struct vma, in order of address */
 	struct span
 		inherit; /* of struct range: pages that are the same as in the parent process, in order of address */
+	struct span
+		huge; /* of struct range: of huge pages each (HUGE_PAGE), none of them inherited; in order of address */
 };
 
 struct fd_record {

@@ -102,6 +102,7 @@ static int parse_counter(struct arena *a, const struct line *line, const struct 
 		{ "Rss", &v->rss },
 		{ "Pss", &v->pss },
 		{ "Anonymous", &v->anonymous },
+		{ "AnonHugePages", &v->huge },
 		{ "Swap", &v->swap },
 	};
 	char *colon = memchr(line->s, ':', line->len);

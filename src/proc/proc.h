@@ -79,7 +79,7 @@ struct proc_vma {
 	bool deleted;
 	bool has_flags; /* smaps only */
 	const char *vmflags; /* "rd wr mr mw me ac" */
-	uint64_t rss, anonymous, swap, pss; /* bytes; smaps only */
+	uint64_t rss, anonymous, huge, swap, pss; /* bytes; smaps only */
 	uint32_t protection_key;
 	const void *kind; /* for the caller's use */
 	void *backing; /* likewise */

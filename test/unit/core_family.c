@@ -324,6 +324,35 @@ TEST(mappings)
 	expect_refusal("what backs it");
 }
 
+static void expect_huge(uint64_t at, uint64_t pages, bool good)
+{
+	struct range huge = { at, pages };
+
+	begin();
+	parent_mm.huge = ARRAY(&huge, 1);
+	if (good)
+		EXPECT_EQ(gather(NULL), 0);
+	else
+		expect_refusal("huge pages overlap");
+}
+
+TEST(huge)
+{
+	expect_huge(0x400000, 512, true);
+	expect_huge(0x400000, 1024, true);
+	expect_huge(0x7fffff000000, 512, true); /* where nothing is: nobody will ask for it */
+	expect_huge(0x401000, 512, false);
+	expect_huge(0x400000, 511, false);
+	expect_huge(0x400000, 0, false);
+	expect_huge(0x800000000000, 512, false);
+	expect_huge(0x400000, 1ull << 52, false);
+
+	struct range two[] = { { 0x400000, 1024 }, { 0x600000, 512 } };
+	begin();
+	parent_mm.huge = ARRAY(two, 2);
+	expect_refusal("huge pages overlap");
+}
+
 /* 0: it may be put there; else the refusal, which must be that of a bad image */
 static int try_pages(uint64_t at, uint32_t pages)
 {
