@@ -244,6 +244,8 @@ int settle_all(struct restart *r)
 	if (e == 0)
 		e = touch_all(r, STAGE_LINK);
 	if (e == 0)
+		e = finish_memory(r);
+	if (e == 0)
 		e = touch_all(r, STAGE_SETTLE);
 	if (e == 0)
 		e = take_rooms_away(r);

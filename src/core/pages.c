@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "kinds/vma.h"
 
 #define PAGE   IMAGE_PAGE
 #define WINDOW (1u << 20)
@@ -30,42 +31,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint32_t vma_flags(const struct proc_vma *v)
-{
-	static const struct {
-		char two[3];
-		uint32_t flag;
-	} names[] = {
-		{ "gd", VMA_GROWSDOWN },
-		{ "nr", VMA_NORESERVE },
-		{ "lo", VMA_LOCKED },
-		{ "dc", VMA_DONTFORK },
-		{ "dd", VMA_DONTDUMP },
-		{ "hg", VMA_HUGEPAGE },
-		{ "nh", VMA_NOHUGEPAGE },
-		{ "sr", VMA_SEQUENTIAL },
-		{ "rr", VMA_RANDOM },
-		{ "mg", VMA_MERGEABLE },
-		{ "wf", VMA_WIPEONFORK },
-	};
-	uint32_t flags = v->shared ? VMA_SHARED : 0;
-	bool may_write = false;
-
-	for (const char *s = v->vmflags; s && s[0] && s[1];) {
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			if (s[0] == names[i].two[0] && s[1] == names[i].two[1])
-				flags |= names[i].flag;
-		may_write |= s[0] == 'm' && s[1] == 'w';
-		s += 2;
-		while (*s == ' ')
-			s++;
-	}
-	if (v->shared && v->has_flags && !may_write)
-		flags |= VMA_MAYWRITE_OFF;
-	return flags;
-}
-
-static void fill_vma(const struct proc_vma *from, struct vma *to)
+static void fill_vma(struct checkpoint *c, const struct proc_vma *from, struct vma *to)
 {
 	const struct kind *k = from->kind;
 	const struct backing *b = from->backing;
@@ -76,7 +42,8 @@ static void fill_vma(const struct proc_vma *from, struct vma *to)
 		.prot = from->prot,
 		.flags = vma_flags(from),
 		.tag = k->tag,
-		.backing = b ? b->id : 0 };
+		.backing = b ? b->id : 0,
+		.name = vma_given_name(&c->op->arena, from) };
 	if (!b)
 		to->pgoff = 0;
 }
@@ -119,7 +86,7 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
 		const struct kind *k = v[i].kind;
 
-		fill_vma(&v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
+		fill_vma(c, &v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
 		/* without PAGEMAP_SCAN (before v6.7) it takes a second to see that a reserved TiB is empty */
 		if (k->has_pages && !v[i].shared && (v[i].rss || v[i].swap))
 			r = scan_vma(c, plan, &v[i], pagemap);

@@ -139,6 +139,8 @@ int stop_tasks(struct restart *r);
 /* naps.c */
 /** dress_nap() - thread @n of @p, which runs next when it is let go: have it sleep for what is left */
 void dress_nap(struct restart *r, struct patient *p, size_t n);
+/* finish.c */
+int finish_memory(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);
 int settle_files(struct restart *r);

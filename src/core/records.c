@@ -86,6 +86,7 @@ static const struct field vma_fields[] = {
 	FIELD_B(5, struct vma, flags, "vm_area_struct.vm_flags", vma_flag_names),
 	FIELD_U(6, struct vma, tag, ""),
 	FIELD_R(7, struct vma, backing, "vm_area_struct.vm_file"),
+	FIELD_S(8, struct vma, name, "vm_area_struct.anon_name"),
 	FIELDS_END,
 };
 

@@ -75,6 +75,11 @@ static void print_vma(struct restart *r, const struct vma *v, FILE *out)
 
 	fprintf(out, "    %012" PRIx64 "-%012" PRIx64 " %c%c%c%c %s", v->start, v->end, v->prot & 1 ? 'r' : '-',
 		v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p', k->name);
+	for (const struct flag *f = vma_flag_names; f->name; f++)
+		if (v->flags & f->bit & ~(uint32_t)VMA_SHARED)
+			fprintf(out, " %s", f->name);
+	if (v->name)
+		fprintf(out, " name=%s", shown(&r->op->arena, v->name));
 	if (o)
 		record_print(k->fields, o->rec, out, 6);
 	fputc('\n', out);

@@ -215,6 +215,7 @@ struct vma {
 	uint32_t flags; /* enum vma_flags */
 	uint32_t tag; /* the mem kind */
 	uint64_t backing; /* its object: file, shared memory; 0 where it needs none */
+	const char *name; /* of anonymous memory, PR_SET_VMA_ANON_NAME(2const); NULL: it has none */
 };
 
 enum vma_flags {

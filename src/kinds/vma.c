@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
@@ -11,24 +12,70 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-/* proc(5), smaps: those that are restored, and those that follow from what is restored */
-static const char known[] = "rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd gu";
+#define NAME_MAX_LEN 79 /* ANON_VMA_NAME_MAX_LEN */
 
+/* proc(5), smaps: what is kept, what follows from what is kept (no flag), and what stands against it */
 static const struct {
 	char two[3];
-	const char *what;
-} names[] = {
-	{ "um", "is watched by a userfaultfd" },
-	{ "uw", "is watched by a userfaultfd" },
-	{ "ui", "is watched by a userfaultfd" },
-	{ "ht", "is made of huge pages of hugetlbfs" },
-	{ "pf", "is memory of a device" },
-	{ "io", "is memory of a device" },
-	{ "lf", "is locked on fault (MLOCK_ONFAULT)" },
-	{ "ss", "is a shadow stack" },
-	{ "sl", "is sealed (mseal)" },
-	{ "dp", "is droppable (MAP_DROPPABLE)" },
+	uint32_t flag;
+	const char *obstacle;
+} known[] = {
+	{ "rd", 0, NULL },
+	{ "wr", 0, NULL },
+	{ "ex", 0, NULL },
+	{ "sh", 0, NULL },
+	{ "mr", 0, NULL },
+	{ "mw", 0, NULL },
+	{ "me", 0, NULL },
+	{ "ms", 0, NULL },
+	{ "gd", VMA_GROWSDOWN, NULL },
+	{ "lo", VMA_LOCKED, NULL },
+	{ "sr", VMA_SEQUENTIAL, NULL },
+	{ "rr", VMA_RANDOM, NULL },
+	{ "dc", VMA_DONTFORK, NULL },
+	{ "dd", VMA_DONTDUMP, NULL },
+	{ "ac", 0, NULL },
+	{ "nr", VMA_NORESERVE, NULL },
+	{ "hg", VMA_HUGEPAGE, NULL },
+	{ "nh", VMA_NOHUGEPAGE, NULL },
+	{ "mg", VMA_MERGEABLE, NULL },
+	{ "wf", VMA_WIPEONFORK, NULL },
+	{ "sd", 0, NULL }, /* soft-dirty: pages are new to who watches them */
+	{ "gu", 0, NULL }, /* task/guards.c */
+	{ "um", 0, "is watched by a userfaultfd" },
+	{ "uw", 0, "is watched by a userfaultfd" },
+	{ "ui", 0, "is watched by a userfaultfd" },
+	{ "ht", 0, "is made of huge pages of hugetlbfs" },
+	{ "pf", 0, "is memory of a device" },
+	{ "io", 0, "is memory of a device" },
+	{ "lf", 0, "is locked on fault (MLOCK_ONFAULT)" },
+	{ "ss", 0, "is a shadow stack" },
+	{ "sl", 0, "is sealed (mseal)" },
+	{ "dp", 0, "is droppable (MAP_DROPPABLE)" },
 };
+
+/* the next flag of @at in @two, which moves on; false at the end */
+static bool next_flag(const char **at, char two[3])
+{
+	const char *s = *at;
+
+	if (!s || !s[0] || !s[1])
+		return false;
+	two[0] = s[0];
+	two[1] = s[1];
+	two[2] = 0;
+	*at = s + 2 + strspn(s + 2, " ");
+	return true;
+}
+
+static size_t number(const char two[3])
+{
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(known) && strcmp(known[i].two, two) != 0)
+		i++;
+	return i;
+}
 
 int vma_check_flags(struct op *op, const struct sight *s)
 {
@@ -45,30 +92,77 @@ static bool is_among(const char *flags, const char *two)
 
 int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
 {
+	const char *at = s->vma->vmflags;
+	char two[3];
 	int r = 0;
 
 	if (s->vma->protection_key)
 		r = refuse(op, "vma-pkey", "protection keys are not kept yet", NULL,
 			"has the protection key %u (pkeys(7))", s->vma->protection_key);
+	while (next_flag(&at, two)) {
+		size_t i = number(two);
 
-	for (const char *f = s->vma->vmflags; f && f[0] && f[1];) {
-		const char two[3] = { f[0], f[1], 0 };
-
-		if (!is_among(known, two) && !is_among(also, two)) {
-			const char *what = NULL;
-
-			for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-				if (!strcmp(names[i].two, two))
-					what = names[i].what;
-			r = what ? refuse(op, "vma-flag", NULL, NULL, "%s", what)
-				 : refuse(op, "vma-flag", NULL, NULL,
-					   "has the flag \"%s\", which this version does not know", two);
-		}
-		f += 2;
-		while (*f == ' ')
-			f++;
+		if (is_among(also, two))
+			continue;
+		if (i == ARRAY_SIZE(known))
+			r = refuse(op, "vma-flag", NULL, NULL, "has the flag \"%s\", which this version does not know",
+				two);
+		else if (known[i].obstacle)
+			r = refuse(op, "vma-flag", NULL, NULL, "%s", known[i].obstacle);
 	}
 	return r;
+}
+
+uint32_t vma_flags(const struct proc_vma *v)
+{
+	uint32_t flags = v->shared ? VMA_SHARED : 0;
+	const char *at = v->vmflags;
+	bool may_write = false;
+	char two[3];
+
+	while (next_flag(&at, two)) {
+		size_t i = number(two);
+
+		flags |= i < ARRAY_SIZE(known) ? known[i].flag : 0;
+		may_write |= strcmp(two, "mw") == 0;
+	}
+	if (v->shared && v->has_flags && !may_write)
+		flags |= VMA_MAYWRITE_OFF;
+	return flags;
+}
+
+/* ---- names ---- */
+
+static const char named[] = "[anon:", named_shared[] = "[anon_shmem:";
+
+static const char *name_in(const struct proc_vma *v)
+{
+	const char *head = v->shared ? named_shared : named;
+
+	return strncmp(v->name, head, strlen(head)) == 0 ? v->name + strlen(head) : NULL;
+}
+
+const char *vma_given_name(struct arena *a, const struct proc_vma *v)
+{
+	const char *name = name_in(v);
+
+	return name ? arena_strndup(a, name, strcspn(name, "]")) : NULL;
+}
+
+bool vma_can_name(void)
+{
+	return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, 0, 0, 0) == 0;
+}
+
+/* as is_valid_name_char() in kernel/sys.c */
+static bool is_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < len; i++)
+		if (name[i] < 0x20 || name[i] > 0x7e || strchr("\\`$[]", name[i]))
+			return false;
+	return len <= NAME_MAX_LEN;
 }
 
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always)
@@ -113,8 +207,9 @@ bool vma_is_secret(const struct proc_vma *v)
 
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) &&
-	       !vma_is_secret(v);
+	return v->shared && v->ino &&
+	       (name_in(v) ||
+		       (v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) && !vma_is_secret(v)));
 }
 
 uint64_t vma_mmap_flags(const struct vma *v)
@@ -149,6 +244,26 @@ void vma_advise(const struct vma *v, struct batch *b)
 		if (v->flags & advice[i].flag)
 			BATCH_MUST(b, advice[i].what, SYS_madvise, v->start, v->end - v->start,
 				(uint64_t)advice[i].advice);
+}
+
+/* pages that cannot be had (PROT_NONE, guards) make mlock2(2) fail, although the mapping is locked: so that comes first, alone */
+static void lock(const struct vma *v, struct batch *b)
+{
+	BATCH_MUST(b, "lock a mapping into memory (RLIMIT_MEMLOCK, ulimit -l)", SYS_mlock2, v->start, v->end - v->start,
+		MLOCK_ONFAULT);
+	BATCH_CALL(b, "have the pages of a locked mapping", SYS_mlock2, v->start, v->end - v->start, 0);
+}
+
+int vma_finish(struct op *op, const struct vma *v, struct batch *b)
+{
+	uint64_t len = v->end - v->start;
+
+	if (v->name && !is_name(v->name))
+		return fail_as(op, OUTCOME_IMAGE, "image-vma", NULL, "name memory at %#lx", (unsigned long)v->start);
+	if (v->name)
+		BATCH_MUST(b, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, len,
+			batch_in(b, v->name, strlen(v->name) + 1).at);
 	if (v->flags & VMA_LOCKED)
-		BATCH_MUST(b, "lock a mapping into memory", SYS_mlock2, v->start, v->end - v->start, 0);
+		lock(v, b);
+	return 0;
 }

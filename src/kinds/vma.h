@@ -10,6 +10,14 @@ int vma_check_flags(struct op *op, const struct sight *s);
 
 /** vma_check_flags_but() - the same, but the flags @also ("ht de") come back with what is mapped */
 int vma_check_flags_but(struct op *op, const struct sight *s, const char *also);
+/** vma_flags() - what smaps says of it, as enum vma_flags */
+uint32_t vma_flags(const struct proc_vma *v);
+
+/** vma_given_name() - by PR_SET_VMA_ANON_NAME, a copy; NULL: none */
+const char *vma_given_name(struct arena *a, const struct proc_vma *v);
+
+/** vma_can_name() - does this kernel keep such names (CONFIG_ANON_VMA_NAME)? */
+bool vma_can_name(void);
 
 /** vma_check_image() - fail when @v, of an image, has one of the flags @never, or lacks one of @always */
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
@@ -17,8 +25,14 @@ int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t
 /** vma_mmap_flags() - MAP_* for @v at its exact address, where nothing is mapped */
 uint64_t vma_mmap_flags(const struct vma *v);
 
-/** vma_advise() - add the calls for what mmap(2) cannot say: advice, locking */
+/** vma_advise() - add the calls for what mmap(2) cannot say, and fork(2) passes on: advice */
 void vma_advise(const struct vma *v, struct batch *b);
+
+/**
+ * vma_finish() - add the calls for what comes when the memory of all processes is complete, as fork(2) does not pass it on or
+ * it would be in the way: its name, and that it is locked
+ */
+int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 
 /** vma_pathless() - what it maps that has a name which was never a path, such as "/SYSV00000000"; NULL: no such thing */
 const char *vma_pathless(const struct proc_vma *v);

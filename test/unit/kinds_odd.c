@@ -117,7 +117,7 @@ TEST(guards)
 		memcpy(run + f->sub[0].offset, &runs[i][0], 8);
 		memcpy(run + f->sub[1].offset, &runs[i][1], 8);
 		memcpy((char *)rec + f->offset, &all, sizeof(all));
-		expect_bad(k->settle(&op, rec, &site));
+		expect_bad(k->link(&op, rec, &site));
 	}
 }
 

@@ -3,7 +3,8 @@
  * Private anonymous memory: heap, stacks, mmap(2) with MAP_PRIVATE | MAP_ANONYMOUS.
  *
  * Seen:  /proc/PID/smaps, an empty name, [heap], [stack] or [anon:NAME]
- * Lost:  names given with PR_SET_VMA_ANON_NAME
+ * Lost:  a name given with PR_SET_VMA_ANON_NAME to the heap or the main stack, which the kernel does not show; any, where the
+ *	  kernel of the restart keeps none (noted)
  * Needs: nothing
  */
 #include <string.h>

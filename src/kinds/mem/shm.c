@@ -4,7 +4,7 @@
  * tmpfs that were mapped and deleted, such as a semaphore after sem_unlink(3), or what was shm_unlink(3)ed. Those that are
  * open as well (fd/regular.c) are made anew without a name, the others come back as anonymous memory.
  *
- * Seen:  /proc/PID/smaps, a shared mapping of "/dev/zero (deleted)" with an inode of its own
+ * Seen:  /proc/PID/smaps, a shared mapping of "/dev/zero (deleted)" or [anon_shmem:NAME] with an inode of its own
  * Lost:  nothing that a mapping of the program can reach; that a process outside of the program has it as well. A deleted
  *        file loses its name; when it is not open, its end as well, beyond which no page could be reached (mmap(2))
  * Needs: nothing: it is mapped before the first task is made, inherited by all, and doubled to its place by mremap(2) with
@@ -97,7 +97,8 @@ static int check_deleted(struct op *op, const struct sight *s)
 
 static int shm_check(struct op *op, const struct sight *s)
 {
-	int r = vma_check_flags(op, s), file = strcmp(s->vma->name, "/dev/zero") != 0 ? check_deleted(op, s) : 0;
+	bool is_file = s->vma->name[0] == '/' && strcmp(s->vma->name, "/dev/zero") != 0;
+	int r = vma_check_flags(op, s), file = is_file ? check_deleted(op, s) : 0;
 
 	return r < 0 ? r : file;
 }

@@ -3,7 +3,7 @@
  * Guard pages: pages that are fatal to touch, without a mapping of their own - madvise(2) MADV_GUARD_INSTALL, which newer
  * libraries use at the end of each thread's stack.
  *
- * Put back when the memory of all processes is complete: fork(2) passes them on.
+ * Put back when the memory of all processes is complete, as fork(2) passes them on, and before any of it is locked or sealed.
  *
  * Seen:  PAGEMAP_SCAN of /proc/PID/pagemap
  * Lost:  on Linux 6.13 and 6.14, which have them and do not show them
@@ -23,7 +23,7 @@
 
 struct guard {
 	uint64_t start, end;
-	bool locked; /* in memory that is locked, which the kernel gives no guards: it is unlocked for the moment */
+	bool locked; /* in memory that is locked */
 };
 
 struct guards {
@@ -80,16 +80,7 @@ static int guards_save(struct op *op, const struct sight *s, void *rec)
 	return r < 0 && r != -EOPNOTSUPP ? fail(op, r, "find its guard pages") : 0;
 }
 
-static void put_back(struct batch *b, const struct guard *g)
-{
-	if (g->locked)
-		BATCH_MUST(b, "unlock memory", SYS_munlock, g->start, g->end - g->start);
-	BATCH_MUST(b, "put back guard pages", SYS_madvise, g->start, g->end - g->start, GUARD_INSTALL);
-	if (g->locked) /* it is locked although its pages cannot be had, of which the result speaks */
-		BATCH_CALL(b, "lock memory", SYS_mlock2, g->start, g->end - g->start, 0);
-}
-
-static int guards_settle(struct op *op, void *rec, struct site *site)
+static int guards_link(struct op *op, void *rec, struct site *site)
 {
 	const struct guards *g = rec;
 	const struct guard *at = g->guards.at;
@@ -101,7 +92,7 @@ static int guards_settle(struct op *op, void *rec, struct site *site)
 		int r = batch_has_room(b, 512, 64 << 10) ? 0 : batch_run(b);
 		if (r < 0)
 			return fail(op, r, "%s", batch_what(b));
-		put_back(b, &at[i]);
+		BATCH_MUST(b, "put back guard pages", SYS_madvise, at[i].start, at[i].end - at[i].start, GUARD_INSTALL);
 	}
 	return 0;
 }
@@ -114,5 +105,5 @@ const struct kind kind_task_guards = {
 	.size = sizeof(struct guards),
 	.fields = fields,
 	.save = guards_save,
-	.settle = guards_settle,
+	.link = guards_link,
 };

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What mappings get last, when all processes have their memory and all their children: what fork(2) does not pass on, and what
+ * would have been in the way.
+ */
+#include "core/rebuild.h"
+
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "kinds/vma.h"
+
+static bool any(const struct mm_record *mm, bool (*has)(const struct vma *v))
+{
+	const struct vma *v = mm->vmas.at;
+
+	for (size_t i = 0; i < mm->vmas.n; i++)
+		if (has(&v[i]))
+			return true;
+	return false;
+}
+
+static bool is_named(const struct vma *v)
+{
+	return v->name;
+}
+
+static bool is_locked(const struct vma *v)
+{
+	return v->flags & VMA_LOCKED;
+}
+
+/* the program may have lowered it since, or raised it: what it had comes with its limits, later */
+static void raise_limit(struct batch *b)
+{
+	struct rlimit limit; /* that of the process, which has ours still */
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	BATCH_CALL(b, "raise the limit of locked memory", SYS_setrlimit, RLIMIT_MEMLOCK,
+		batch_in(b, &limit, sizeof(limit)).at);
+}
+
+static int finish(struct restart *r, struct patient *p, bool can_name)
+{
+	const struct vma *v = p->mm->vmas.at;
+	struct batch b;
+	int e = 0;
+
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[p->first]);
+	if (any(p->mm, is_locked))
+		raise_limit(&b);
+	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
+		struct vma last = v[i];
+
+		if (!can_name)
+			last.name = NULL;
+		e = vma_finish(r->op, &last, &b);
+		if (e == 0 && !batch_has_room(&b, 16, 4096))
+			e = run_batch(r, p, &b);
+	}
+	return e < 0 ? e : run_batch(r, p, &b);
+}
+
+int finish_memory(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	bool can_name = vma_can_name(), told = can_name;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE || find_object(r, p[i]->rec->mm)->last != p[i])
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		if (!told && any(p[i]->mm, is_named)) {
+			note(r->op, "its memory loses its names: this kernel keeps none (CONFIG_ANON_VMA_NAME)");
+			told = true;
+		}
+		e = finish(r, p[i], can_name);
+	}
+	return e;
+}
