@@ -75,6 +75,7 @@ const struct flag vma_flag_names[] = {
 	{ VMA_MERGEABLE, "MERGEABLE" },
 	{ VMA_WIPEONFORK, "WIPEONFORK" },
 	{ VMA_MAYWRITE_OFF, "READONLY" },
+	{ VMA_LOCKONFAULT, "LOCKONFAULT" },
 	{ 0, NULL },
 };
 

@@ -232,6 +232,7 @@ enum vma_flags {
 	VMA_MERGEABLE = 1u << 10,
 	VMA_WIPEONFORK = 1u << 11,
 	VMA_MAYWRITE_OFF = 1u << 12, /* a shared file mapping that was opened for reading only */
+	VMA_LOCKONFAULT = 1u << 13, /* besides VMA_LOCKED */
 };
 
 enum scope {

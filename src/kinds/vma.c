@@ -30,6 +30,7 @@ static const struct {
 	{ "ms", 0, NULL },
 	{ "gd", VMA_GROWSDOWN, NULL },
 	{ "lo", VMA_LOCKED, NULL },
+	{ "lf", VMA_LOCKONFAULT, NULL },
 	{ "sr", VMA_SEQUENTIAL, NULL },
 	{ "rr", VMA_RANDOM, NULL },
 	{ "dc", VMA_DONTFORK, NULL },
@@ -48,7 +49,6 @@ static const struct {
 	{ "ht", 0, "is made of huge pages of hugetlbfs" },
 	{ "pf", 0, "is memory of a device" },
 	{ "io", 0, "is memory of a device" },
-	{ "lf", 0, "is locked on fault (MLOCK_ONFAULT)" },
 	{ "ss", 0, "is a shadow stack" },
 	{ "sl", 0, "is sealed (mseal)" },
 	{ "dp", 0, "is droppable (MAP_DROPPABLE)" },
@@ -251,7 +251,8 @@ static void lock(const struct vma *v, struct batch *b)
 {
 	BATCH_MUST(b, "lock a mapping into memory (RLIMIT_MEMLOCK, ulimit -l)", SYS_mlock2, v->start, v->end - v->start,
 		MLOCK_ONFAULT);
-	BATCH_CALL(b, "have the pages of a locked mapping", SYS_mlock2, v->start, v->end - v->start, 0);
+	if (!(v->flags & VMA_LOCKONFAULT))
+		BATCH_CALL(b, "have the pages of a locked mapping", SYS_mlock2, v->start, v->end - v->start, 0);
 }
 
 int vma_finish(struct op *op, const struct vma *v, struct batch *b)

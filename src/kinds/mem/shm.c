@@ -35,6 +35,7 @@ struct shm {
 	uint64_t size;
 	const char *path; /* of a deleted file that the program has open as well; else NULL */
 	uint64_t dev, ino; /* of that file */
+	bool no_reserve; /* MAP_NORESERVE of its first mapping, which all that come of it by fork(2) and mremap(2) have as well */
 	uint64_t at; /* restarting: where every task has inherited it */
 };
 
@@ -43,6 +44,7 @@ static const struct field shm_fields[] = {
 	FIELD_S(2, struct shm, path, "file.f_path"),
 	FIELD_U(3, struct shm, dev, "super_block.s_dev"),
 	FIELD_U(4, struct shm, ino, "inode.i_ino"),
+	FIELD_U(5, struct shm, no_reserve, "vm_area_struct.vm_flags"),
 	FIELDS_END,
 };
 
@@ -118,6 +120,7 @@ static int shm_save(struct op *op, const struct sight *s, void *rec)
 	size_t holders;
 
 	m->size = s->extent;
+	m->no_reserve = vma_flags(v) & VMA_NORESERVE;
 	if (!tree_holders(s->tree, makedev(v->major, v->minor), v->ino, &holders))
 		return 0;
 	m->path = v->name;
@@ -153,7 +156,8 @@ static int shm_restore(struct op *op, void *rec, struct site *site)
 	if (m->path && fd < 0)
 		return fd;
 	void *at = mmap((void *)site->stash.at, m->size, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_FIXED_NOREPLACE | (m->path ? 0 : MAP_ANONYMOUS), fd, 0);
+		MAP_SHARED | MAP_FIXED_NOREPLACE | (m->path ? 0 : MAP_ANONYMOUS) | (m->no_reserve ? MAP_NORESERVE : 0),
+		fd, 0);
 	if (at == MAP_FAILED)
 		return fail(op, -errno, "make shared memory of %lu bytes", (unsigned long)m->size);
 	m->at = site->stash.at;
