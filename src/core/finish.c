@@ -43,7 +43,7 @@ static void raise_limit(struct batch *b)
 		batch_in(b, &limit, sizeof(limit)).at);
 }
 
-static int finish(struct restart *r, struct patient *p, bool can_name)
+static int finish(struct restart *r, struct patient *p, bool can_name, uint32_t *unkept)
 {
 	const struct vma *v = p->mm->vmas.at;
 	struct batch b;
@@ -57,6 +57,7 @@ static int finish(struct restart *r, struct patient *p, bool can_name)
 
 		if (!can_name)
 			last.name = NULL;
+		*unkept |= vma_unkept(&last);
 		e = vma_finish(r->op, &last, &b);
 		if (e == 0 && !batch_has_room(&b, 16, 4096))
 			e = run_batch(r, p, &b);
@@ -64,21 +65,30 @@ static int finish(struct restart *r, struct patient *p, bool can_name)
 	return e < 0 ? e : run_batch(r, p, &b);
 }
 
+static void tell(struct restart *r, bool names, uint32_t flags)
+{
+	if (names)
+		note(r->op, "memory loses the names that it had: this kernel keeps none (CONFIG_ANON_VMA_NAME)");
+	for (const struct flag *f = vma_flag_names; f->name; f++)
+		if (flags & f->bit)
+			note(r->op, "memory that was %s is not: this kernel does not know that", f->name);
+}
+
 int finish_memory(struct restart *r)
 {
 	struct patient **p = r->patients.at;
-	bool can_name = vma_can_name(), told = can_name;
+	bool can_name = vma_can_name(), names = false;
+	uint32_t unkept = 0;
 	int e = 0;
 
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE || find_object(r, p[i]->rec->mm)->last != p[i])
 			continue;
 		WHERE_PATIENT(r, p[i]);
-		if (!told && any(p[i]->mm, is_named)) {
-			note(r->op, "its memory loses its names: this kernel keeps none (CONFIG_ANON_VMA_NAME)");
-			told = true;
-		}
-		e = finish(r, p[i], can_name);
+		names |= !can_name && any(p[i]->mm, is_named);
+		e = finish(r, p[i], can_name, &unkept);
 	}
+	if (e == 0)
+		tell(r, names, unkept);
 	return e;
 }

@@ -76,6 +76,8 @@ const struct flag vma_flag_names[] = {
 	{ VMA_WIPEONFORK, "WIPEONFORK" },
 	{ VMA_MAYWRITE_OFF, "READONLY" },
 	{ VMA_LOCKONFAULT, "LOCKONFAULT" },
+	{ VMA_SEALED, "SEALED" },
+	{ VMA_DROPPABLE, "DROPPABLE" },
 	{ 0, NULL },
 };
 

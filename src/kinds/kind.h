@@ -233,6 +233,8 @@ enum vma_flags {
 	VMA_WIPEONFORK = 1u << 11,
 	VMA_MAYWRITE_OFF = 1u << 12, /* a shared file mapping that was opened for reading only */
 	VMA_LOCKONFAULT = 1u << 13, /* besides VMA_LOCKED */
+	VMA_SEALED = 1u << 14,
+	VMA_DROPPABLE = 1u << 15,
 };
 
 enum scope {

@@ -8,6 +8,12 @@
 
 #include "base/cleanup.h"
 
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* instead of MAP_PRIVATE */
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -35,6 +41,8 @@ static const struct {
 	{ "rr", VMA_RANDOM, NULL },
 	{ "dc", VMA_DONTFORK, NULL },
 	{ "dd", VMA_DONTDUMP, NULL },
+	{ "sl", VMA_SEALED, NULL },
+	{ "dp", VMA_DROPPABLE, NULL },
 	{ "ac", 0, NULL },
 	{ "nr", VMA_NORESERVE, NULL },
 	{ "hg", VMA_HUGEPAGE, NULL },
@@ -50,8 +58,6 @@ static const struct {
 	{ "pf", 0, "is memory of a device" },
 	{ "io", 0, "is memory of a device" },
 	{ "ss", 0, "is a shadow stack" },
-	{ "sl", 0, "is sealed (mseal)" },
-	{ "dp", 0, "is droppable (MAP_DROPPABLE)" },
 };
 
 /* the next flag of @at in @two, which moves on; false at the end */
@@ -212,36 +218,59 @@ bool vma_is_shm(const struct proc_vma *v)
 		       (v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) && !vma_is_secret(v)));
 }
 
+/* ---- restarting ---- */
+
+static const struct {
+	uint32_t flag;
+	int advice;
+	const char *what;
+} advice[] = {
+	{ VMA_DONTFORK, MADV_DONTFORK, "keep a mapping from children" },
+	{ VMA_DONTDUMP, MADV_DONTDUMP, "keep a mapping out of core dumps" },
+	{ VMA_HUGEPAGE, MADV_HUGEPAGE, "allow huge pages in a mapping" },
+	{ VMA_NOHUGEPAGE, MADV_NOHUGEPAGE, "forbid huge pages in a mapping" },
+	{ VMA_SEQUENTIAL, MADV_SEQUENTIAL, "advise sequential use of a mapping" },
+	{ VMA_RANDOM, MADV_RANDOM, "advise random use of a mapping" },
+	{ VMA_MERGEABLE, MADV_MERGEABLE, "allow merging of a mapping" },
+	{ VMA_WIPEONFORK, MADV_WIPEONFORK, "have a mapping wiped in children" },
+};
+
+static bool can_drop(void)
+{
+	void *at = mmap(NULL, 1, PROT_READ, MAP_DROPPABLE | MAP_ANONYMOUS, -1, 0);
+
+	return at != MAP_FAILED && munmap(at, 1) == 0;
+}
+
+uint32_t vma_unkept(const struct vma *v)
+{
+	uint32_t flags = v->flags & VMA_DROPPABLE && !can_drop() ? VMA_DROPPABLE : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(advice); i++)
+		if (v->flags & advice[i].flag && madvise(NULL, 0, advice[i].advice) < 0)
+			flags |= advice[i].flag;
+	return flags;
+}
+
 uint64_t vma_mmap_flags(const struct vma *v)
 {
-	uint64_t flags = MAP_FIXED_NOREPLACE | (v->flags & VMA_SHARED ? MAP_SHARED : MAP_PRIVATE);
+	uint32_t has = v->flags & ~vma_unkept(v);
+	uint64_t flags = MAP_FIXED_NOREPLACE;
 
-	if (v->flags & VMA_GROWSDOWN)
+	flags |= has & VMA_SHARED ? MAP_SHARED : has & VMA_DROPPABLE ? MAP_DROPPABLE : MAP_PRIVATE;
+	if (has & VMA_GROWSDOWN)
 		flags |= MAP_GROWSDOWN;
-	if (v->flags & VMA_NORESERVE)
+	if (has & VMA_NORESERVE)
 		flags |= MAP_NORESERVE;
 	return flags;
 }
 
 void vma_advise(const struct vma *v, struct batch *b)
 {
-	static const struct {
-		uint32_t flag;
-		int advice;
-		const char *what;
-	} advice[] = {
-		{ VMA_DONTFORK, MADV_DONTFORK, "keep a mapping from children" },
-		{ VMA_DONTDUMP, MADV_DONTDUMP, "keep a mapping out of core dumps" },
-		{ VMA_HUGEPAGE, MADV_HUGEPAGE, "allow huge pages in a mapping" },
-		{ VMA_NOHUGEPAGE, MADV_NOHUGEPAGE, "forbid huge pages in a mapping" },
-		{ VMA_SEQUENTIAL, MADV_SEQUENTIAL, "advise sequential use of a mapping" },
-		{ VMA_RANDOM, MADV_RANDOM, "advise random use of a mapping" },
-		{ VMA_MERGEABLE, MADV_MERGEABLE, "allow merging of a mapping" },
-		{ VMA_WIPEONFORK, MADV_WIPEONFORK, "have a mapping wiped in children" },
-	};
+	uint32_t has = v->flags & ~vma_unkept(v);
 
 	for (size_t i = 0; i < ARRAY_SIZE(advice); i++)
-		if (v->flags & advice[i].flag)
+		if (has & advice[i].flag)
 			BATCH_MUST(b, advice[i].what, SYS_madvise, v->start, v->end - v->start,
 				(uint64_t)advice[i].advice);
 }
@@ -255,6 +284,14 @@ static void lock(const struct vma *v, struct batch *b)
 		BATCH_CALL(b, "have the pages of a locked mapping", SYS_mlock2, v->start, v->end - v->start, 0);
 }
 
+/* a vdso is the kernel's, which may have sealed it already */
+static void seal(const struct vma *v, struct batch *b)
+{
+	const uint64_t arg[6] = { v->start, v->end - v->start };
+
+	batch_call(b, "seal memory (Linux 6.10)", SYS_mseal, arg)->flags |= kind_by_tag(v->tag)->moves ? 0 : STUB_MUST;
+}
+
 int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 {
 	uint64_t len = v->end - v->start;
@@ -266,5 +303,7 @@ int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 			batch_in(b, v->name, strlen(v->name) + 1).at);
 	if (v->flags & VMA_LOCKED)
 		lock(v, b);
+	if (v->flags & VMA_SEALED)
+		seal(v, b);
 	return 0;
 }

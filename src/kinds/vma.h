@@ -22,6 +22,9 @@ bool vma_can_name(void);
 /** vma_check_image() - fail when @v, of an image, has one of the flags @never, or lacks one of @always */
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
 
+/** vma_unkept() - those of its flags that this kernel does not know; it is mapped without */
+uint32_t vma_unkept(const struct vma *v);
+
 /** vma_mmap_flags() - MAP_* for @v at its exact address, where nothing is mapped */
 uint64_t vma_mmap_flags(const struct vma *v);
 
@@ -30,7 +33,7 @@ void vma_advise(const struct vma *v, struct batch *b);
 
 /**
  * vma_finish() - add the calls for what comes when the memory of all processes is complete, as fork(2) does not pass it on or
- * it would be in the way: its name, and that it is locked
+ * it would be in the way: its name, that it is locked, that it is sealed
  */
 int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 

@@ -46,6 +46,11 @@ static struct {
 	{ "mlock", 0, 3, LOCK, 0, NULL },
 	{ "mlock PROT_NONE", 0, 0, LOCK, 0, NULL },
 	{ "MLOCK_ONFAULT", 0, 3, LOCK, MLOCK_ONFAULT, NULL },
+	{ "mseal", 0, 3, SEAL, 0, NULL },
+	{ "mseal PROT_READ", 0, 1, SEAL, 0, NULL },
+	{ "shared mseal", MAP_SHARED | MAP_ANONYMOUS, 3, SEAL, 0, NULL },
+	{ "file mseal", MAP_PRIVATE, 1, SEAL, 0, NULL },
+	{ "MAP_DROPPABLE", MAP_DROPPABLE | MAP_ANONYMOUS, 3, NOTHING, 0, NULL },
 	{ "shared MADV_DONTFORK", MAP_SHARED | MAP_ANONYMOUS, 3, ADVICE, MADV_DONTFORK, NULL },
 	{ "shared MADV_DONTDUMP", MAP_SHARED | MAP_ANONYMOUS, 3, ADVICE, MADV_DONTDUMP, NULL },
 	{ "shared MADV_HUGEPAGE", MAP_SHARED | MAP_ANONYMOUS, 3, ADVICE, MADV_HUGEPAGE, NULL },
@@ -62,6 +67,7 @@ static struct {
 
 #define MAPS (sizeof(maps) / sizeof(maps[0]))
 
+static char *grows;
 static pid_t child;
 
 static char *of(const char *name)
@@ -104,6 +110,26 @@ static void change(void)
 	madvise(of("MADV_RANDOM"), PAGE, MADV_NORMAL);
 	of("MADV_WIPEONFORK")[PAGE] = 'c';
 	of("MADV_DONTDUMP")[0] = 'c';
+	of("mseal")[0] = 'c';
+	syscall(SYS_MSEAL, of("MADV_DONTDUMP"), PAGE, 0);
+}
+
+/* far from all else, as the kernel keeps a gap below what grows */
+static void map_stack(void)
+{
+	const size_t room = 4 << 20;
+	char *at = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(at, room);
+	grows = mmap(at + room - PAGE, PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+	grows[0] = 'g';
+}
+
+static int grow(void)
+{
+	for (int i = 0; i < 8; i++)
+		grows[-i * PAGE] = (char)i;
+	return grows[-7 * PAGE];
 }
 
 static void make(void)
@@ -121,6 +147,7 @@ static void make(void)
 		treat(i);
 	}
 	close(fd);
+	map_stack();
 	child = witness_child(change);
 	/* less than is locked already */
 	struct rlimit limit;
@@ -187,6 +214,11 @@ static void look(void)
 		SAY(byte(child, maps[i].at));
 	}
 	SAY(byte(child, of("MADV_WIPEONFORK") + PAGE));
+	SAY(mprotect(of("mseal PROT_READ"), PAGE, PROT_READ) < 0 ? errno : 0);
+	SAY(mprotect(of("mseal"), PAGE, PROT_READ | PROT_WRITE) < 0 ? errno : 0);
+	SAY(mprotect(of("file mseal"), PAGE, PROT_READ) < 0 ? errno : 0);
+	SAY(grows[0]);
+	SAY(witness_in_child(grow));
 	SAY(mincore(of("MLOCK_ONFAULT"), PAGES * PAGE, in_core));
 	SAY(in_core[0] & 1);
 	SAY(in_core[1] & 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Private anonymous memory: heap, stacks, mmap(2) with MAP_PRIVATE | MAP_ANONYMOUS.
+ * Private anonymous memory: heap, stacks, mmap(2) with MAP_PRIVATE | MAP_ANONYMOUS, or MAP_DROPPABLE | MAP_ANONYMOUS.
  *
  * Seen:  /proc/PID/smaps, an empty name, [heap], [stack] or [anon:NAME]
  * Lost:  a name given with PR_SET_VMA_ANON_NAME to the heap or the main stack, which the kernel does not show; any, where the
@@ -23,7 +23,7 @@ static bool anon_probe(const struct sight *s)
 
 static int anon_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
-	int r = vma_check_image(op, v, VMA_SHARED, 0);
+	int r = vma_check_image(op, v, VMA_SHARED | (v->flags & VMA_DROPPABLE ? VMA_GROWSDOWN : 0), 0);
 
 	if (r < 0)
 		return r;

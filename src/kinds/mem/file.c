@@ -233,7 +233,7 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 static int file_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct file *f = rec;
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, 0);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, 0);
 
 	if (r < 0)
 		return r;
