@@ -20,6 +20,8 @@
 
 #define NAME_MAX_LEN 79 /* ANON_VMA_NAME_MAX_LEN */
 
+static const char watched[] = "is watched by a userfaultfd";
+
 /* proc(5), smaps: what is kept, what follows from what is kept (no flag), and what stands against it */
 static const struct {
 	char two[3];
@@ -51,9 +53,9 @@ static const struct {
 	{ "wf", VMA_WIPEONFORK, NULL },
 	{ "sd", 0, NULL }, /* soft-dirty: pages are new to who watches them */
 	{ "gu", 0, NULL }, /* task/guards.c */
-	{ "um", 0, "is watched by a userfaultfd" },
-	{ "uw", 0, "is watched by a userfaultfd" },
-	{ "ui", 0, "is watched by a userfaultfd" },
+	{ "um", 0, watched },
+	{ "uw", 0, watched },
+	{ "ui", 0, watched },
 	{ "ht", 0, "is made of huge pages of hugetlbfs" },
 	{ "pf", 0, "is memory of a device" },
 	{ "io", 0, "is memory of a device" },
@@ -81,6 +83,30 @@ static size_t number(const char two[3])
 	while (i < ARRAY_SIZE(known) && strcmp(known[i].two, two) != 0)
 		i++;
 	return i;
+}
+
+/* "it is fd 5 of "qemu" (pid 812)", and each that may be the one: the kernel does not tell which of them watches what */
+static const char *watchers(struct op *op, const struct tree *tree)
+{
+	struct process *const *p = tree ? tree->processes.at : NULL;
+	const char *all = "";
+
+	for (size_t i = 0; tree && i < tree->processes.n; i++) {
+		const struct proc_fd *f = p[i]->fds.at;
+
+		for (size_t k = 0; k < p[i]->fds.n; k++)
+			if (strcmp(f[k].link, "anon_inode:[userfaultfd]") == 0)
+				all = arena_printf(&op->arena, "%s%s fd %d of \"%s\" (pid %d)", all,
+					*all ? " or" : "it is", f[k].n, p[i]->stat.comm, p[i]->pid);
+	}
+	return *all ? all : "it is held outside of the program";
+}
+
+static int refuse_flag(struct op *op, const struct sight *s, const char *what)
+{
+	if (what == watched)
+		return refuse(op, "userfaultfd", watchers(op, s->tree), "have it unregistered before", "%s", what);
+	return refuse(op, "vma-flag", NULL, NULL, "%s", what);
 }
 
 int vma_check_flags(struct op *op, const struct sight *s)
@@ -114,7 +140,7 @@ int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
 			r = refuse(op, "vma-flag", NULL, NULL, "has the flag \"%s\", which this version does not know",
 				two);
 		else if (known[i].obstacle)
-			r = refuse(op, "vma-flag", NULL, NULL, "%s", known[i].obstacle);
+			r = refuse_flag(op, s, known[i].obstacle);
 	}
 	return r;
 }

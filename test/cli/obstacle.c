@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,6 +23,7 @@
 #include <sys/auxv.h>
 #include <sys/inotify.h>
 #include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -166,6 +169,38 @@ static void network(void)
 	must(socket(AF_INET, SOCK_DGRAM, 0) >= 0, "make a socket");
 }
 
+static void userfault(void)
+{
+	void *at = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long fd = syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .range = { (uintptr_t)at, 4096 }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	must(fd >= 0, "make a userfaultfd");
+	must(ioctl((int)fd, UFFDIO_API, &api) == 0, "agree with a userfaultfd");
+	must(ioctl((int)fd, UFFDIO_REGISTER, &area) == 0, "have a mapping watched");
+}
+
+/* memory of a driver, whose file is closed */
+static void ring(void)
+{
+	struct io_uring_params params = { 0 };
+	long fd = syscall(SYS_io_uring_setup, 4, &params);
+
+	must(fd >= 0, "make an io_uring");
+	must(mmap(NULL, 4096, PROT_READ, MAP_SHARED, (int)fd, IORING_OFF_SQ_RING) != MAP_FAILED, "map its ring");
+	close((int)fd);
+}
+
+static void device(void)
+{
+	int fd = open("/dev/mem", O_RDONLY);
+
+	must(fd >= 0, "open /dev/mem");
+	must(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0xf0000) != MAP_FAILED, "map /dev/mem");
+	close(fd);
+}
+
 static void deleted_cwd(void)
 {
 	must(mkdir("away", 0700) == 0 && chdir("away") == 0 && rmdir("../away") == 0, "leave a directory");
@@ -235,6 +270,9 @@ static const struct {
 	{ "clock", read_clock },
 	{ "inotify", inotify },
 	{ "network", network },
+	{ "userfaultfd", userfault },
+	{ "ring", ring },
+	{ "device", device },
 	{ "cwd-deleted", deleted_cwd },
 	{ "namespace", namespace },
 	{ "traced", traced },

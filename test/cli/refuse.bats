@@ -100,6 +100,26 @@ refused() {
 	refused thread-unshare
 }
 
+@test "memory that a userfaultfd watches: its owner is named" {
+	obstacle userfaultfd
+	refused userfaultfd fd-unknown
+	says "is watched by a userfaultfd"
+	says 'it is fd '
+	says ' of "obstacle" (pid '$pid')'
+}
+
+@test "memory of drivers" {
+	obstacle ring
+	refused vma-unknown
+	says 'is a mapping of "anon_inode:[io_uring]" that stasis cannot save'
+}
+
+@test "memory of devices" {
+	obstacle device
+	refused device-mapping
+	says 'maps the device "/dev/mem"'
+}
+
 @test "a namespace of a child" {
 	obstacle namespace
 	pgrep -P $pid >>started

@@ -373,10 +373,12 @@ static const char *mapped(const char *vmflags)
 
 TEST(mappings)
 {
-	static const char *const odd[] = { "um", "uw", "ui", "ht", "pf", "io", "lf", "ss", "sl", "dp", "zz", "ar",
-		"d " };
+	static const char *const odd[] = { "ht", "pf", "io", "ss", "zz", "ar", "d " };
+	static const char *const watched[] = { "rd um", "uw", "mr ui" };
 
-	EXPECT_STREQ(mapped("rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd"), "");
+	EXPECT_STREQ(mapped("rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd lf sl dp"), "");
+	for (size_t i = 0; i < ARRAY_SIZE(watched); i++)
+		EXPECT_STREQ(mapped(watched[i]), "userfaultfd");
 	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
 		char flags[16];
 

@@ -3,7 +3,8 @@
  * Mapped regular files: executables, libraries, data. Of a private mapping only the pages that differ from the file are in
  * the image; the rest comes from the file again, which therefore must be the same. A file that is mapped shared, to be
  * written to, holds what the program wrote last, maybe after the checkpoint. Many are scratch, as the counters of a JVM: so that
- * is no obstacle. A file that is open as well has its descriptor's kind, which stops there and asks.
+ * is no obstacle. A file that is open as well has its descriptor's kind, which stops there and asks. /dev/zero, mapped privately,
+ * is a file of zeros.
  *
  * Seen:  /proc/PID/smaps
  * Lost:  what a file mapped shared held at the checkpoint: it is as it is (noted when its time has changed since, which a write by
@@ -17,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -92,6 +94,11 @@ static int open_mapped(const struct sight *s, struct stat *st)
 	return inside >= 0 ? inside : fd;
 }
 
+static bool is_zero(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 5);
+}
+
 static int file_check(struct op *op, const struct sight *s)
 {
 	struct stat st;
@@ -112,7 +119,7 @@ static int file_check(struct op *op, const struct sight *s)
 	if (fd < 0)
 		return refuse(op, "file-unreachable", strerror(-fd), NULL, "maps \"%s\", which cannot be reached",
 			s->vma->name);
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode) && !is_zero(&st))
 		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\"", s->vma->name);
 	return r;
 }
@@ -166,7 +173,7 @@ static int file_save(struct op *op, const struct sight *s, void *rec)
 	f->mtime_sec = st.st_mtim.tv_sec;
 	f->mtime_nsec = (uint64_t)st.st_mtim.tv_nsec;
 	f->writable = may_write(s->vma);
-	f->exact = !s->vma->shared;
+	f->exact = !s->vma->shared && !is_zero(&st);
 	_cleanup_close_ int readable = openfile_reopen(fd, O_RDONLY | O_CLOEXEC);
 	if (readable >= 0)
 		f->build_id = read_build_id(&op->arena, readable);
@@ -205,7 +212,7 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 		return fail(op, -errno, "open \"%s\", which the program has mapped", f->path);
 	if (fstat(at, &st) < 0)
 		return fail(op, -errno, "look at \"%s\"", f->path);
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode) && !is_zero(&st))
 		return fail_as(op, OUTCOME_CANNOT, "file-changed", NULL, "map \"%s\": it is no regular file any more",
 			f->path);
 	_cleanup_close_ int fd = openfile_reopen(at, (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK);

@@ -5,7 +5,7 @@
 
 #define PAGE 4096
 
-static char *private_map, *shared_map, *read_map, *many[100];
+static char *zeros, *private_map, *shared_map, *read_map, *many[100];
 
 /* as programs with many libraries do */
 static void map_many(void)
@@ -24,6 +24,11 @@ static void map_many(void)
 
 static void make(void)
 {
+	int zero = open("/dev/zero", O_RDWR);
+
+	zeros = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, zero, 0);
+	close(zero);
+	zeros[2 * PAGE] = 'z';
 	static char text[8 * PAGE];
 	int fd = open(witness_path("f"), O_RDWR | O_CREAT | O_TRUNC, 0600);
 
@@ -60,6 +65,8 @@ static void look(void)
 	shared_map[5 * PAGE] ^= 1; /* others see it at once */
 	SAY(in_file(5 * PAGE) == shared_map[5 * PAGE]);
 	shared_map[5 * PAGE] ^= 1;
+	SAY(zeros[0]);
+	SAY(zeros[2 * PAGE]);
 	SAY(read_map[0]);
 	SAY(in_file(4 * PAGE));
 	for (size_t i = 0; i < sizeof(many) / sizeof(*many); i += 33)
