@@ -57,7 +57,9 @@ static bool is_full(const struct proc_vma *v)
 static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
 {
 	/* a page in swap is nobody's resident page */
-	uint64_t what = (v->backing ? KEEP_ZEROS : 0) | (v->pss < v->rss || v->swap ? FORK_SHARED : 0);
+	uint64_t what =
+		(v->backing ? KEEP_ZEROS : 0) | (v->pss < v->rss || v->swap || v->shared_huge ? FORK_SHARED : 0);
+	uint64_t huge = v->page_size > PAGE ? 0 : PAGES_HUGE; /* those of hugetlbfs are so by themselves */
 	size_t before = plan->own.n;
 	int r = 0;
 
@@ -68,7 +70,7 @@ static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct pro
 		r = proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, &plan->own);
 	struct proc_pages *run = plan->own.at;
 	for (size_t n = before; n < plan->own.n; n++)
-		run[n].what = (run[n].what & PAGES_HUGE) | what;
+		run[n].what = (run[n].what & huge) | what;
 	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
 			       (unsigned long)v->end)
 		     : 0;
@@ -88,7 +90,7 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 
 		fill_vma(c, &v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
 		/* without PAGEMAP_SCAN (before v6.7) it takes a second to see that a reserved TiB is empty */
-		if (k->has_pages && !v[i].shared && (v[i].rss || v[i].swap))
+		if (k->has_pages && !v[i].shared && (v[i].rss | v[i].swap | v[i].own_huge | v[i].shared_huge))
 			r = scan_vma(c, plan, &v[i], pagemap);
 	}
 	return r;

@@ -78,6 +78,8 @@ const struct flag vma_flag_names[] = {
 	{ VMA_LOCKONFAULT, "LOCKONFAULT" },
 	{ VMA_SEALED, "SEALED" },
 	{ VMA_DROPPABLE, "DROPPABLE" },
+	{ VMA_HUGETLB_2M, "HUGETLB_2M" },
+	{ VMA_HUGETLB_1G, "HUGETLB_1G" },
 	{ 0, NULL },
 };
 
@@ -120,7 +122,7 @@ const struct field fdtable_fields[] = {
 
 bool vma_alike(const struct vma *a, const struct vma *b)
 {
-	const uint32_t never = VMA_SHARED | VMA_DONTFORK | VMA_WIPEONFORK | VMA_LOCKED;
+	const uint32_t never = VMA_SHARED | VMA_DONTFORK | VMA_WIPEONFORK | VMA_LOCKED | VMA_HUGETLB;
 
 	return a->tag == b->tag && a->backing == b->backing && a->flags == b->flags && !(a->flags & never) &&
 	       (!a->backing || a->start - a->pgoff == b->start - b->pgoff);

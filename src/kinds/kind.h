@@ -235,6 +235,9 @@ enum vma_flags {
 	VMA_LOCKONFAULT = 1u << 13, /* besides VMA_LOCKED */
 	VMA_SEALED = 1u << 14,
 	VMA_DROPPABLE = 1u << 15,
+	VMA_HUGETLB_2M = 1u << 16, /* its pages are of this size, and those of hugetlbfs */
+	VMA_HUGETLB_1G = 1u << 17,
+	VMA_HUGETLB = VMA_HUGETLB_2M | VMA_HUGETLB_1G,
 };
 
 enum scope {

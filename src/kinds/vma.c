@@ -51,12 +51,13 @@ static const struct {
 	{ "nh", VMA_NOHUGEPAGE, NULL },
 	{ "mg", VMA_MERGEABLE, NULL },
 	{ "wf", VMA_WIPEONFORK, NULL },
+	{ "ht", 0, NULL }, /* mem/hugetlb.c */
+	{ "de", 0, NULL }, /* of what is not to grow, as that; else memory of drivers has it */
 	{ "sd", 0, NULL }, /* soft-dirty: pages are new to who watches them */
 	{ "gu", 0, NULL }, /* task/guards.c */
 	{ "um", 0, watched },
 	{ "uw", 0, watched },
 	{ "ui", 0, watched },
-	{ "ht", 0, "is made of huge pages of hugetlbfs" },
 	{ "pf", 0, "is memory of a device" },
 	{ "io", 0, "is memory of a device" },
 	{ "ss", 0, "is a shadow stack" },
@@ -145,6 +146,17 @@ int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
 	return r;
 }
 
+bool vma_is_hugetlb(const struct proc_vma *v)
+{
+	const char *at = v->vmflags;
+	char two[3];
+
+	while (next_flag(&at, two))
+		if (strcmp(two, "ht") == 0)
+			return true;
+	return false;
+}
+
 uint32_t vma_flags(const struct proc_vma *v)
 {
 	uint32_t flags = v->shared ? VMA_SHARED : 0;
@@ -160,6 +172,8 @@ uint32_t vma_flags(const struct proc_vma *v)
 	}
 	if (v->shared && v->has_flags && !may_write)
 		flags |= VMA_MAYWRITE_OFF;
+	if (vma_is_hugetlb(v))
+		flags |= v->page_size == 2u << 20 ? VMA_HUGETLB_2M : v->page_size == 1u << 30 ? VMA_HUGETLB_1G : 0;
 	return flags;
 }
 
@@ -239,7 +253,7 @@ bool vma_is_secret(const struct proc_vma *v)
 
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino &&
+	return v->shared && v->ino && !vma_is_hugetlb(v) &&
 	       (name_in(v) ||
 		       (v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) && !vma_is_secret(v)));
 }

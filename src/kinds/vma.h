@@ -48,5 +48,8 @@ bool vma_is_memfd(const struct proc_vma *v);
 /** vma_is_secret() - is it called as secret memory is? */
 bool vma_is_secret(const struct proc_vma *v);
 
+/** vma_is_hugetlb() - are its pages those of hugetlbfs (MAP_HUGETLB)? */
+bool vma_is_hugetlb(const struct proc_vma *v);
+
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

@@ -104,6 +104,9 @@ static int parse_counter(struct arena *a, const struct line *line, const struct 
 		{ "Anonymous", &v->anonymous },
 		{ "AnonHugePages", &v->huge },
 		{ "Swap", &v->swap },
+		{ "KernelPageSize", &v->page_size },
+		{ "Private_Hugetlb", &v->own_huge },
+		{ "Shared_Hugetlb", &v->shared_huge },
 	};
 	char *colon = memchr(line->s, ':', line->len);
 	uint64_t key;

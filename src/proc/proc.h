@@ -80,6 +80,7 @@ struct proc_vma {
 	bool has_flags; /* smaps only */
 	const char *vmflags; /* "rd wr mr mw me ac" */
 	uint64_t rss, anonymous, huge, swap, pss; /* bytes; smaps only */
+	uint64_t page_size, own_huge, shared_huge; /* bytes; smaps only; pages of hugetlbfs are not in rss */
 	uint32_t protection_key;
 	const void *kind; /* for the caller's use */
 	void *backing; /* likewise */

@@ -23,7 +23,7 @@ static bool anon_probe(const struct sight *s)
 
 static int anon_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
-	int r = vma_check_image(op, v, VMA_SHARED | (v->flags & VMA_DROPPABLE ? VMA_GROWSDOWN : 0), 0);
+	int r = vma_check_image(op, v, VMA_SHARED | VMA_HUGETLB | (v->flags & VMA_DROPPABLE ? VMA_GROWSDOWN : 0), 0);
 
 	if (r < 0)
 		return r;

@@ -55,7 +55,7 @@ static bool file_probe(const struct sight *s)
 	const struct proc_vma *v = s->vma;
 
 	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_sysv(v) &&
-	       !vma_is_memfd(v) && !vma_is_secret(v);
+	       !vma_is_memfd(v) && !vma_is_secret(v) && !vma_is_hugetlb(v);
 }
 
 static bool may_write(const struct proc_vma *v)
@@ -240,7 +240,7 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 static int file_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct file *f = rec;
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, 0);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | VMA_HUGETLB, 0);
 
 	if (r < 0)
 		return r;

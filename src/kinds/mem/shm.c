@@ -168,7 +168,7 @@ static int shm_restore(struct op *op, void *rec, struct site *site)
 static int shm_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct shm *m = rec;
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, VMA_SHARED);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | VMA_HUGETLB, VMA_SHARED);
 
 	if (r < 0)
 		return r;

@@ -71,7 +71,7 @@ static const struct field fields[] = {
 
 static bool sysvshm_probe(const struct sight *s)
 {
-	return vma_is_sysv(s->vma);
+	return vma_is_sysv(s->vma) && !vma_is_hugetlb(s->vma);
 }
 
 static void sysvshm_key(const struct sight *s, uint64_t key[2])
