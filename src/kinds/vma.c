@@ -251,9 +251,14 @@ bool vma_is_secret(const struct proc_vma *v)
 	return v->deleted && v->ino && strcmp(v->name, "/secretmem") == 0;
 }
 
+bool vma_is_aio(const struct proc_vma *v)
+{
+	return v->shared && v->deleted && strcmp(v->name, "/[aio]") == 0;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && !vma_is_hugetlb(v) &&
+	return v->shared && v->ino && !vma_is_hugetlb(v) && !vma_is_aio(v) &&
 	       (name_in(v) ||
 		       (v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) && !vma_is_secret(v)));
 }

@@ -51,5 +51,8 @@ bool vma_is_secret(const struct proc_vma *v);
 /** vma_is_hugetlb() - are its pages those of hugetlbfs (MAP_HUGETLB)? */
 bool vma_is_hugetlb(const struct proc_vma *v);
 
+/** vma_is_aio() - the ring of an AIO context, io_setup(2)? */
+bool vma_is_aio(const struct proc_vma *v);
+
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

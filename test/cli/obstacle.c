@@ -6,11 +6,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -192,6 +194,29 @@ static void ring(void)
 	close((int)fd);
 }
 
+static aio_context_t aio;
+
+static void *await(void *event)
+{
+	while (syscall(SYS_io_getevents, aio, 1, 1, event, NULL) < 1)
+		;
+	return NULL;
+}
+
+/* and a thread waits for it */
+static void request(void)
+{
+	static struct io_event event;
+	struct iocb poll = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN }, *one = &poll;
+	pthread_t t;
+	int ends[2];
+
+	must(pipe(ends) == 0 && syscall(SYS_io_setup, 1, &aio) == 0, "make an AIO context");
+	poll.aio_fildes = (uint32_t)ends[0];
+	must(syscall(SYS_io_submit, aio, 1, &one) == 1, "begin a request");
+	must(pthread_create(&t, NULL, await, &event) == 0, "make a thread");
+}
+
 static void device(void)
 {
 	int fd = open("/dev/mem", O_RDONLY);
@@ -272,6 +297,7 @@ static const struct {
 	{ "network", network },
 	{ "userfaultfd", userfault },
 	{ "ring", ring },
+	{ "aio-busy", request },
 	{ "device", device },
 	{ "cwd-deleted", deleted_cwd },
 	{ "namespace", namespace },

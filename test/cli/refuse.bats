@@ -114,6 +114,13 @@ refused() {
 	says 'is a mapping of "anon_inode:[io_uring]" that stasis cannot save'
 }
 
+@test "an AIO context that is waited for" {
+	obstacle aio-busy
+	sleep 0.1
+	refused aio-busy
+	says "try again when they are done"
+}
+
 @test "memory of devices" {
 	obstacle device
 	refused device-mapping

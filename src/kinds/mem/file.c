@@ -55,7 +55,7 @@ static bool file_probe(const struct sight *s)
 	const struct proc_vma *v = s->vma;
 
 	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_sysv(v) &&
-	       !vma_is_memfd(v) && !vma_is_secret(v) && !vma_is_hugetlb(v);
+	       !vma_is_memfd(v) && !vma_is_secret(v) && !vma_is_hugetlb(v) && !vma_is_aio(v);
 }
 
 static bool may_write(const struct proc_vma *v)
