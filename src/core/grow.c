@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "kinds/vma.h"
 
 #define PAGE		IMAGE_PAGE
 #define STOP_TIMEOUT_MS 10000
@@ -142,7 +143,8 @@ static int drop_pages(struct restart *r, struct patient *p, struct batch *b, con
 		e = flush(r, p, b);
 	}
 	if (k->prot != k->vma->prot)
-		BATCH_MUST(b, "protect memory", SYS_mprotect, k->start, k->end - k->start, k->vma->prot);
+		BATCH_MUST(
+			b, "protect memory", SYS_mprotect, k->start, k->end - k->start, vma_early_prot(k->vma->prot));
 	return e;
 }
 
@@ -173,6 +175,7 @@ static int map_piece(struct restart *r, struct batch *b, const struct vma *v, ui
 		return 0;
 	piece.start = start;
 	piece.end = end;
+	piece.prot = vma_early_prot(v->prot);
 	if (v->backing)
 		piece.pgoff += start - v->start;
 	return k->map(r->op, &piece, o ? o->rec : NULL, o ? o->fd : -EBADF, b);

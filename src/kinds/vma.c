@@ -129,9 +129,6 @@ int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
 	char two[3];
 	int r = 0;
 
-	if (s->vma->protection_key)
-		r = refuse(op, "vma-pkey", "protection keys are not kept yet", NULL,
-			"has the protection key %u (pkeys(7))", s->vma->protection_key);
 	while (next_flag(&at, two)) {
 		size_t i = number(two);
 
@@ -287,6 +284,11 @@ static bool can_drop(void)
 	return at != MAP_FAILED && munmap(at, 1) == 0;
 }
 
+uint32_t vma_early_prot(uint32_t prot)
+{
+	return prot == PROT_EXEC ? PROT_NONE : prot;
+}
+
 uint32_t vma_unkept(const struct vma *v)
 {
 	uint32_t flags = v->flags & VMA_DROPPABLE && !can_drop() ? VMA_DROPPABLE : 0;
@@ -346,6 +348,8 @@ int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 	if (v->name)
 		BATCH_MUST(b, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, len,
 			batch_in(b, v->name, strlen(v->name) + 1).at);
+	if (v->prot != vma_early_prot(v->prot) && !kind_by_tag(v->tag)->moves)
+		BATCH_MUST(b, "let a mapping be executed alone", SYS_mprotect, v->start, len, v->prot);
 	if (v->flags & VMA_LOCKED)
 		lock(v, b);
 	if (v->flags & VMA_SEALED)

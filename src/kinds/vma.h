@@ -22,6 +22,12 @@ bool vma_can_name(void);
 /** vma_check_image() - fail when @v, of an image, has one of the flags @never, or lacks one of @always */
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
 
+/**
+ * vma_early_prot() - what a mapping of @prot is to have until vma_finish(): memory that may only be executed takes a protection key,
+ * which may be one that the program has allocated
+ */
+uint32_t vma_early_prot(uint32_t prot);
+
 /** vma_unkept() - those of its flags that this kernel does not know; it is mapped without */
 uint32_t vma_unkept(const struct vma *v);
 
@@ -33,7 +39,7 @@ void vma_advise(const struct vma *v, struct batch *b);
 
 /**
  * vma_finish() - add the calls for what comes when the memory of all processes is complete, as fork(2) does not pass it on or
- * it would be in the way: its name, that it is locked, that it is sealed
+ * it would be in the way: its name, that it may only be executed, is locked, is sealed
  */
 int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 
