@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "kinds/kind.h"
 #include "kinds/sysvshm.h"
+#include "kinds/vma.h"
 #include "lib/test.h"
 
 static struct op op;
@@ -118,6 +118,98 @@ TEST(guards)
 		memcpy(run + f->sub[1].offset, &runs[i][1], 8);
 		memcpy((char *)rec + f->offset, &all, sizeof(all));
 		expect_bad(k->link(&op, rec, &site));
+	}
+}
+
+/* an element of the array @name of a record, of four numbers */
+static const struct kind *begin_range(const char *kind, const char *name, const uint64_t number[4], void **ret_rec)
+{
+	const struct kind *k = begin(kind, ret_rec);
+	const struct field *f = k->fields;
+
+	while (strcmp(f->name, name) != 0)
+		f++;
+	char *element = arena_alloc(&op.arena, f->sub_size);
+	for (size_t i = 0; i < 4; i++)
+		memcpy(element + f->sub[i].offset, &number[i], f->sub[i].size);
+	const struct span all = { element, 1, 0 };
+	memcpy(member(k, *ret_rec, name), &all, sizeof(all));
+	return k;
+}
+
+TEST(protection_keys)
+{
+	static const uint64_t ranges[][4] = { { 4096, 4096, 3, 1 }, { 4096, 8192, 8, 1 }, { 4096, 8192, 3, 0 },
+		{ 4096, 8192, 3, 2 }, { 4096, 8192, 3, 16 }, { 4096, 8192, 3, 33 } };
+	const uint32_t first = 2;
+	void *rec;
+
+	expect_bad_number("protection keys", "allocated", 1);
+	expect_bad_number("protection keys", "allocated", 0x10000);
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		const struct kind *k = begin_range("protection keys", "ranges", ranges[i], &rec);
+
+		memcpy(member(k, rec, "allocated"), &first, sizeof(first));
+		expect_bad(k->link(&op, rec, &site));
+	}
+}
+
+TEST(memory_policies)
+{
+	static const uint64_t policies[][4] = { { 8192, 8192, 2, 0 }, { 4096, UINT64_MAX, 2, 0 },
+		{ 4096, 8192, 7, 0 } };
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		const struct kind *k = begin_range("memory policies", "policies", policies[i], &rec);
+
+		expect_bad(k->restore(&op, rec, &site));
+	}
+}
+
+TEST(aio_contexts)
+{
+	static const size_t lengths[] = { 31, 33, 4 * 32, 5 * 32 };
+	static char events[5 * 32];
+	const uint32_t nr = 4;
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		const struct kind *k = begin("AIO context", &rec);
+		const struct span all = { events, lengths[i], 0 };
+
+		memcpy(member(k, rec, "nr"), &nr, sizeof(nr));
+		memcpy(member(k, rec, "events"), &all, sizeof(all));
+		expect_bad(k->restore(&op, rec, &site));
+	}
+}
+
+TEST(mappings_of_memory)
+{
+	static const struct vma odd[] = {
+		{ .start = 1 << 21, .end = 1 << 22, .tag = 0x48 }, /* of no size */
+		{ .start = 1 << 21, .end = 1 << 22, .tag = 0x48, .flags = VMA_HUGETLB },
+		{ .start = 1 << 21, .end = 1 << 22, .tag = 0x48, .flags = VMA_HUGETLB_1G },
+		{ .start = 4096, .end = 1 << 22, .tag = 0x48, .flags = VMA_HUGETLB_2M },
+		{ .start = 1 << 21, .end = 1 << 22, .tag = 0x48, .flags = VMA_HUGETLB_2M | VMA_SHARED },
+		{ .start = 4096, .end = 8192, .tag = 0x40, .flags = VMA_HUGETLB_2M },
+		{ .start = 4096, .end = 8192, .tag = 0x40, .flags = VMA_DROPPABLE | VMA_GROWSDOWN },
+		{ .start = 4096, .end = 8192, .tag = 0x47, .flags = VMA_SHARED }, /* its ring has another size */
+	};
+	static const char *const names[] = { "[]", "a\\", "\t", "$", "\x7f",
+		"of eighty characters, which is one more than the kernel takes, and so it is not a name" };
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		const struct kind *k = begin(kind_by_tag(odd[i].tag)->name, &rec);
+
+		expect_bad(k->map(&op, &odd[i], rec, -1, &batch));
+	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const struct vma named = { .start = 4096, .end = 8192, .tag = 0x40, .name = names[i] };
+
+		begin("anonymous memory", &rec);
+		expect_bad(vma_finish(&op, &named, &batch));
 	}
 }
 
