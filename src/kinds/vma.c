@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kinds/vma.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -39,6 +41,7 @@ static const struct {
 	{ "gd", VMA_GROWSDOWN, NULL },
 	{ "lo", VMA_LOCKED, NULL },
 	{ "lf", VMA_LOCKONFAULT, NULL },
+	{ "??", VMA_LOCKONFAULT, NULL }, /* is_nameless() */
 	{ "sr", VMA_SEQUENTIAL, NULL },
 	{ "rr", VMA_RANDOM, NULL },
 	{ "dc", VMA_DONTFORK, NULL },
@@ -110,6 +113,33 @@ static int refuse_flag(struct op *op, const struct sight *s, const char *what)
 	return refuse(op, "vma-flag", NULL, NULL, "%s", what);
 }
 
+/* older kernels have no name for MLOCK_ONFAULT, and call it what they call all that has none: is this one of them? */
+static bool is_on_fault(struct op *op)
+{
+	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	void *at = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool locked = at != MAP_FAILED && syscall(SYS_mlock2, at, len, MLOCK_ONFAULT) == 0, is = false;
+	_cleanup_close_ int self = locked ? open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	struct span maps = { 0 };
+
+	if (self >= 0)
+		proc_read_maps(&op->arena, self, true, &maps);
+	const struct proc_vma *v = maps.at;
+	for (size_t i = 0; i < maps.n; i++)
+		is |= v[i].start == (uintptr_t)at && strstr(v[i].vmflags, "??");
+	if (at != MAP_FAILED)
+		munmap(at, len);
+	return is;
+}
+
+/* what has no name, when it can be nothing else */
+static bool is_nameless(struct op *op, const struct proc_vma *v)
+{
+	const char *first = strstr(v->vmflags, "??");
+
+	return strstr(v->vmflags, "lo") && !strstr(first + 2, "??") && is_on_fault(op);
+}
+
 int vma_check_flags(struct op *op, const struct sight *s)
 {
 	return vma_check_flags_but(op, s, "");
@@ -134,7 +164,7 @@ int vma_check_flags_but(struct op *op, const struct sight *s, const char *also)
 
 		if (is_among(also, two))
 			continue;
-		if (i == ARRAY_SIZE(known))
+		if (i == ARRAY_SIZE(known) || (strcmp(two, "??") == 0 && !is_nameless(op, s->vma)))
 			r = refuse(op, "vma-flag", NULL, NULL, "has the flag \"%s\", which this version does not know",
 				two);
 		else if (known[i].obstacle)
@@ -348,8 +378,9 @@ int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 	if (v->name)
 		BATCH_MUST(b, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, len,
 			batch_in(b, v->name, strlen(v->name) + 1).at);
-	if (v->prot != vma_early_prot(v->prot) && !kind_by_tag(v->tag)->moves)
-		BATCH_MUST(b, "let a mapping be executed alone", SYS_mprotect, v->start, len, v->prot);
+	if (v->prot != (v->flags & VMA_HUGETLB ? PROT_READ | PROT_WRITE : vma_early_prot(v->prot)) &&
+		!kind_by_tag(v->tag)->moves)
+		BATCH_MUST(b, "protect memory", SYS_mprotect, v->start, len, v->prot);
 	if (v->flags & VMA_LOCKED)
 		lock(v, b);
 	if (v->flags & VMA_SEALED)

@@ -377,6 +377,8 @@ TEST(mappings)
 	static const char *const watched[] = { "rd um", "uw", "mr ui" };
 
 	EXPECT_STREQ(mapped("rd wr ex sh mr mw me ms gd lo sr rr dc dd ac nr hg nh mg wf sd lf sl dp"), "");
+	EXPECT_STREQ(mapped("rd ?? mr"), "vma-flag");
+	EXPECT_STREQ(mapped("rd lo ?? mr ??"), "vma-flag");
 	for (size_t i = 0; i < ARRAY_SIZE(watched); i++)
 		EXPECT_STREQ(mapped(watched[i]), "userfaultfd");
 	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
