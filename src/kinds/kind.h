@@ -309,7 +309,7 @@ struct kind {
 
 	/**
 	 * restore - make it again, alone
-	 * task kinds: add calls to site->batch (the task has its memory, nothing else yet).
+	 * task kinds: add calls to site->batch (the task has its memory, nothing else yet). May run the batch.
 	 * fd kinds: return a descriptor here. mem kinds: return a descriptor here (inherited by all tasks) or 0; those with
 	 * make() only check the record and take their places in the stash.
 	 */
@@ -346,7 +346,7 @@ struct kind {
 	 * them to @code. What is to be where the program knows the record's: @ret (bytes of the record), and zeros behind it.
 	 */
 	int (*stand_in)(struct op *op, void *rec, struct taddr code, struct span *ret);
-	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned */
+	/** map - mem kinds that do not move: add the calls that put @v into the task; @fd: what restore() returned. May run the batch */
 	int (*map)(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b);
 	/** joins - process kinds: must the session that it leads become a part of the caller's, to have his terminal? */
 	bool (*joins)(const void *rec, const struct site *site);
