@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What mappings get last, when all processes have their memory and all their children: what fork(2) does not pass on, and what
- * would have been in the way.
+ * What mappings get when their pages are there: first that they are locked; and last, when all processes have their memory and
+ * all their children, what would have been in the way.
  */
 #include "core/rebuild.h"
 
@@ -43,6 +43,25 @@ static void raise_limit(struct batch *b)
 		batch_in(b, &limit, sizeof(limit)).at);
 }
 
+/* each process for itself: fork(2) does not pass it on */
+int lock_memory(struct restart *r, struct patient *p)
+{
+	const struct vma *v = p->mm->vmas.at;
+	struct batch b;
+	int e = 0;
+
+	if (!any(p->mm, is_locked))
+		return 0;
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
+	raise_limit(&b);
+	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
+		vma_lock(&v[i], &b);
+		if (!batch_has_room(&b, 16, 4096))
+			e = run_batch(r, p, &b);
+	}
+	return e < 0 ? e : run_batch(r, p, &b);
+}
+
 static int finish(struct restart *r, struct patient *p, bool can_name, uint32_t *unkept)
 {
 	const struct vma *v = p->mm->vmas.at;
@@ -50,8 +69,6 @@ static int finish(struct restart *r, struct patient *p, bool can_name, uint32_t 
 	int e = 0;
 
 	batch_init(&b, &r->op->arena, &p->room, &p->threads[p->first]);
-	if (any(p->mm, is_locked))
-		raise_limit(&b);
 	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
 		struct vma last = v[i];
 

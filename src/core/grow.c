@@ -501,6 +501,8 @@ static int grow(struct restart *r, struct patient *p)
 		e = restore_parts(r, p);
 	if (e == 0)
 		e = take_pages(r, p);
+	if (e == 0 && !(p->shares & CLONE_VM))
+		e = lock_memory(r, p);
 	if (e == 0)
 		e = clone_some(r, p, &p->children, false, true);
 	if (e == 0)

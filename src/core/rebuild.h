@@ -140,6 +140,7 @@ int stop_tasks(struct restart *r);
 /** dress_nap() - thread @n of @p, which runs next when it is let go: have it sleep for what is left */
 void dress_nap(struct restart *r, struct patient *p, size_t n);
 /* finish.c */
+int lock_memory(struct restart *r, struct patient *p);
 int finish_memory(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);

@@ -123,7 +123,8 @@ const struct field fdtable_fields[] = {
 bool vma_alike(const struct vma *a, const struct vma *b)
 {
 	const uint32_t never = VMA_SHARED | VMA_DONTFORK | VMA_WIPEONFORK | VMA_HUGETLB;
-	const uint32_t last = VMA_LOCKED | VMA_LOCKONFAULT | VMA_SEALED; /* each gets these for itself: finish.c */
+	const uint32_t last = VMA_LOCKED | VMA_LOCKONFAULT |
+			      VMA_SEALED; /* each gets these for itself: lock_memory(), finish_memory() */
 
 	return a->tag == b->tag && a->backing == b->backing && !((a->flags ^ b->flags) & ~last) &&
 	       !(a->flags & never) && (!a->backing || a->start - a->pgoff == b->start - b->pgoff);

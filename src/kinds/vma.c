@@ -353,8 +353,10 @@ void vma_advise(const struct vma *v, struct batch *b)
 }
 
 /* pages that cannot be had (PROT_NONE, guards) make mlock2(2) fail, although the mapping is locked: so that comes first, alone */
-static void lock(const struct vma *v, struct batch *b)
+void vma_lock(const struct vma *v, struct batch *b)
 {
+	if (!(v->flags & VMA_LOCKED))
+		return;
 	BATCH_MUST(b, "lock a mapping into memory (RLIMIT_MEMLOCK, ulimit -l)", SYS_mlock2, v->start, v->end - v->start,
 		MLOCK_ONFAULT);
 	if (!(v->flags & VMA_LOCKONFAULT))
@@ -381,8 +383,6 @@ int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 	if (v->prot != (v->flags & VMA_HUGETLB ? PROT_READ | PROT_WRITE : vma_early_prot(v->prot)) &&
 		!kind_by_tag(v->tag)->moves)
 		BATCH_MUST(b, "protect memory", SYS_mprotect, v->start, len, v->prot);
-	if (v->flags & VMA_LOCKED)
-		lock(v, b);
 	if (v->flags & VMA_SEALED)
 		seal(v, b);
 	return 0;

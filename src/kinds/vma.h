@@ -37,9 +37,12 @@ uint64_t vma_mmap_flags(const struct vma *v);
 /** vma_advise() - add the calls for what mmap(2) cannot say, and fork(2) passes on: advice */
 void vma_advise(const struct vma *v, struct batch *b);
 
+/** vma_lock() - lock it if it was: once its pages are there, and before children share them, as it gives it pages of its own */
+void vma_lock(const struct vma *v, struct batch *b);
+
 /**
- * vma_finish() - add the calls for what comes when the memory of all processes is complete, as fork(2) does not pass it on or
- * it would be in the way: its name, that it may only be executed, is locked, is sealed
+ * vma_finish() - add the calls for what comes when the memory of all processes is complete, as it would be in the way, or takes
+ * what others need: its name, that it may only be executed, is sealed
  */
 int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 

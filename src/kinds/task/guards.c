@@ -3,7 +3,7 @@
  * Guard pages: pages that are fatal to touch, without a mapping of their own - madvise(2) MADV_GUARD_INSTALL, which newer
  * libraries use at the end of each thread's stack.
  *
- * Put back when the memory of all processes is complete, as fork(2) passes them on, and before any of it is locked or sealed.
+ * Put back when the memory of all processes is complete, as fork(2) passes them on, and before any of it is sealed.
  *
  * Seen:  PAGEMAP_SCAN of /proc/PID/pagemap
  * Lost:  on Linux 6.13 and 6.14, which have them and do not show them
@@ -12,18 +12,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
-#include "kinds/kind.h"
+#include "kinds/vma.h"
 
 #define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL */
 #define PAGE	      4096
 
+enum {
+	LOCKED = 1,
+	ON_FAULT = 2,
+};
+
 struct guard {
 	uint64_t start, end;
-	bool locked; /* in memory that is locked */
+	uint8_t locked; /* in memory that is locked, which the kernel gives no guards: it is unlocked for the moment */
 };
 
 struct guards {
@@ -42,9 +47,11 @@ static const struct field fields[] = {
 	FIELDS_END,
 };
 
-static bool is_locked(const struct proc_vma *v)
+static uint8_t how_locked(const struct proc_vma *v)
 {
-	return v->has_flags && strstr(v->vmflags, "lo");
+	uint32_t flags = vma_flags(v);
+
+	return flags & VMA_LOCKONFAULT ? ON_FAULT : flags & VMA_LOCKED ? LOCKED : 0;
 }
 
 static int save_some(struct op *op, const struct proc_vma *v, int pagemap, struct span *guards)
@@ -55,7 +62,7 @@ static int save_some(struct op *op, const struct proc_vma *v, int pagemap, struc
 
 	for (size_t i = 0; i < runs.n; i++)
 		*(struct guard *)span_push(&op->arena, guards, sizeof(struct guard)) =
-			(struct guard){ run[i].start, run[i].end, is_locked(v) };
+			(struct guard){ run[i].start, run[i].end, how_locked(v) };
 	return r;
 }
 
@@ -80,6 +87,16 @@ static int guards_save(struct op *op, const struct sight *s, void *rec)
 	return r < 0 && r != -EOPNOTSUPP ? fail(op, r, "find its guard pages") : 0;
 }
 
+static void put_back(struct batch *b, const struct guard *g)
+{
+	if (g->locked)
+		BATCH_MUST(b, "unlock memory", SYS_munlock, g->start, g->end - g->start);
+	BATCH_MUST(b, "put back guard pages", SYS_madvise, g->start, g->end - g->start, GUARD_INSTALL);
+	if (g->locked) /* it is locked although its pages cannot be had, of which the result speaks */
+		BATCH_CALL(b, "lock memory", SYS_mlock2, g->start, g->end - g->start,
+			g->locked == ON_FAULT ? MLOCK_ONFAULT : 0);
+}
+
 static int guards_link(struct op *op, void *rec, struct site *site)
 {
 	const struct guards *g = rec;
@@ -92,7 +109,7 @@ static int guards_link(struct op *op, void *rec, struct site *site)
 		int r = batch_has_room(b, 512, 64 << 10) ? 0 : batch_run(b);
 		if (r < 0)
 			return fail(op, r, "%s", batch_what(b));
-		BATCH_MUST(b, "put back guard pages", SYS_madvise, at[i].start, at[i].end - at[i].start, GUARD_INSTALL);
+		put_back(b, &at[i]);
 	}
 	return 0;
 }
