@@ -28,7 +28,7 @@ static bool is_named(const struct vma *v)
 
 static bool is_locked(const struct vma *v)
 {
-	return v->flags & VMA_LOCKED;
+	return v->flags & VMA_LOCKED && !kind_by_tag(v->tag)->locks;
 }
 
 /* the program may have lowered it since, or raised it: what it had comes with its limits, later */
@@ -55,7 +55,8 @@ int lock_memory(struct restart *r, struct patient *p)
 	batch_init(&b, &r->op->arena, &p->room, &p->threads[0]);
 	raise_limit(&b);
 	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
-		vma_lock(&v[i], &b);
+		if (is_locked(&v[i]))
+			vma_lock(&v[i], &b);
 		if (!batch_has_room(&b, 16, 4096))
 			e = run_batch(r, p, &b);
 	}

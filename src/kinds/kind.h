@@ -270,6 +270,7 @@ struct kind {
 	bool backing_has_pages; /* mem kinds: the pages of shared mappings are nowhere else: saved with the backing */
 	bool inside; /* mem kinds with backing_has_pages: nobody but who has it mapped can read it */
 	const struct kind *backed_by; /* fd kinds: who has it open has what that mem kind keeps, mapped or not */
+	bool locks; /* mem kinds: its mappings are locked by themselves, and mlock(2) does not take them */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */

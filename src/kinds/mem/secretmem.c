@@ -175,7 +175,6 @@ static int secretmem_fill(struct op *op, const void *rec, int fd, uint64_t at, c
 
 static int secretmem_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
-	struct vma plain = *v;
 	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, VMA_SHARED);
 
 	(void)rec;
@@ -185,8 +184,7 @@ static int secretmem_map(struct op *op, const struct vma *v, const void *rec, in
 		return malformed(op, "it is mapped to be executed");
 	BATCH_MUST(b, "map secret memory", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v),
 		(uint64_t)fd, v->pgoff);
-	plain.flags &= ~(uint32_t)VMA_LOCKED; /* it is, and mlock(2) does not take it */
-	vma_advise(&plain, b);
+	vma_advise(v, b);
 	return 0;
 }
 
@@ -216,6 +214,7 @@ const struct kind kind_mem_secretmem = {
 	.size = sizeof(struct secretmem),
 	.fields = fields,
 	.backing_has_pages = true,
+	.locks = true,
 	.inside = true,
 	.probe = secretmem_probe,
 	.key = secretmem_key,
