@@ -70,6 +70,8 @@ struct stasis_progress {
 
 typedef void stasis_progress_fn(void *data, const struct stasis_progress *progress);
 
+#define STASIS_COMPRESS_MAX 19
+
 struct stasis_checkpoint_options {
 	size_t size;
 	const char *path; /* where the image is to appear; NULL: write to fd */
@@ -79,6 +81,7 @@ struct stasis_checkpoint_options {
 	const volatile sig_atomic_t *cancel; /* becomes non-zero: roll back and return */
 	stasis_progress_fn *progress;
 	void *progress_data;
+	int compress; /* 1 (fast) to STASIS_COMPRESS_MAX (small): compress the memory in the image */
 };
 
 /** stasis_checkpoint() - save the process @pid and everything below it */

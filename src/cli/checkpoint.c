@@ -11,14 +11,29 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include "cli/cli.h"
+
+#define LEVEL_DEFAULT 1
 
 struct checkpoint_args {
 	const char *target;
 	const char *output; /* NULL: the default */
 	bool stop, json, strict;
+	int compress;
 };
+
+int parse_compress(const struct command *self, const char *text, int *ret)
+{
+	uint64_t level = LEVEL_DEFAULT;
+
+	if (text && (parse_u64(&text, 10, &level) < 0 || *text || level < 1 || level > STASIS_COMPRESS_MAX))
+		return usage_error(
+			self, "--compress takes a level from 1 (fast) to %d (small), or none", STASIS_COMPRESS_MAX);
+	*ret = (int)level;
+	return 0;
+}
 
 static int checkpoint_parse(const struct command *self, int argc, char **argv, struct checkpoint_args *ret)
 {
@@ -27,6 +42,7 @@ static int checkpoint_parse(const struct command *self, int argc, char **argv, s
 		{ "stop", no_argument, NULL, 's' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "strict", no_argument, NULL, 'S' },
+		{ "compress", optional_argument, NULL, 'z' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -45,6 +61,10 @@ static int checkpoint_parse(const struct command *self, int argc, char **argv, s
 			break;
 		case 'S':
 			ret->strict = true;
+			break;
+		case 'z':
+			if (parse_compress(self, optarg, &ret->compress))
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			command_help(self);
@@ -137,6 +157,7 @@ static int checkpoint_do(
 		.fd = sink->fd,
 		.stop = args->stop,
 		.strict = args->strict,
+		.compress = args->compress,
 		.cancel = cancel_begin(),
 		.progress = progress_show,
 		.progress_data = &progress,
@@ -176,7 +197,7 @@ static int checkpoint_main(const struct command *self, int argc, char **argv)
 
 const struct command cmd_checkpoint = {
 	.name = "checkpoint",
-	.synopsis = "TARGET [-o FILE|-] [--stop] [--strict] [--json]",
+	.synopsis = "TARGET [-o FILE|-] [--compress[=LEVEL]] [--stop] [--strict] [--json]",
 	.summary = "save a running program and all below it",
 	.help = "TARGET is a pid, or the name of a job that stasis run started. The program keeps running and notices "
 		"nothing.\n"
@@ -184,6 +205,8 @@ const struct command cmd_checkpoint = {
 		"  -o, --output FILE  where the image goes; - is standard output. Default: NAME.PID.stasis in this "
 		"directory.\n"
 		"                     An image appears under its name when it is complete, and not before.\n"
+		"      --compress[=LEVEL]\n"
+		"                     compress the memory in the image: 1 is fast (default), 19 small\n"
 		"      --stop         end the program once its image is safe\n"
 		"      --strict       refuse what could be kept only in part, instead of naming it in a note\n"
 		"      --json         the report as one JSON object on standard output (standard error with -o -)\n",

@@ -54,6 +54,9 @@ int bad_option(const struct command *self, int c, char **argv);
 /** parse_clock() - "continue" or "real", the argument of --clock; 0 or 120 */
 int parse_clock(const struct command *self, const char *text, enum stasis_clock_policy *ret);
 
+/** parse_compress() - the argument of --compress, NULL for none, as struct stasis_checkpoint_options has it; 0 or 120 */
+int parse_compress(const struct command *self, const char *text, int *ret);
+
 /** command_help() - the text of `stasis help VERB` on stdout; returns 0 */
 int command_help(const struct command *self);
 

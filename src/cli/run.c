@@ -65,6 +65,8 @@ static int run_option(const struct command *self, int c, char **argv, struct run
 		return 0;
 	case 'c':
 		return parse_clock(self, optarg, &ret->clock);
+	case 'z':
+		return parse_compress(self, optarg, &ret->compress);
 	case 'h':
 		command_help(self);
 		return -1;
@@ -83,6 +85,7 @@ static int run_parse(const struct command *self, int argc, char **argv, struct r
 		{ "keep", required_argument, NULL, 'k' },
 		{ "fresh", no_argument, NULL, 'f' },
 		{ "clock", required_argument, NULL, 'c' },
+		{ "compress", optional_argument, NULL, 'z' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -369,9 +372,8 @@ static int run_main(const struct command *self, int argc, char **argv)
 
 const struct command cmd_run = {
 	.name = "run",
-	.synopsis = "[--name N] [--dir D] [--every TIME] [--on SIGNAL]... [--keep N] [--fresh] [--clock=continue|real] "
-		    "[--] "
-		    "COMMAND [ARGUMENTS]",
+	.synopsis = "[--name N] [--dir D] [--every TIME] [--on SIGNAL]... [--keep N] [--compress[=LEVEL]] [--fresh] "
+		    "[--clock=continue|real] [--] COMMAND [ARGUMENTS]",
 	.summary = "start a program so that it can always be brought back",
 	.help = "Starts COMMAND. When the directory holds images of the job, goes on where the newest one was made "
 		"instead: after a\n"
@@ -384,6 +386,8 @@ const struct command cmd_run = {
 		"  --on SIGNAL   on SIGNAL (TERM, USR1, ...) save, end the program and exit 75; may be given more than "
 		"once\n"
 		"  --keep N      keep the N newest images (default: 2)\n"
+		"  --compress[=LEVEL]\n"
+		"                compress the memory in the images: 1 is fast (default), 19 small\n"
 		"  --fresh       start anew, although there are images\n"
 		"  --clock=real  from an image, go on with CLOCK_MONOTONIC and CLOCK_BOOTTIME of this host, not from "
 		"where "

@@ -10,6 +10,7 @@ struct run_args {
 	uint64_t every_ns; /* 0: never */
 	sigset_t on;
 	unsigned int keep;
+	int compress;
 	bool fresh;
 	enum stasis_clock_policy clock;
 	char **argv;

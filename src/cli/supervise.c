@@ -31,6 +31,7 @@ static int save(struct run *run, bool stop, struct stasis_report *r)
 		.path = arena_printf(&a, "%s/%s.%06" PRIu64 ".stasis", run->dir, run->name, run->next),
 		.fd = -EBADF,
 		.stop = stop,
+		.compress = run->args->compress,
 		.progress = progress_show,
 		.progress_data = &progress,
 	};

@@ -363,7 +363,7 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
 	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : 0;
 	if (r == 0) {
-		r = image_create(&w, o->path, o->fd, o->cancel);
+		r = image_create(&w, o->path, o->fd, o->compress, o->cancel);
 		if (r < 0)
 			fail(&op, r, "create the image %s", o->path ? o->path : "");
 	}

@@ -145,33 +145,36 @@ int plan_memory(struct checkpoint *c)
 
 /* ---- writing ---- */
 
+/* struct stretch - pages of a process, or of shared memory that a process has */
+struct stretch {
+	const struct process *process;
+	int file; /* what is read, the process where there is none: -EBADF */
+	const unsigned char *here; /* what was read or mapped before, from @at on, or NULL */
+	uint64_t at, end; /* in the process, or the file */
+	uint64_t shift; /* what to add for the name in the image */
+	uint64_t what; /* KEEP_ZEROS, FORK_SHARED */
+};
+
+/* struct chunk - what becomes one section, when it is this one's turn: @n pages from @at in *@stretch on */
 struct chunk {
+	struct image_source source;
+	const struct stretch *stretch;
+	uint64_t at;
+	size_t n;
+	uint64_t failed_at; /* which address could not be read, and whose */
+	const struct process *failed;
+};
+
+/* struct saver - cuts stretches into chunks */
+struct saver {
 	struct checkpoint *c;
 	struct image_writer *w;
 	uint64_t id;
-	int pagemap; /* of a process whose memory fork may have shared */
-	int file; /* what is read, a process where there is none: -EBADF */
-	const unsigned char *here; /* what was read or mapped before, or NULL: it begins at here_at */
-	uint64_t here_at;
-	unsigned char *room;
-	struct page_run runs[512];
-	size_t n_runs, pages;
 };
 
 static bool is_zero(const unsigned char *page)
 {
 	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
-}
-
-static int flush(struct chunk *k)
-{
-	if (!k->n_runs)
-		return 0;
-	int r = image_pages_put(k->w, k->id, k->runs, k->n_runs);
-	k->c->memory += k->pages * PAGE;
-	k->n_runs = k->pages = 0;
-	k->room = NULL;
-	return r < 0 ? fail(k->c->op, r, "write memory to the image") : 0;
 }
 
 static int fetch_by_mem(const struct process *p, uint64_t at, void *to, size_t len)
@@ -190,10 +193,11 @@ static int fetch_by_vm(const struct process *p, uint64_t at, void *to, size_t le
 }
 
 /* the faster way would end the sharing of pages with relatives: see proc_read_alone() */
-static int fetch_shared(const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n)
+static int fetch_shared(const struct process *p, uint64_t at, unsigned char *to, size_t n)
 {
 	bool alone[IMAGE_CHUNK_PAGES];
-	int r = proc_read_alone(k->pagemap, at, n, alone);
+	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = pagemap < 0 ? -errno : proc_read_alone(pagemap, at, n, alone);
 
 	for (size_t i = 0, end; i < n && r == 0; i = end) {
 		for (end = i + 1; end < n && alone[end] == alone[i];)
@@ -201,15 +205,6 @@ static int fetch_shared(const struct chunk *k, const struct process *p, uint64_t
 		r = (alone[i] ? fetch_by_vm : fetch_by_mem)(p, at + i * PAGE, to + i * PAGE, (end - i) * PAGE);
 	}
 	return r;
-}
-
-static int fetch(
-	const struct chunk *k, const struct process *p, uint64_t at, unsigned char *to, size_t n, uint64_t what)
-{
-	if (!(what & FORK_SHARED))
-		return fetch_by_vm(p, at, to, n * PAGE);
-	/* a huge page that others share in part has parts that nobody else has mapped; for these it would be split */
-	return what & PAGES_HUGE ? fetch_by_mem(p, at, to, n * PAGE) : fetch_shared(k, p, at, to, n);
 }
 
 /* from a file whose last page may not be whole */
@@ -222,80 +217,129 @@ static int fetch_file(int fd, uint64_t at, unsigned char *to, size_t len)
 	return n < 0 ? (int)n : 0;
 }
 
-/* append @n pages that lie in the room behind those that are there; @at: their name in the image */
-static void append(struct chunk *k, uint64_t at, size_t n, bool keep_zeros)
+static int fetch(const struct stretch *s, uint64_t at, unsigned char *to, size_t n)
 {
-	unsigned char *from = k->room + k->pages * PAGE;
+	if (s->file >= 0)
+		return fetch_file(s->file, at, to, n * PAGE);
+	if (s->here) {
+		memcpy(to, s->here + (at - s->at), n * PAGE);
+		return 0;
+	}
+	if (!(s->what & FORK_SHARED))
+		return fetch_by_vm(s->process, at, to, n * PAGE);
+	/* a huge page that others share in part has parts that nobody else has mapped; for these it would be split */
+	return s->what & PAGES_HUGE ? fetch_by_mem(s->process, at, to, n * PAGE) : fetch_shared(s->process, at, to, n);
+}
+
+/* append @n pages that lie behind the @have that are there; @at: their name in the image. Returns how many are there then */
+static size_t append(struct image_room *room, size_t have, uint64_t at, size_t n, bool keep_zeros)
+{
+	unsigned char *from = room->data + have * PAGE;
 
 	for (size_t i = 0; i < n; i++, at += PAGE, from += PAGE) {
 		if (!keep_zeros && is_zero(from))
 			continue;
-		unsigned char *to = k->room + k->pages * PAGE;
+		unsigned char *to = room->data + have * PAGE;
 		if (to != from)
 			memcpy(to, from, PAGE);
-		struct page_run *last = k->n_runs ? &k->runs[k->n_runs - 1] : NULL;
+		struct page_run *last = room->n_runs ? &room->runs[room->n_runs - 1] : NULL;
 		if (last && last->at + (uint64_t)last->pages * PAGE == at)
 			last->pages++;
 		else
-			k->runs[k->n_runs++] = (struct page_run){ at, 1, RUN_DATA };
-		k->pages++;
+			room->runs[room->n_runs++] = (struct page_run){ at, 1, RUN_DATA };
+		have++;
 	}
+	return have;
 }
 
-static int fetch_some(struct chunk *k, const struct process *p, uint64_t at, size_t n, uint64_t what)
+/* by any thread */
+static int fetch_chunk(struct image_source *source, struct image_room *room)
 {
-	unsigned char *to = k->room + k->pages * PAGE;
+	struct chunk *k = (struct chunk *)source;
+	const struct stretch *s = k->stretch;
+	uint64_t at = k->at;
+	size_t have = 0;
 
-	if (k->here) {
-		memcpy(to, k->here + (at - k->here_at), n * PAGE);
-		return 0;
-	}
-	int r = k->file < 0 ? fetch(k, p, at, to, n, what) : fetch_file(k->file, at, to, n * PAGE);
-
-	return r < 0 ? fail(k->c->op, r, "read its memory at %#lx", (unsigned long)at) : 0;
-}
-
-/* @at in the process, or in the file; @shift: what to add for its name in the image */
-static int save_run(struct chunk *k, const struct process *p, uint64_t at, uint64_t end, uint64_t shift, uint64_t what)
-{
-	while (at < end) {
-		int err = 0;
-
-		if (!k->room && !(k->room = image_pages_room(k->w, &err)))
-			return fail(k->c->op, err, "make room for memory in the image");
-		size_t n = (size_t)min_u64((end - at) / PAGE, IMAGE_CHUNK_PAGES - k->pages);
-		if (n > ARRAY_SIZE(k->runs) - k->n_runs)
-			n = ARRAY_SIZE(k->runs) - k->n_runs;
-		int r = n ? fetch_some(k, p, at, n, what) : 0;
-		if (r < 0)
+	for (size_t left = k->n, n; left; left -= n) {
+		n = (size_t)min_u64(left, (s->end - at) / PAGE);
+		int r = fetch(s, at, room->data + have * PAGE, n);
+		if (r < 0) {
+			k->failed = s->process;
+			k->failed_at = at;
 			return r;
-		append(k, at + shift, n, what & KEEP_ZEROS);
+		}
+		have = append(room, have, at + s->shift, n, s->what & KEEP_ZEROS);
 		at += n * PAGE;
-		if (k->pages == IMAGE_CHUNK_PAGES || k->n_runs == ARRAY_SIZE(k->runs) || n == 0)
-			r = flush(k);
-		if (r == 0)
-			r = watch_tell(k->c->op, &k->c->watch, "reading memory", k->c->memory, k->c->planned);
-		if (r < 0)
-			return r;
+		if (at == s->end && left > n)
+			at = (++s)->at;
 	}
 	return 0;
 }
 
-static int save_mm(struct checkpoint *c, struct image_writer *w, const struct mm_plan *plan)
+static int save_failed(struct saver *s, int r)
 {
-	_cleanup_close_ int pagemap = openat(plan->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	struct chunk k = { .c = c, .w = w, .id = plan->process->mm, .pagemap = pagemap, .file = -EBADF };
+	const struct chunk *k = (const struct chunk *)image_failed(s->w);
+
+	if (!k)
+		return fail(s->c->op, r, "write memory to the image");
+	WHERE_TASK(s->c->op, k->failed->pid, k->failed->stat.comm);
+	return fail(s->c->op, r, "read its memory at %#lx", (unsigned long)k->failed_at);
+}
+
+static int save_chunk(struct saver *s, const struct chunk *chunk)
+{
+	struct checkpoint *c = s->c;
+	struct chunk *k = arena_dup(&c->op->arena, chunk, sizeof(*chunk));
+	int r = image_pages(s->w, s->id, &k->source);
+
+	c->memory = image_pages_written(s->w);
+	return r < 0 ? save_failed(s, r) : watch_tell(c->op, &c->watch, "reading memory", c->memory, c->planned);
+}
+
+/* @stretches: ascending by their names */
+static int save_stretches(struct saver *s, const struct span *stretches)
+{
+	const struct stretch *first = stretches->at, *end = first + stretches->n;
+	struct chunk k = { .source = { fetch_chunk } };
+	int r = 0;
+
+	for (const struct stretch *t = first; t < end && r == 0; t++)
+		for (uint64_t at = t->at; at < t->end && r == 0;) {
+			size_t n = (size_t)min_u64((t->end - at) / PAGE, IMAGE_CHUNK_PAGES - k.n);
+
+			if (!k.n) {
+				k.stretch = t;
+				k.at = at;
+			}
+			k.n += n;
+			at += n * PAGE;
+			if (k.n < IMAGE_CHUNK_PAGES)
+				continue;
+			r = save_chunk(s, &k);
+			k.n = 0;
+		}
+	return r < 0 || !k.n ? r : save_chunk(s, &k);
+}
+
+static void add_stretch(struct checkpoint *c, struct span *to, struct stretch stretch)
+{
+	*(struct stretch *)span_push(&c->op->arena, to, sizeof(stretch)) = stretch;
+}
+
+static int save_mm(struct saver *s, const struct mm_plan *plan)
+{
 	const struct proc_pages *run = plan->own.at;
+	struct span stretches = { 0 };
 
-	if (pagemap < 0)
-		return fail(c->op, -errno, "open its pagemap");
-	for (size_t i = 0; i < plan->own.n; i++) {
-		int r = save_run(&k, plan->process, run[i].start, run[i].end, 0, run[i].what);
-
-		if (r < 0)
-			return r;
-	}
-	return flush(&k);
+	s->id = plan->process->mm;
+	for (size_t i = 0; i < plan->own.n; i++)
+		add_stretch(s->c, &stretches,
+			(struct stretch){ .process = plan->process,
+				.file = -EBADF,
+				.at = run[i].start,
+				.end = run[i].end,
+				.what = run[i].what });
+	return save_stretches(s, &stretches);
 }
 
 /** struct piece - pages of shared memory that exist, and where they can be read */
@@ -429,32 +473,48 @@ static int by_offset(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
+static int shared_failed(struct saver *s, const struct backing *b, int err, const char *what)
+{
+	WHERE_TASK(s->c->op, b->process->pid, b->process->stat.comm);
+	return fail(s->c->op, err, "%s memory that is shared", what);
+}
+
+/* what was to be read from its place until now has been */
+static int settle(struct saver *s, int err)
+{
+	int last = image_pages_wait(s->w);
+
+	return err < 0 || last == 0 ? err : save_failed(s, last);
+}
+
 /* @len bytes of it from @off on are mapped at @at, and those that exist are saved */
-static int save_window(struct chunk *k, void *at, uint64_t off, uint64_t len)
+static int save_window(struct saver *s, const struct backing *b, unsigned char *at, uint64_t off, uint64_t len)
 {
 	unsigned char in_core[WINDOW / PAGE];
-	size_t n = len / PAGE;
-	int r = 0;
+	struct span stretches = { 0 };
 
 	if (mincore(at, len, in_core) < 0)
-		return fail(k->c->op, -errno, "find the pages of memory that is shared");
-	k->here = at;
-	k->here_at = off;
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (in_core[i] & 1)
-			r = save_run(k, NULL, off + i * PAGE, off + (i + 1) * PAGE, 0, 0);
-	return r;
+		return shared_failed(s, b, -errno, "find the pages of");
+	for (uint64_t i = 0; i < len; i += PAGE)
+		if (in_core[i / PAGE] & 1)
+			add_stretch(s->c, &stretches,
+				(struct stretch){ .process = b->process,
+					.file = -EBADF,
+					.here = at + i,
+					.at = off + i,
+					.end = off + i + PAGE });
+	return settle(s, save_stretches(s, &stretches));
 }
 
 /* what can be read in no other way; what is mapped of it counts as locked, and that is limited */
-static int save_mapped(struct chunk *k, int fd)
+static int save_mapped(struct saver *s, const struct backing *b, int fd)
 {
 	uint64_t window = WINDOW, size, len;
 	struct stat st;
 	int r = 0;
 
 	if (fstat(fd, &st) < 0)
-		return fail(k->c->op, -errno, "examine memory that is shared");
+		return shared_failed(s, b, -errno, "examine");
 	size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
 	for (uint64_t off = 0; off < size && r == 0; off += len) {
 		len = min_u64(size - off, window);
@@ -465,64 +525,87 @@ static int save_mapped(struct chunk *k, int fd)
 			continue;
 		}
 		if (at == MAP_FAILED)
-			return fail(k->c->op, -errno, "map memory that is shared");
-		r = save_window(k, at, off, len);
+			return shared_failed(s, b, -errno, "map");
+		r = save_window(s, b, at, off, len);
 		munmap(at, len);
 	}
-	return r < 0 ? r : flush(k);
+	return r;
 }
 
 /* its holes are left out */
-static int save_file(struct checkpoint *c, struct image_writer *w, struct backing *b)
+static int save_data(struct saver *s, const struct backing *b, int fd)
 {
-	_cleanup_close_ int fd = open_backing(c, b);
-	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF, .file = fd };
-	int r = 0;
+	struct span stretches = { 0 };
 
-	if (fd < 0)
-		return fail(c->op, fd, "open memory that is shared");
-	if (lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE)
-		return save_mapped(&k, fd);
-	for (off_t at = 0, end; r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0; at = end) {
+	for (off_t at = 0, end; (at = lseek(fd, at, SEEK_DATA)) >= 0; at = end) {
 		end = lseek(fd, at, SEEK_HOLE);
 		if (end < 0)
 			break;
 		end = (off_t)(((uint64_t)end + PAGE - 1) / PAGE * PAGE);
-		r = save_run(&k, NULL, (uint64_t)at / PAGE * PAGE, (uint64_t)end, 0, 0);
+		add_stretch(s->c, &stretches,
+			(struct stretch){ .process = b->process,
+				.file = fd,
+				.at = (uint64_t)at / PAGE * PAGE,
+				.end = (uint64_t)end });
 	}
-	if (r == 0 && errno != ENXIO)
-		r = fail(c->op, -errno, "find the pages of memory that is shared");
-	return r < 0 ? r : flush(&k);
+	if (errno != ENXIO)
+		return shared_failed(s, b, -errno, "find the pages of");
+	return settle(s, save_stretches(s, &stretches));
 }
 
-static int save_backing(struct checkpoint *c, struct image_writer *w, struct backing *b)
+static int save_file(struct saver *s, const struct backing *b)
 {
-	/* nothing that fork shared */
-	struct chunk k = { .c = c, .w = w, .id = b->id, .pagemap = -EBADF, .file = -EBADF };
-	const struct piece *p = b->pieces.at;
-	uint64_t done = 0;
-	int r = 0;
+	_cleanup_close_ int fd = open_backing(s->c, b);
 
-	if (b->kind->backing_has_pages && is_readable(c, b))
-		return save_file(c, w, b);
+	if (fd < 0)
+		return shared_failed(s, b, fd, "open");
+	return lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE ? save_mapped(s, b, fd) : save_data(s, b, fd);
+}
+
+static int save_backing(struct saver *s, struct backing *b)
+{
+	const struct piece *p = b->pieces.at;
+	struct span stretches = { 0 };
+	uint64_t done = 0;
+
+	s->id = b->id;
+	if (b->kind->backing_has_pages && is_readable(s->c, b))
+		return save_file(s, b);
 	if (b->pieces.n)
 		qsort(b->pieces.at, b->pieces.n, sizeof(struct piece), by_offset);
-	for (size_t i = 0; i < b->pieces.n && r == 0; i++) {
+	for (size_t i = 0; i < b->pieces.n; i++) {
 		uint64_t from = p[i].off > done ? p[i].off : done;
 
 		if (from >= p[i].end)
 			continue;
 		done = p[i].end;
-		k.here = p[i].here;
-		k.here_at = p[i].off - p[i].shift;
-		r = save_run(&k, p[i].process, from - p[i].shift, p[i].end - p[i].shift, p[i].shift, 0);
+		add_stretch(s->c, &stretches,
+			(struct stretch){ .process = p[i].process,
+				.file = -EBADF,
+				.here = p[i].here ? p[i].here + (from - p[i].off) : NULL,
+				.at = from - p[i].shift,
+				.end = p[i].end - p[i].shift,
+				.shift = p[i].shift });
 	}
-	return r < 0 ? r : flush(&k);
+	return save_stretches(s, &stretches);
+}
+
+static int save_all(struct saver *s)
+{
+	struct backing **b = s->c->backings.at;
+	struct mm_plan **m = s->c->mms.at;
+	int r = 0;
+
+	for (size_t i = 0; i < s->c->backings.n && r == 0; i++)
+		r = save_backing(s, b[i]);
+	for (size_t i = 0; i < s->c->mms.n && r == 0; i++)
+		r = save_mm(s, m[i]);
+	return r;
 }
 
 int save_pages(struct checkpoint *c, struct image_writer *w)
 {
-	struct backing **b = c->backings.at;
+	struct saver s = { .c = c, .w = w };
 	struct mm_plan **m = c->mms.at;
 
 	for (size_t i = 0; i < c->mms.n; i++) {
@@ -531,19 +614,7 @@ int save_pages(struct checkpoint *c, struct image_writer *w)
 		for (size_t k = 0; k < m[i]->own.n; k++)
 			c->planned += run[k].end - run[k].start;
 	}
-	for (size_t i = 0; i < c->backings.n; i++) {
-		WHERE_TASK(c->op, b[i]->process->pid, b[i]->process->stat.comm);
-		int r = save_backing(c, w, b[i]);
-
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < c->mms.n; i++) {
-		WHERE_TASK(c->op, m[i]->process->pid, m[i]->process->stat.comm);
-		int r = save_mm(c, w, m[i]);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	int r = settle(&s, save_all(&s)); /* whatever happened: nobody may read any more from here on */
+	c->memory = image_pages_written(w);
+	return r;
 }

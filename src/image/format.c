@@ -16,7 +16,17 @@ struct index_entry section_entry(const struct section_header *h, uint64_t at)
 
 uint64_t section_padding(const struct section_header *h, uint64_t at)
 {
-	return -at & ((h->data ? IMAGE_PAGE : IMAGE_ALIGN) - 1);
+	return -at & ((h->data && !h->packed ? IMAGE_PAGE : IMAGE_ALIGN) - 1);
+}
+
+uint64_t section_stored(const struct section_header *h)
+{
+	return h->packed ? h->packed : h->data;
+}
+
+uint64_t section_tail(const struct section_header *h)
+{
+	return -section_stored(h) & (IMAGE_ALIGN - 1);
 }
 
 int runs_check(const struct page_run *runs, size_t n, uint64_t *ret_pages)

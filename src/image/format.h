@@ -29,6 +29,10 @@ struct index_entry section_entry(const struct section_header *h, uint64_t at);
 /** section_padding() - the zero bytes between a payload that ends at @at and what follows it */
 uint64_t section_padding(const struct section_header *h, uint64_t at);
 
+/** section_stored() - bytes of page data in the image, and section_tail() - the zero bytes behind it */
+uint64_t section_stored(const struct section_header *h);
+uint64_t section_tail(const struct section_header *h);
+
 /**
  * runs_check() - are the @n runs of one PAGES section as the format wants them?
  * Returns 0 with the number of pages that have data, -EBADMSG, or -EPROTONOSUPPORT for an unknown kind.

@@ -7,7 +7,7 @@
  *   sections each: struct section_header (64 bytes, hashed), payload, zero padding to 8 bytes
  *            OBJECT  the encoded record of one object: kind tag, object id
  *            PAGES   page data of one address space: the runs, then (4 KiB-aligned in the file) the data of the runs
- *                    that have data, at most IMAGE_CHUNK_PAGES of it
+ *                    that have data, at most IMAGE_CHUNK_PAGES of it; or that data as one frame of zstd
  *   index    a section whose payload is one struct index_entry for every other section
  *   end      struct image_end: place of the index, hash of everything before it that is not page data; the last byte of
  *            the image is the last byte of this struct
@@ -30,6 +30,11 @@
 #define IMAGE_CHUNK_PAGES 256 /* most pages with data in one PAGES section */
 #define IMAGE_CHUNK_RUNS  4096 /* most runs in one PAGES section */
 #define IMAGE_OBJECT_MAX  (64u << 20)
+#define IMAGE_LEVEL_MAX \
+	19 /* of compression; the ones beyond take memory, and gain nothing with sections of this size */
+
+/* flags of the header: what a reader must know */
+#define IMAGE_PACKED 1u /* PAGES sections may be compressed */
 
 enum section_type {
 	SECTION_OBJECT = 1,
@@ -40,7 +45,7 @@ enum section_type {
 struct image_header {
 	char magic[8];
 	uint32_t version;
-	uint32_t flags; /* none known: must be 0 */
+	uint32_t flags; /* IMAGE_PACKED */
 	uint8_t image_id[16]; /* random, the identity of this image */
 	uint8_t pad[24];
 	uint64_t hash; /* xxh3 of all before */
@@ -53,8 +58,8 @@ struct section_header {
 	uint64_t len; /* bytes of payload (PAGES: of the run table) */
 	uint64_t data; /* PAGES: bytes of page data; else 0 */
 	uint64_t payload_hash; /* of the payload */
-	uint64_t data_hash; /* of the page data; 0 where there is none */
-	uint64_t reserved; /* 0 */
+	uint64_t data_hash; /* of the page data as it lies in the image; 0 where there is none */
+	uint64_t packed; /* PAGES: bytes of page data as it lies in the image; 0 where it is not compressed */
 	uint64_t hash; /* of this header before it */
 };
 
@@ -96,8 +101,9 @@ struct image_writer;
 
 /**
  * image_create() - begin an image
- * @cancel: becomes non-zero when a stream that blocks is to be given up (-EINTR); may be NULL
  * @path: where it is to appear, or NULL to write to @fd as a stream (which is borrowed; pipes, sockets and files do)
+ * @level: 0, or 1 to IMAGE_LEVEL_MAX: page data is compressed where that makes it smaller
+ * @cancel: becomes non-zero when a stream that blocks is to be given up (-EINTR); may be NULL
  *
  * With a path the image is written under a temporary name in the same directory (".NAME.XXXXXX.tmp", mode 0600, removed by
  * image_abort; an O_TMPFILE that is linked at commit where the filesystem can) and appears under its name at commit.
@@ -105,28 +111,41 @@ struct image_writer;
  * Writing to a pipe that nobody reads raises SIGPIPE, writing over RLIMIT_FSIZE SIGXFSZ: the caller ignores both.
  * Returns 0 or -errno. The writer is on the heap. After an error of any call below only image_abort is left to do.
  */
-int image_create(struct image_writer **ret, const char *path, int fd, const volatile sig_atomic_t *cancel);
+int image_create(struct image_writer **ret, const char *path, int fd, int level, const volatile sig_atomic_t *cancel);
 
 /** image_put() - add an object; 0 or -errno (-E2BIG over IMAGE_OBJECT_MAX) */
 int image_put(struct image_writer *w, uint32_t tag, uint64_t id, const void *payload, size_t len);
 
-/**
- * image_pages_room() - where the caller is to put the data of the next PAGES section
- *
- * Returns room for IMAGE_CHUNK_PAGES pages, valid until image_pages_put, or NULL and -errno in *@ret_err.
- * It is aligned to IMAGE_PAGE and its contents are undefined.
- */
-void *image_pages_room(struct image_writer *w, int *ret_err);
+/** struct image_room - where a source puts what becomes one PAGES section; contents are undefined at first */
+struct image_room {
+	unsigned char *data; /* room for IMAGE_CHUNK_PAGES pages: those of the RUN_DATA runs, in order, without gaps */
+	struct page_run *runs; /* room for IMAGE_CHUNK_RUNS */
+	size_t n_runs; /* 0: there is to be no section */
+};
+
+/** struct image_source - where the content of one PAGES section comes from; embed it */
+struct image_source {
+	/** fetch() - fill @room; 0 or -errno. Called once, by any thread, while others may fetch from other sources */
+	int (*fetch)(struct image_source *source, struct image_room *room);
+};
 
 /**
- * image_pages_put() - the room now holds the data of the RUN_DATA runs, in order, without gaps
+ * image_pages() - add a PAGES section, which @source is asked for sometime before image_pages_wait() returns
  *
- * The room need not have been asked for where no run has data. Returns 0; -EINVAL (runs that image_next would refuse: none
- * or over IMAGE_CHUNK_RUNS, more data than IMAGE_CHUNK_PAGES, not ascending or overlapping, empty, unaligned) or another
- * -errno.
+ * Fetching, hashing and compressing are shared by as many threads as there are CPUs, once there are some sections; their
+ * order stays. Returns 0; -EINVAL (runs that image_next would refuse: over IMAGE_CHUNK_RUNS, more data than
+ * IMAGE_CHUNK_PAGES, not ascending or overlapping, empty, unaligned) or another -errno: of this section or one before.
+ * After an error no source is asked any more.
  */
-int image_pages_put(struct image_writer *w, uint64_t id, const struct page_run *runs, size_t n);
+int image_pages(struct image_writer *w, uint64_t id, struct image_source *source);
 
+/** image_pages_wait() - until all sources have been asked, and the sections are written */
+int image_pages_wait(struct image_writer *w);
+
+/** image_failed() - after an error of image_pages() or image_pages_wait(): the source that gave it, or NULL: the writer did */
+struct image_source *image_failed(const struct image_writer *w);
+
+uint64_t image_pages_written(const struct image_writer *w); /* bytes of page data so far, before compression */
 uint64_t image_written(const struct image_writer *w); /* bytes so far */
 const uint8_t *image_writer_id(const struct image_writer *w); /* the 16 bytes of image_id */
 

@@ -21,13 +21,33 @@
 
 #include "base/io.h"
 #include "image/format.h"
+#include "image/pack.h"
 
 #define READ_FIRST ((size_t)64 << 10) /* the first step of a growing buffer */
+
+#define ALONE	   4 /* so many PAGES sections are read without threads: to make these would take longer */
+#define RAW_MOST   3 /* threads for data that is not compressed: one that uses it has no use for more */
+#define SLOTS_MOST (POOL_MOST + 4)
 
 /* memory that grows */
 struct buffer {
 	char *at;
 	size_t room;
+};
+
+enum fault { FAULT_NONE, FAULT_READ, FAULT_CUT, FAULT_HASH, FAULT_PACKED };
+
+/* struct slot - a section that was read ahead; its page data is made ready by whichever thread has time */
+struct slot {
+	struct work work;
+	struct image_reader *r;
+	struct section section;
+	struct section_header h;
+	uint64_t from; /* place of the page data in the image */
+	struct buffer runs;
+	void *data, *packed; /* room for one chunk each */
+	int err;
+	enum fault fault;
 };
 
 struct image_reader {
@@ -40,8 +60,15 @@ struct image_reader {
 	uint64_t index; /* a file: where the end says that the index is */
 	struct image_header head;
 	XXH3_state_t *meta; /* of all that is not page data */
-	struct buffer payload;
-	void *pages; /* a chunk of page data */
+	struct buffer payload; /* of an OBJECT: none is read beyond it while it is used */
+	struct pool *pool;
+	struct packers unpackers;
+	struct slot slots[SLOTS_MOST]; /* used one after the other, round and round */
+	size_t n_slots, first, n_used; /* that may be used at once; the first that is used; how many are */
+	unsigned int n_threads;
+	bool first_given; /* it is the caller's until the next call */
+	uint64_t n_pages; /* PAGES sections so far */
+	int ahead; /* of reading ahead: 1 while there is more */
 	struct index_entry *seen;
 	size_t n_seen, seen_room;
 	char problem[256];
@@ -128,7 +155,7 @@ static int check_header(struct image_reader *r)
 			IMAGE_VERSION);
 	if (h->version == 0)
 		return refuse(r, -EBADMSG, "the header at byte 0 has the format version 0");
-	if (h->flags || memcmp(h->pad, zero, sizeof(zero)) != 0)
+	if (h->flags & ~IMAGE_PACKED || memcmp(h->pad, zero, sizeof(zero)) != 0)
 		return refuse(r, -EPROTONOSUPPORT, "the header at byte 0 uses flags (%#" PRIx32 ") of a newer stasis",
 			h->flags);
 	return 0;
@@ -182,7 +209,7 @@ static int check_index_header(struct image_reader *r, const struct section_heade
 {
 	if (block_hash(h) != h->hash || h->type != SECTION_INDEX)
 		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " does not match its checksum", at);
-	if (h->tag || h->id || h->data || h->data_hash || h->reserved ||
+	if (h->tag || h->id || h->data || h->data_hash || h->packed ||
 		h->len / sizeof(struct index_entry) != sections || h->len % sizeof(struct index_entry))
 		return refuse(r, -EBADMSG, "the index at byte %" PRIu64 " is malformed or of the wrong size", at);
 	return 0;
@@ -306,9 +333,14 @@ static int check_section(struct image_reader *r, const struct section_header *h,
 	uint64_t most = h->type == SECTION_PAGES ? IMAGE_CHUNK_RUNS * sizeof(struct page_run) : IMAGE_OBJECT_MAX;
 	uint64_t room = r->index - r->pos;
 
-	if (h->reserved || (!h->data && h->data_hash))
+	if (!h->data && h->data_hash)
 		return refuse(r, -EPROTONOSUPPORT,
 			"the section at byte %" PRIu64 " uses fields of its header that this stasis does not know", at);
+	if (h->packed && (!(r->head.flags & IMAGE_PACKED) || h->packed >= h->data))
+		return refuse(r, -EBADMSG,
+			"the section at byte %" PRIu64 " claims to be compressed, and the image does not, or it is no "
+			"smaller by it",
+			at);
 	if (h->len > most)
 		return refuse(r, -EBADMSG,
 			"the section at byte %" PRIu64 " claims %" PRIu64 " bytes, more than a section may have", at,
@@ -320,15 +352,15 @@ static int check_section(struct image_reader *r, const struct section_header *h,
 			"the section at byte %" PRIu64 " claims %" PRIu64 " bytes of page data, which cannot be", at,
 			h->data);
 	if (r->is_file &&
-		(r->pos > r->index || room < h->len || room - h->len < section_padding(h, r->pos + h->len) + h->data))
+		(r->pos > r->index || room < h->len ||
+			room - h->len < section_padding(h, r->pos + h->len) + section_stored(h) + section_tail(h)))
 		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " reaches into the index", at);
 	return 0;
 }
 
-static int get_padding(struct image_reader *r, const struct section_header *h, uint64_t at)
+static int get_padding(struct image_reader *r, size_t len, uint64_t at)
 {
 	char pad[IMAGE_PAGE];
-	size_t len = section_padding(h, r->pos);
 	int err = get_meta(r, pad, len, "a section");
 
 	if (err < 0)
@@ -342,34 +374,105 @@ static int get_padding(struct image_reader *r, const struct section_header *h, u
 	return 0;
 }
 
-/* The payload is here: the runs in it, and the page data behind it. */
-static int get_pages(struct image_reader *r, const struct section_header *h, struct section *s)
+/* By any thread: the page data as it lies in the image, and what it is. */
+static int read_data(struct slot *s, void *stored)
 {
+	size_t len = section_stored(&s->h);
+	ssize_t n = s->r->is_file ? pread_all(s->r->fd, stored, len, (off_t)s->from) : (ssize_t)len;
+
+	if (n < 0) {
+		s->fault = FAULT_READ;
+		return (int)n;
+	}
+	if ((size_t)n < len) {
+		s->fault = FAULT_CUT;
+		s->from += (uint64_t)n;
+		return -ENODATA;
+	}
+	s->fault = FAULT_HASH;
+	return XXH3_64bits(stored, len) == s->h.data_hash ? 0 : -EBADMSG;
+}
+
+static void slot_make(struct work *work, unsigned int worker)
+{
+	struct slot *s = (struct slot *)work;
+
+	s->err = read_data(s, s->h.packed ? s->packed : s->data);
+	if (s->err < 0 || !s->h.packed)
+		return;
+	s->fault = FAULT_PACKED;
+	s->err = unpack(&s->r->unpackers, worker, s->packed, s->h.packed, s->data, s->h.data);
+}
+
+static int slot_result(struct image_reader *r, const struct slot *s)
+{
+	if (s->err == 0)
+		return 1;
+	switch (s->fault) {
+	case FAULT_READ:
+		return refuse(r, s->err, "the image cannot be read at byte %" PRIu64 " (page data)", s->from);
+	case FAULT_CUT:
+		return refuse(r, s->err, "the image is cut: byte %" PRIu64 " is missing, within page data", s->from);
+	case FAULT_PACKED:
+		return refuse(r, s->err,
+			"the page data of the section at byte %" PRIu64 " is not compressed as it claims to be",
+			s->section.at);
+	case FAULT_HASH:
+	case FAULT_NONE:
+		break;
+	}
+	return refuse(r, s->err, "the page data of the section at byte %" PRIu64 " does not match its checksum",
+		s->section.at);
+}
+
+static int slot_room(struct image_reader *r, struct slot *s)
+{
+	if (!s->data)
+		s->data = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
+	if (s->h.packed && !s->packed)
+		s->packed = malloc(CHUNK_BYTES);
+	if (!s->data || (s->h.packed && !s->packed))
+		return no_memory(r);
+	return s->h.packed && unpackers_init(&r->unpackers, r->n_threads) < 0 ? no_memory(r) : 0;
+}
+
+/* The page data of a stream must be read now; that of a file can be when there is time. */
+static int find_data(struct image_reader *r, struct slot *s)
+{
+	int err = slot_room(r, s);
+
+	if (err < 0)
+		return err;
+	s->section.data = s->data;
+	s->section.data_len = s->h.data;
+	s->from = r->pos;
+	if (r->is_file)
+		r->pos += section_stored(&s->h);
+	else
+		err = get(r, s->h.packed ? s->packed : s->data, section_stored(&s->h), "page data");
+	if (err == 0)
+		err = get_padding(r, section_tail(&s->h), s->section.at);
+	if (err == 0)
+		pool_put(r->pool, &s->work);
+	return err;
+}
+
+/* The runs are here, and the page data is behind them. */
+static int get_pages(struct image_reader *r, struct slot *slot)
+{
+	struct section *s = &slot->section;
 	uint64_t pages;
 
-	s->runs = (const struct page_run *)r->payload.at;
-	s->n_runs = h->len / sizeof(*s->runs);
+	s->runs = (const struct page_run *)slot->runs.at;
+	s->n_runs = slot->h.len / sizeof(*s->runs);
 	int err = runs_check(s->runs, s->n_runs, &pages);
 	if (err == -EPROTONOSUPPORT)
 		return refuse(r, err,
 			"the section at byte %" PRIu64 " has runs of a kind that this stasis does not know", s->at);
-	if (err < 0 || pages * IMAGE_PAGE != h->data)
+	if (err < 0 || pages * IMAGE_PAGE != slot->h.data)
 		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " has malformed runs of pages", s->at);
-	if (!h->data)
-		return 0;
-	if (!r->pages)
-		r->pages = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
-	if (!r->pages)
-		return no_memory(r);
-	err = get(r, r->pages, h->data, "page data");
-	if (err < 0)
-		return err;
-	s->data = r->pages;
-	s->data_len = h->data;
-	if (XXH3_64bits(s->data, s->data_len) != h->data_hash)
-		return refuse(r, -EBADMSG,
-			"the page data of the section at byte %" PRIu64 " does not match its checksum", s->at);
-	return 0;
+	r->n_pages++;
+	return slot->h.data ? find_data(r, slot) : 0;
 }
 
 static int remember(struct image_reader *r, const struct section_header *h, uint64_t at)
@@ -386,61 +489,122 @@ static int remember(struct image_reader *r, const struct section_header *h, uint
 	return 0;
 }
 
-static int get_section(struct image_reader *r, const struct section_header *h, struct section *s)
+static int get_section(struct image_reader *r, struct slot *slot)
 {
+	struct section *s = &slot->section;
+	const struct section_header *h = &slot->h;
+	struct buffer *b = h->type == SECTION_PAGES ? &slot->runs : &r->payload;
 	int err = check_section(r, h, s->at);
+
 	if (err < 0)
 		return err;
-	err = get_grown(r, &r->payload, h->len, "a section");
+	err = get_grown(r, b, h->len, "a section");
 	if (err < 0)
 		return err;
-	XXH3_64bits_update(r->meta, r->payload.at, h->len);
-	if (XXH3_64bits(r->payload.at, h->len) != h->payload_hash)
+	XXH3_64bits_update(r->meta, b->at, h->len);
+	if (XXH3_64bits(b->at, h->len) != h->payload_hash)
 		return refuse(r, -EBADMSG, "the section at byte %" PRIu64 " does not match its checksum", s->at);
-	err = get_padding(r, h, s->at);
+	err = get_padding(r, section_padding(h, r->pos), s->at);
 	if (err < 0)
 		return err;
 	err = remember(r, h, s->at);
 	if (err < 0)
 		return err;
 	if (h->type == SECTION_PAGES)
-		return get_pages(r, h, s);
+		return get_pages(r, slot);
 	s->payload = h->len ? r->payload.at : "";
 	s->len = h->len;
 	return 0;
 }
 
-static int next(struct image_reader *r, struct section *s)
+static int read_section(struct image_reader *r, struct slot *s)
 {
-	struct section_header h;
+	struct section_header *h = &s->h;
 	uint64_t at = r->pos;
-	int err = get_meta(r, &h, sizeof(h), "the header of a section");
+	int err = get_meta(r, h, sizeof(*h), "the header of a section");
 
 	if (err < 0)
 		return err;
-	if (block_hash(&h) != h.hash)
+	if (block_hash(h) != h->hash)
 		return refuse(
 			r, -EBADMSG, "the header of the section at byte %" PRIu64 " does not match its checksum", at);
-	if (r->is_file && (at == r->index) != (h.type == SECTION_INDEX))
+	if (r->is_file && (at == r->index) != (h->type == SECTION_INDEX))
 		return refuse(
 			r, -EBADMSG, "the section at byte %" PRIu64 " is not where the end says that the index is", at);
-	if (h.type == SECTION_INDEX)
-		return finish(r, &h, at);
-	if (h.type != SECTION_OBJECT && h.type != SECTION_PAGES)
-		return unknown_type(r, at, h.type);
-	*s = (struct section){ .type = h.type, .tag = h.tag, .id = h.id, .at = at };
-	err = get_section(r, &h, s);
+	if (h->type == SECTION_INDEX)
+		return finish(r, h, at);
+	if (h->type != SECTION_OBJECT && h->type != SECTION_PAGES)
+		return unknown_type(r, at, h->type);
+	s->section = (struct section){ .type = h->type, .tag = h->tag, .id = h->id, .at = at };
+	err = get_section(r, s);
 	return err < 0 ? err : 1;
+}
+
+/* ---- reading ahead ---- */
+
+/* no slot is used */
+static void start_work(struct image_reader *r)
+{
+	unsigned int threads = pool_cpus() - 1;
+
+	if (!(r->head.flags & IMAGE_PACKED) && threads > RAW_MOST)
+		threads = RAW_MOST;
+	r->n_threads = pool_start(&r->pool, threads);
+	r->first = 0;
+	if (r->n_threads)
+		r->n_slots = r->n_threads + 4; /* one that is used, and some that are ready */
+}
+
+static void stop_work(struct image_reader *r)
+{
+	pool_stop(r->pool);
+	r->pool = NULL;
+}
+
+/* As far as there are slots; an OBJECT is the last for a while. */
+static void read_ahead(struct image_reader *r)
+{
+	while (r->ahead == 1 && r->n_used < r->n_slots) {
+		const struct slot *last = &r->slots[(r->first + r->n_used + r->n_slots - 1) % r->n_slots];
+		struct slot *s = &r->slots[(r->first + r->n_used) % r->n_slots];
+
+		if (r->n_used && last->section.type == SECTION_OBJECT)
+			return;
+		s->r = r;
+		s->work = (struct work){ .run = slot_make, .done = true };
+		s->err = 0;
+		r->ahead = read_section(r, s);
+		r->n_used += r->ahead == 1;
+	}
+}
+
+static int give_first(struct image_reader *r, struct section *ret)
+{
+	struct slot *s = &r->slots[r->first];
+
+	pool_wait(r->pool, &s->work);
+	int result = slot_result(r, s);
+	if (result == 1)
+		*ret = s->section;
+	r->first_given = result == 1;
+	return result;
 }
 
 int image_next(struct image_reader *r, struct section *ret)
 {
-	struct section s;
-
-	if (r->result == 1)
-		r->result = next(r, &s);
-	if (r->result == 1)
-		*ret = s;
+	if (r->result != 1)
+		return r->result;
+	if (r->first_given) {
+		r->first = (r->first + 1) % r->n_slots;
+		r->n_used--;
+	}
+	r->first_given = false;
+	if (r->n_pages == ALONE && r->n_slots == 1)
+		start_work(r);
+	read_ahead(r);
+	r->result = r->n_used ? give_first(r, ret) : r->ahead;
+	if (r->result != 1)
+		stop_work(r);
 	return r->result;
 }
 
@@ -471,6 +635,8 @@ int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *c
 		return -ENOMEM;
 	r->fd = fd;
 	r->cancel = cancel;
+	r->n_slots = 1;
+	r->ahead = 1;
 	int err = begin(r);
 	r->result = err < 0 ? err : 1;
 	return err;
@@ -490,9 +656,15 @@ void image_close(struct image_reader *r)
 {
 	if (!r)
 		return;
+	stop_work(r);
+	for (size_t i = 0; i < SLOTS_MOST; i++) {
+		free(r->slots[i].data);
+		free(r->slots[i].packed);
+		free(r->slots[i].runs.at);
+	}
+	unpackers_done(&r->unpackers);
 	XXH3_freeState(r->meta);
 	free(r->payload.at);
-	free(r->pages);
 	free(r->seen);
 	free(r);
 }

@@ -19,15 +19,32 @@
 #include "base/io.h"
 #include "image/format.h"
 #include "image/name.h"
+#include "image/pack.h"
 
 #define GATHER	   ((size_t)64 << 10)
 #define AHEAD_MOST ((uint64_t)64 << 20) /* bytes of a file allocated at once */
 
+#define ALONE	   2 /* so many PAGES sections are made without threads: to make these would take longer */
+#define RAW_MOST   3 /* threads for data that is not compressed: one that writes has no use for more */
+#define SLOTS_MOST (POOL_MOST + 3)
+
+/* struct slot - a PAGES section in the making: by whichever thread has time up to here, and then written in its turn */
+struct slot {
+	struct work work;
+	struct image_writer *w;
+	struct image_source *source;
+	struct section_header h;
+	struct image_room room;
+	void *packed;
+	int err;
+	bool not_fetched; /* err is the source's */
+};
+
 struct image_writer {
 	int fd;
+	int level;
 	bool is_file;
 	const volatile sig_atomic_t *cancel;
-	bool in_room; /* between image_pages_room and image_pages_put */
 	int err; /* the first one; nothing is written after it */
 	struct image_name name;
 	uint64_t pos; /* bytes so far, with those gathered */
@@ -35,7 +52,13 @@ struct image_writer {
 	uint64_t ahead; /* bytes of the file that are allocated; UINT64_MAX: it is not done here */
 	XXH3_state_t *meta;
 	struct image_header head;
-	void *pages; /* a chunk of page data */
+	struct pool *pool;
+	struct packers packers;
+	struct slot slots[SLOTS_MOST]; /* used one after the other, round and round */
+	size_t n_slots, first, n_used; /* that may be used at once; the first that is used; how many are */
+	uint64_t n_pages; /* PAGES sections begun */
+	uint64_t data; /* bytes of page data in those that are written */
+	struct image_source *failed;
 	struct index_entry *index;
 	size_t n_index, index_room;
 	char gather[GATHER];
@@ -100,7 +123,7 @@ static void allocate_ahead(struct image_writer *w, size_t len)
 		w->ahead = w->flushed + more;
 }
 
-static int put_pages(struct image_writer *w, size_t len)
+static int put_data(struct image_writer *w, const void *data, size_t len)
 {
 	int err = flush(w);
 
@@ -108,7 +131,7 @@ static int put_pages(struct image_writer *w, size_t len)
 		return err;
 	w->pos += len;
 	allocate_ahead(w, len);
-	return write_out(w, w->pages, len);
+	return write_out(w, data, len);
 }
 
 /* ---- sections ---- */
@@ -127,11 +150,16 @@ static int remember(struct image_writer *w, const struct section_header *h)
 	return 0;
 }
 
-/* All of a section but its page data. */
-static int put_section(struct image_writer *w, struct section_header *h, const void *payload)
+static int put_zeros(struct image_writer *w, size_t len)
 {
 	static const char zeros[IMAGE_PAGE];
 
+	return put_meta(w, zeros, len);
+}
+
+/* All of a section but its page data. */
+static int put_section(struct image_writer *w, struct section_header *h, const void *payload)
+{
 	h->payload_hash = XXH3_64bits(payload, h->len);
 	h->hash = block_hash(h);
 	int err = h->type == SECTION_INDEX ? 0 : remember(w, h);
@@ -143,52 +171,152 @@ static int put_section(struct image_writer *w, struct section_header *h, const v
 	err = put_meta(w, payload, h->len);
 	if (err < 0)
 		return err;
-	return put_meta(w, zeros, section_padding(h, w->pos));
+	return put_zeros(w, section_padding(h, w->pos));
 }
+
+/* ---- page data ---- */
+
+static int slot_hash(struct slot *s, unsigned int worker)
+{
+	struct section_header *h = &s->h;
+	const void *stored = s->room.data;
+	uint64_t pages;
+
+	if (runs_check(s->room.runs, s->room.n_runs, &pages) < 0)
+		return -EINVAL;
+	h->len = s->room.n_runs * sizeof(*s->room.runs);
+	h->data = pages * IMAGE_PAGE;
+	if (h->data && s->w->level)
+		h->packed = pack(&s->w->packers, worker, s->w->level, s->room.data, h->data, s->packed);
+	if (h->packed)
+		stored = s->packed;
+	if (h->data)
+		h->data_hash = XXH3_64bits(stored, section_stored(h));
+	return 0;
+}
+
+/* by any thread */
+static void slot_make(struct work *work, unsigned int worker)
+{
+	struct slot *s = (struct slot *)work;
+
+	s->room.n_runs = 0;
+	s->err = s->source->fetch(s->source, &s->room);
+	s->not_fetched = s->err < 0;
+	if (s->err == 0 && s->room.n_runs)
+		s->err = slot_hash(s, worker);
+}
+
+static int slot_write(struct image_writer *w, struct slot *s)
+{
+	if (s->not_fetched)
+		w->failed = s->source;
+	if (s->err < 0)
+		return w->err = s->err;
+	if (!s->room.n_runs)
+		return 0;
+	int err = put_section(w, &s->h, s->room.runs);
+	if (err == 0 && s->h.data)
+		err = put_data(w, s->h.packed ? s->packed : s->room.data, section_stored(&s->h));
+	w->data += s->h.data;
+	return err < 0 ? err : put_zeros(w, section_tail(&s->h));
+}
+
+static void stop_work(struct image_writer *w)
+{
+	pool_stop(w->pool);
+	w->pool = NULL;
+	w->n_used = 0;
+}
+
+static int write_first(struct image_writer *w)
+{
+	struct slot *s = &w->slots[w->first];
+
+	pool_wait(w->pool, &s->work);
+	int err = slot_write(w, s);
+	w->first = (w->first + 1) % w->n_slots;
+	w->n_used--;
+	if (err < 0)
+		stop_work(w);
+	return err;
+}
+
+/* no slot is used */
+static void start_work(struct image_writer *w)
+{
+	unsigned int threads = pool_cpus() - 1;
+
+	if (!w->level && threads > RAW_MOST)
+		threads = RAW_MOST;
+	threads = pool_start(&w->pool, threads);
+	w->first = 0;
+	if (threads)
+		w->n_slots = threads + 3; /* one that is written, and some that are ready */
+}
+
+static int slot_init(struct image_writer *w, struct slot *s)
+{
+	s->w = w;
+	s->work.run = slot_make;
+	s->h = (struct section_header){ .type = SECTION_PAGES };
+	if (!s->room.data)
+		s->room.data = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
+	if (!s->room.runs)
+		s->room.runs = malloc(IMAGE_CHUNK_RUNS * sizeof(struct page_run));
+	if (w->level && !s->packed)
+		s->packed = malloc(CHUNK_BYTES);
+	return !s->room.data || !s->room.runs || (w->level && !s->packed) ? w->err = -ENOMEM : 0;
+}
+
+int image_pages(struct image_writer *w, uint64_t id, struct image_source *source)
+{
+	if (w->err)
+		return w->err;
+	if (w->n_pages++ == ALONE)
+		start_work(w);
+	if (w->n_used == w->n_slots && write_first(w) < 0)
+		return w->err;
+	struct slot *s = &w->slots[(w->first + w->n_used) % w->n_slots];
+	if (slot_init(w, s) < 0) {
+		stop_work(w);
+		return w->err;
+	}
+	s->h.id = id;
+	s->source = source;
+	w->n_used++;
+	pool_put(w->pool, &s->work);
+	return w->pool ? 0 : write_first(w);
+}
+
+int image_pages_wait(struct image_writer *w)
+{
+	while (!w->err && w->n_used)
+		write_first(w);
+	return w->err;
+}
+
+struct image_source *image_failed(const struct image_writer *w)
+{
+	return w->failed;
+}
+
+uint64_t image_pages_written(const struct image_writer *w)
+{
+	return w->data;
+}
+
+/* ---- objects ---- */
 
 int image_put(struct image_writer *w, uint32_t tag, uint64_t id, const void *payload, size_t len)
 {
 	struct section_header h = { .type = SECTION_OBJECT, .tag = tag, .id = id, .len = len };
 
-	if (w->err)
+	if (image_pages_wait(w) < 0)
 		return w->err;
 	if (len > IMAGE_OBJECT_MAX)
 		return w->err = -E2BIG;
 	return put_section(w, &h, payload);
-}
-
-void *image_pages_room(struct image_writer *w, int *ret_err)
-{
-	if (!w->err && !w->pages) {
-		w->pages = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
-		if (!w->pages)
-			w->err = -ENOMEM;
-	}
-	if (w->err) {
-		*ret_err = w->err;
-		return NULL;
-	}
-	w->in_room = true;
-	return w->pages;
-}
-
-int image_pages_put(struct image_writer *w, uint64_t id, const struct page_run *runs, size_t n)
-{
-	struct section_header h = { .type = SECTION_PAGES, .id = id, .len = n * sizeof(*runs) };
-	uint64_t pages;
-
-	if (w->err)
-		return w->err;
-	if (runs_check(runs, n, &pages) < 0 || (pages && !w->in_room))
-		return w->err = -EINVAL;
-	w->in_room = false;
-	h.data = pages * IMAGE_PAGE;
-	if (h.data)
-		h.data_hash = XXH3_64bits(w->pages, h.data);
-	int err = put_section(w, &h, runs);
-	if (err < 0 || !h.data)
-		return err;
-	return put_pages(w, h.data);
 }
 
 uint64_t image_written(const struct image_writer *w)
@@ -209,6 +337,7 @@ static int put_header(struct image_writer *w)
 
 	memcpy(h->magic, IMAGE_MAGIC, sizeof(h->magic));
 	h->version = IMAGE_VERSION;
+	h->flags = w->level ? IMAGE_PACKED : 0;
 	if (getrandom(h->image_id, sizeof(h->image_id), 0) != sizeof(h->image_id))
 		return -EIO;
 	h->hash = block_hash(h);
@@ -232,14 +361,16 @@ static int begin(struct image_writer *w, const char *path, int fd)
 	return put_header(w);
 }
 
-int image_create(struct image_writer **ret, const char *path, int fd, const volatile sig_atomic_t *cancel)
+int image_create(struct image_writer **ret, const char *path, int fd, int level, const volatile sig_atomic_t *cancel)
 {
 	struct image_writer *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return -ENOMEM;
 	w->name = NAME_NONE;
+	w->level = level;
 	w->cancel = cancel;
+	w->n_slots = 1;
 	int err = begin(w, path, fd);
 	if (err < 0) {
 		image_abort(w);
@@ -273,15 +404,21 @@ static int put_end(struct image_writer *w)
 
 static void writer_free(struct image_writer *w)
 {
+	stop_work(w);
+	for (size_t i = 0; i < SLOTS_MOST; i++) {
+		free(w->slots[i].room.data);
+		free(w->slots[i].room.runs);
+		free(w->slots[i].packed);
+	}
+	packers_done(&w->packers);
 	XXH3_freeState(w->meta);
-	free(w->pages);
 	free(w->index);
 	free(w);
 }
 
 int image_commit(struct image_writer *w, uint64_t *ret_size)
 {
-	int err = w->err ? w->err : put_end(w);
+	int err = image_pages_wait(w) < 0 ? w->err : put_end(w);
 
 	if (err < 0) {
 		image_abort(w);

@@ -166,6 +166,43 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	seq 60 | diff - out
 }
 
+@test "--compress: smaller, by file and by pipe, and the program goes on from it" {
+	start ./counter out 60 0
+	until_true 10 lines_in out 5
+	"$STASIS" checkpoint $pid -o raw.stasis
+	for level in "" =1 =19; do
+		"$STASIS" checkpoint $pid --compress$level -o a.stasis
+		[ "$(($(stat -c %s a.stasis) * 3))" -lt "$(($(stat -c %s raw.stasis) * 2))" ]
+		run "$STASIS" show a.stasis
+		expect 0
+	done
+	"$STASIS" checkpoint $pid --compress --stop -o - | cat >b.stasis
+	until_true 10 gone $pid
+	run bash -c 'cat b.stasis | "$STASIS" restart -'
+	expect 0
+	seq 60 | diff - out
+}
+
+@test "a compressed image that is cut or altered is refused" {
+	start sleep 30
+	"$STASIS" checkpoint $pid --compress -o a.stasis
+	size=$(stat -c %s a.stasis)
+	for at in 100 1000 $((size / 2)) $((size * 3 / 4)) $((size - 1)); do
+		head -c "$at" a.stasis >cut.stasis
+		run "$STASIS" restart cut.stasis
+		expect 123
+		run bash -c '"$STASIS" restart - <cut.stasis'
+		expect 123
+		cp a.stasis altered.stasis
+		printf '\x5a\xa5\x5a' | dd of=altered.stasis bs=1 seek="$at" conv=notrunc status=none
+		run "$STASIS" restart altered.stasis
+		expect 123
+		run bash -c 'cat altered.stasis | "$STASIS" restart -'
+		expect 123
+	done
+	goes_on $pid
+}
+
 @test "restart gives 128 + n, and passes signals on" {
 	start sleep 30
 	"$STASIS" checkpoint $pid --stop -o a.stasis

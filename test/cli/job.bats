@@ -53,6 +53,21 @@ has_images() { [ "$(images | wc -w)" -ge "$1" ]; }
 	seq 80 | diff - out
 }
 
+@test "--compress: the images are compressed, and the same line goes on" {
+	start "$STASIS" run --name j --dir d --every 150ms --on TERM --compress -- ./counter out 60 0
+	until_true 10 lines_in out 10
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	expect 75
+	for image in d/*.stasis; do
+		[ "$(od -An -tu4 -j12 -N4 "$image")" -eq 1 ] # the flag of the header
+	done
+	run "$STASIS" run --name j --dir d --compress=3 -- ./counter out 60 0
+	expect 0
+	seq 60 | diff - out
+}
+
 @test "--every saves now and then and keeps --keep images; kill -9 of the group loses nothing" {
 	job_line
 	start setsid "$STASIS" run --name j --dir d --every 150ms --keep 2 -- ./counter out 80 0

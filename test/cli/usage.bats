@@ -57,7 +57,8 @@ load helper
 @test "wrong arguments give 120, the usage and a remedy" {
 	local -a lines=(
 		"checkpoint" "checkpoint 1 2" "checkpoint --nonsense 1" "checkpoint -x 1" "checkpoint 1 -o"
-		"checkpoint --json=1 1" "restart" "restart a b" "restart --file x a" "restart --file x=keeep a"
+		"checkpoint --json=1 1" "checkpoint --compress=0 1" "checkpoint --compress=20 1"
+		"checkpoint --compress= 1" "checkpoint --compress=-1 1" "checkpoint --compress=3x 1" "run --compress=fast true" "restart" "restart a b" "restart --file x a" "restart --file x=keeep a"
 		"restart --clock=never a" "restart --clock" "run --clock=2 true"
 		"restart --file =keep a" "restart --pid-file" "check" "check 1 2" "check --nonsense 1" "show" "show a b"
 		"ls extra" "ls --nonsense" "run" "run --" "run --every" "run --every x -- true" "run --every 0 -- true"

@@ -10,11 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../lib/given.h"
 #include "base/cleanup.h"
 #include "core/rebuild.h"
 #include "family.h"
 #include "fuzz.h"
-#include "image/image.h"
 
 #define PAGES_MAX 8 /* with data, in one section */
 
@@ -31,8 +31,8 @@ static void put_pages(struct image_writer *w, uint64_t id, const uint8_t *data, 
 {
 	struct page_run runs[PAGES_MAX] = { 0 };
 	size_t n = len / sizeof(*runs) < PAGES_MAX ? len / sizeof(*runs) : PAGES_MAX;
+	static char room[PAGES_MAX * IMAGE_PAGE];
 	uint64_t pages = 0, end = 0;
-	int e;
 
 	if (n)
 		memcpy(runs, data, n * sizeof(*runs));
@@ -47,10 +47,8 @@ static void put_pages(struct image_writer *w, uint64_t id, const uint8_t *data, 
 	}
 	if (!n)
 		return;
-	char *room = image_pages_room(w, &e);
-	must(room != NULL);
-	memset(room, 0x5a, (size_t)pages * IMAGE_PAGE);
-	must(image_pages_put(w, id, runs, n) == 0);
+	memset(room, 0x5a, sizeof(room));
+	must(given_put(w, id, room, runs, n) == 0);
 }
 
 static void make_image(int fd, const uint8_t *data, size_t size)
@@ -58,7 +56,7 @@ static void make_image(int fd, const uint8_t *data, size_t size)
 	struct image_writer *w;
 	struct item item;
 
-	must(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0 && image_create(&w, NULL, fd, NULL) == 0);
+	must(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0 && image_create(&w, NULL, fd, 0, NULL) == 0);
 	for (size_t at = 0; size - at >= sizeof(item); at += item.len) {
 		memcpy(&item, data + at, sizeof(item));
 		at += sizeof(item);

@@ -86,22 +86,26 @@ static bool seal_section(struct walk *w, uint8_t how)
 		h->hash = block_hash(h);
 		return false;
 	}
-	size_t pad = section_padding(h, at + sizeof(*h) + h->len);
+	size_t pad = section_padding(h, at + sizeof(*h) + h->len), stored = section_stored(h), tail = section_tail(h);
 	left -= h->len;
-	if (pad > left || h->data > left - pad) {
+	if (pad > left || stored > left - pad || tail > left - pad - stored) {
 		h->hash = block_hash(h);
 		return false;
 	}
 	h->payload_hash = XXH3_64bits(h + 1, h->len);
-	if (how & SEAL_INDEX)
-		memset((uint8_t *)(h + 1) + h->len, 0, pad);
+	uint8_t *data = (uint8_t *)(h + 1) + h->len + pad;
+	if (how & SEAL_INDEX) {
+		memset(data - pad, 0, pad);
+		memset(data + stored, 0, tail);
+	}
 	if (h->data)
-		h->data_hash = XXH3_64bits((uint8_t *)(h + 1) + h->len + pad, h->data);
+		h->data_hash = XXH3_64bits(data, stored);
 	h->hash = block_hash(h);
 	if (w->n < sizeof(w->entries) / sizeof(*w->entries))
 		w->entries[w->n++] = section_entry(h, at);
 	meta(w, sizeof(*h) + h->len + pad);
-	w->pos += h->data;
+	w->pos += stored;
+	meta(w, tail);
 	return true;
 }
 

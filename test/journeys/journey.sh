@@ -9,6 +9,7 @@
 #   again    three checkpoints, and it runs on; then twice as return
 #   thrice   as return, three times over
 #   pipe     as return; the image goes through gzip and gunzip, and is never a file that can be read at will
+#   compress as return, by a compressed image
 #   pidns    as return, into a pid namespace of its own
 #   user     as return, by an ordinary user
 #   vdso     as thrice, and each image is made one of a kernel with another vdso
@@ -31,7 +32,7 @@ if [ -z "${JOURNEY_REAPED-}" ]; then
 fi
 
 name="$(basename "$witness") $journey"
-as=() pid=0 streams=0 dir='' checked='' sleeps=no stream=1
+as=() how=() pid=0 streams=0 dir='' checked='' sleeps=no stream=1
 case $witness in *-sleep*) sleeps=yes ;; esac
 
 result() {
@@ -118,7 +119,7 @@ saves() {
 }
 
 checkpoint() {
-	saves "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/out/image"
+	saves "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/out/image" "${how[@]}"
 	is_dead "$pid" && bad "the witness did not outlive the checkpoint"
 }
 
@@ -216,6 +217,11 @@ often)
 	look
 	;;
 return | user)
+	there_and_back
+	look
+	;;
+compress)
+	how=(--compress)
 	there_and_back
 	look
 	;;

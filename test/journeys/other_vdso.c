@@ -14,7 +14,7 @@
 
 #include "base/arena.h"
 #include "image/field.h"
-#include "image/image.h"
+#include "lib/given.h"
 
 #define TAG_VDSO 0x43
 
@@ -78,12 +78,7 @@ static void put_object(struct arena *a, struct image_writer *w, const struct sec
 
 static void put_pages(struct image_writer *w, const struct section *s)
 {
-	int e = 0;
-	void *room = image_pages_room(w, &e);
-
-	if (room)
-		memcpy(room, s->data, s->data_len);
-	if (!room || image_pages_put(w, s->id, s->runs, s->n_runs) < 0)
+	if (given_put(w, s->id, s->data, s->runs, s->n_runs) < 0)
 		errx(1, "cannot write pages");
 }
 
@@ -96,7 +91,7 @@ int main(int argc, char **argv)
 	int fd = argc == 2 ? open(argv[1], O_RDONLY | O_CLOEXEC) : -1, e;
 
 	arena_init(&a);
-	if (fd < 0 || image_open(&r, fd, NULL) < 0 || image_create(&w, argv[1], -1, NULL) < 0)
+	if (fd < 0 || image_open(&r, fd, NULL) < 0 || image_create(&w, argv[1], -1, 0, NULL) < 0)
 		errx(1, "usage: other_vdso IMAGE");
 	while ((e = image_next(r, &s)) == 1)
 		if (s.type == SECTION_OBJECT)

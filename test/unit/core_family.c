@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "core/rebuild.h"
+#include "lib/given.h"
 #include "lib/test.h"
 
 enum {
@@ -102,9 +103,10 @@ static void put_kind(const char *name, uint64_t id)
 static int gather(const struct page_run *run)
 {
 	const struct head head = { .isa = ISA_NAME };
-	int fd = memfd_create("image", MFD_CLOEXEC), e;
+	static const char page[IMAGE_PAGE];
+	int fd = memfd_create("image", MFD_CLOEXEC);
 
-	ASSERT_EQ(image_create(&writer, NULL, fd, NULL), 0);
+	ASSERT_EQ(image_create(&writer, NULL, fd, 0, NULL), 0);
 	put(TAG_HEAD, 1, head_fields, &head);
 	put(TAG_TASK, PARENT, task_fields, &parent);
 	put(TAG_TASK, CHILD, task_fields, &child);
@@ -123,13 +125,11 @@ static int gather(const struct page_run *run)
 	put_kind("mm flags", UMASK + 4);
 	put_kind("creds", UMASK + 5);
 	put_kind("rseq", UMASK + 6);
-	if (run) {
-		ASSERT_TRUE(image_pages_room(writer, &e) != NULL);
-		ASSERT_EQ(image_pages_put(writer, PARENT_MM, run, 1), 0);
-	}
+	if (run)
+		ASSERT_EQ(given_put(writer, PARENT_MM, page, run, 1), 0);
 	ASSERT_EQ(image_commit(writer, NULL), 0);
 	ASSERT_EQ(image_open(&r.image, fd, NULL), 0);
-	e = load_objects(&r);
+	int e = load_objects(&r);
 	return e < 0 ? e : gather_family(&r);
 }
 
@@ -153,7 +153,7 @@ TEST(no_objects)
 {
 	begin();
 	int fd = memfd_create("image", MFD_CLOEXEC);
-	ASSERT_EQ(image_create(&writer, NULL, fd, NULL), 0);
+	ASSERT_EQ(image_create(&writer, NULL, fd, 0, NULL), 0);
 	ASSERT_EQ(image_commit(writer, NULL), 0);
 	ASSERT_EQ(image_open(&r.image, fd, NULL), 0);
 	EXPECT_EQ(load_objects(&r), -EBADMSG);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Threads that take work in the order in which it was put. Who waits for work helps with it, so that there is one thread
+ * less than CPUs, and that without any thread (NULL for the pool) all is done all the same, by who waits.
+ */
+#include <stdbool.h>
+
+#define POOL_MOST 31 /* threads in one pool */
+
+/** struct work - a piece of it; embed it, set .run */
+struct work {
+	/** @worker: 0 who waits, 1 ... the threads of the pool: each does one thing at a time */
+	void (*run)(struct work *work, unsigned int worker);
+	struct work *next;
+	bool done;
+};
+
+struct pool;
+
+/** pool_cpus() - how many CPUs the caller may use */
+unsigned int pool_cpus(void);
+
+/**
+ * pool_start() - make @threads threads, or as many as can be had; *@ret is NULL where there are none
+ * All signals are blocked in them: these are for the caller's others. Returns how many there are.
+ */
+unsigned int pool_start(struct pool **ret, unsigned int threads);
+
+/** pool_put() - have @work done sometime */
+void pool_put(struct pool *pool, struct work *work);
+
+/** pool_wait() - until @work, which was put, is done; does work meanwhile. Only one thread, that which puts, may call it */
+void pool_wait(struct pool *pool, struct work *work);
+
+/** pool_stop() - what has begun is done, what has not begun never will be; then the threads are gone. Accepts NULL */
+void pool_stop(struct pool *pool);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * PAGES sections of an image out of memory that the test has.
+ */
+#include <string.h>
+
+#include "image/image.h"
+
+struct given {
+	struct image_source source;
+	const void *data;
+	const struct page_run *runs;
+	size_t n;
+};
+
+static inline int given_fetch(struct image_source *source, struct image_room *room)
+{
+	const struct given *g = (const struct given *)source;
+	size_t pages = 0;
+
+	for (size_t i = 0; i < g->n && i < IMAGE_CHUNK_RUNS; i++)
+		pages += g->runs[i].kind == RUN_DATA ? g->runs[i].pages : 0;
+	if (pages > IMAGE_CHUNK_PAGES)
+		pages = IMAGE_CHUNK_PAGES; /* the writer sees it by the runs */
+	if (pages)
+		memcpy(room->data, g->data, pages * IMAGE_PAGE);
+	room->n_runs = g->n;
+	memcpy(room->runs, g->runs, (g->n < IMAGE_CHUNK_RUNS ? g->n : IMAGE_CHUNK_RUNS) * sizeof(*g->runs));
+	return 0;
+}
+
+/** given_put() - one section: the @n runs, and at @data the pages of those that have data */
+static inline int given_put(
+	struct image_writer *w, uint64_t id, const void *data, const struct page_run *runs, size_t n)
+{
+	struct given g = { { given_fetch }, data, runs, n };
+	int err = image_pages(w, id, &g.source);
+
+	return err < 0 ? err : image_pages_wait(w);
+}
