@@ -122,9 +122,10 @@ void pool_put(struct pool *p, struct work *w)
 	if (!p)
 		return;
 	pthread_mutex_lock(&p->lock);
+	if (p->first) /* who waits takes the first: waking another for it takes longer than some work does */
+		pthread_cond_signal(&p->more);
 	*p->last = w;
 	p->last = &w->next;
-	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->lock);
 }
 

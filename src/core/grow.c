@@ -257,35 +257,39 @@ static int build_memory(struct restart *r, struct patient *p)
 
 /* ---- pages ---- */
 
-static int put_run(const struct patient *p, int mem, const struct page_run *run, const unsigned char *data)
+static int put_run(const struct page_sink *k, const struct page_run *run, const unsigned char *data)
 {
 	size_t len = (size_t)run->pages * PAGE;
-	int e = remote_write(p->pid, (struct taddr){ run->at }, data, len);
+	int e = remote_write(k->pid, (struct taddr){ run->at }, data, len);
 
 	if (e != -EFAULT)
 		return e;
 	/* the program may not write there: through its memory file a tracer may */
-	return pwrite_all(mem, data, len, (off_t)run->at);
+	return pwrite_all(k->mem, data, len, (off_t)run->at);
 }
 
-static int put_pages(struct restart *r, struct patient *p, int mem, const struct section *s)
+/* by any thread: all runs have data */
+static int put_pages(struct image_sink *sink, const struct section *s, const void *from)
 {
-	struct iovec here = { (void *)s->data, s->data_len }, there[IMAGE_CHUNK_PAGES];
-	const unsigned char *data = s->data;
+	struct page_sink *k = (struct page_sink *)sink;
+	struct iovec here = { (void *)from, s->data_len }, there[IMAGE_CHUNK_PAGES];
+	const unsigned char *data = from;
 
 	if (s->n_runs <= IMAGE_CHUNK_PAGES) {
 		for (size_t i = 0; i < s->n_runs; i++)
 			there[i] = (struct iovec){ (void *)s->runs[i].at, (size_t)s->runs[i].pages * PAGE };
-		ssize_t n = process_vm_writev(p->pid, &here, 1, there, s->n_runs, 0);
+		ssize_t n = process_vm_writev(k->pid, &here, 1, there, s->n_runs, 0);
 
 		if (n == (ssize_t)s->data_len)
 			return 0;
 	}
 	for (size_t i = 0; i < s->n_runs; i++) {
-		int e = put_run(p, mem, &s->runs[i], data);
+		int e = put_run(k, &s->runs[i], data);
 
-		if (e < 0)
-			return fail(r->op, e, "put %u pages to %#lx", s->runs[i].pages, (unsigned long)s->runs[i].at);
+		if (e < 0) {
+			k->failed_at = s->runs[i].at;
+			return e;
+		}
 		data += (size_t)s->runs[i].pages * PAGE;
 	}
 	return 0;
@@ -293,28 +297,25 @@ static int put_pages(struct restart *r, struct patient *p, int mem, const struct
 
 static int take_pages(struct restart *r, struct patient *p)
 {
+	struct page_sink sink = { .sink = { put_pages }, .pid = p->pid };
 	char path[64];
+	int e = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
 	_cleanup_close_ int mem = open(path, O_RDWR | O_CLOEXEC);
 	if (mem < 0)
 		return fail(r->op, -errno, "open its memory");
-	while (!r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm) {
-		int e = check_pages(r, p, &r->section);
-
+	sink.mem = mem;
+	while (e == 0 && !r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm) {
+		e = check_pages(r, p, &r->section);
 		if (e == 0)
 			e = make_huge(r, p, &r->section);
 		if (e == 0)
-			e = put_pages(r, p, mem, &r->section);
-		r->memory += r->section.data_len;
+			e = load_pages(r, &sink, false);
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
-		if (e == 0)
-			e = load_next(r);
-		if (e < 0)
-			return e;
 	}
-	return 0;
+	return load_wait(r, e);
 }
 
 static int beyond_end(struct restart *r)
@@ -327,8 +328,6 @@ static int put_shared_run(struct restart *r, const struct object *o, const struc
 {
 	uint64_t len = (uint64_t)run->pages * PAGE, at = o->stash + run->at;
 
-	if (run->kind != RUN_DATA)
-		return beyond_end(r);
 	if (o->kind->fill)
 		return o->kind->fill(r->op, o->rec, o->fd, run->at, data, len);
 	if (run->at > r->zone_end || at + len > o->stash_end || at < o->stash)
@@ -341,29 +340,47 @@ static int put_shared_run(struct restart *r, const struct object *o, const struc
 	return e < 0 ? fail(r->op, e, "put pages into %s", o->kind->name) : 0;
 }
 
+/* by any thread, while the one that owns the restart waits for it */
+static int put_shared_pages(struct image_sink *sink, const struct section *s, const void *from)
+{
+	struct page_sink *k = (struct page_sink *)sink;
+	const unsigned char *data = from;
+	int e = 0;
+
+	for (size_t i = 0; i < s->n_runs && e == 0; i++) {
+		k->failed_at = s->runs[i].at;
+		e = put_shared_run(k->restart, k->object, &s->runs[i], data);
+		data += (uint64_t)s->runs[i].pages * PAGE;
+	}
+	return e;
+}
+
+static int check_shared_runs(struct restart *r)
+{
+	for (size_t i = 0; i < r->section.n_runs; i++)
+		if (r->section.runs[i].kind != RUN_DATA)
+			return beyond_end(r);
+	return 0;
+}
+
 /* shared memory comes first in the image */
 int take_shared_pages(struct restart *r)
 {
-	while (!r->at_end && r->section.type == SECTION_PAGES) {
-		struct object *o = find_object(r, r->section.id);
-		const unsigned char *data = r->section.data;
-		int e = 0;
+	int e = 0;
+
+	while (e == 0 && !r->at_end && r->section.type == SECTION_PAGES) {
+		const struct object *o = find_object(r, r->section.id);
 
 		if (!o || !o->kind || !o->kind->backing_has_pages)
-			return 0;
-		for (size_t i = 0; i < r->section.n_runs && e == 0; i++) {
-			e = put_shared_run(r, o, &r->section.runs[i], data);
-			data += (uint64_t)r->section.runs[i].pages * PAGE;
-		}
-		r->memory += r->section.data_len;
+			break;
+		struct page_sink sink = { .sink = { put_shared_pages }, .restart = r, .object = o };
+		e = check_shared_runs(r);
+		if (e == 0)
+			e = load_pages(r, &sink, true);
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
-		if (e == 0)
-			e = load_next(r);
-		if (e < 0)
-			return e;
 	}
-	return 0;
+	return e;
 }
 
 /* ---- process kinds, first stage ---- */

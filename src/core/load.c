@@ -21,6 +21,10 @@ static const struct {
 
 static int bad_image(struct restart *r, int err)
 {
+	const struct page_sink *k = (const struct page_sink *)image_failed_sink(r->image);
+
+	if (k)
+		return fail(r->op, err, "put pages to %#lx", (unsigned long)k->failed_at);
 	if (err != -EBADMSG && err != -ENODATA && err != -EPROTONOSUPPORT)
 		return fail(r->op, err, "read the image: %s", image_problem(r->image));
 	return fail_as(r->op, OUTCOME_IMAGE, "image", "use another image of the program, if there is one",
@@ -69,6 +73,24 @@ int load_next(struct restart *r)
 		return bad_image(r, got);
 	r->at_end = got == 0;
 	return 0;
+}
+
+int load_pages(struct restart *r, const struct page_sink *sink, bool wait)
+{
+	struct page_sink *k = arena_dup(&r->op->arena, sink, sizeof(*sink));
+	int e = image_send(r->image, &k->sink);
+
+	r->memory += r->section.data_len;
+	if (e == 0 && wait)
+		e = image_wait(r->image);
+	return e < 0 ? bad_image(r, e) : load_next(r);
+}
+
+int load_wait(struct restart *r, int e)
+{
+	int last = image_wait(r->image);
+
+	return e < 0 || last == 0 ? e : bad_image(r, last);
 }
 
 static int by_id(const void *a, const void *b)

@@ -93,9 +93,23 @@ struct restart {
 #define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
 #define ROOM_SPARE (1ull << 20)
 
+/** struct page_sink - where page data goes, by whichever thread has time */
+struct page_sink {
+	struct image_sink sink;
+	pid_t pid; /* a process, whose memory file is @mem */
+	int mem;
+	struct restart *restart; /* or shared memory */
+	const struct object *object;
+	uint64_t failed_at;
+};
+
 /* load.c */
 int load_objects(struct restart *r);
 int load_next(struct restart *r);
+/** load_pages() - send the page data of r->section to a copy of @sink, with @wait until they are there; on to the next section */
+int load_pages(struct restart *r, const struct page_sink *sink, bool wait);
+/** load_wait() - until all that was sent is where it belongs, or, after the error @e, nobody puts any more; @e or a new error */
+int load_wait(struct restart *r, int e);
 struct object *find_object(struct restart *r, uint64_t id);
 /* tree order and checks: family.c */
 int gather_family(struct restart *r);

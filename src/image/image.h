@@ -172,8 +172,7 @@ struct section {
 	size_t len;
 	const struct page_run *runs; /* PAGES: checked: sorted, aligned, no overlap, no overflow, known kinds */
 	size_t n_runs;
-	const void *data; /* PAGES: page data, valid until the next call */
-	size_t data_len;
+	size_t data_len; /* PAGES: bytes of page data: image_send() */
 };
 
 /**
@@ -188,12 +187,36 @@ struct section {
 int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *cancel);
 
 /**
- * image_next() - the next section, verified: 1, or 0 at the verified end, or as image_open() below zero
+ * image_next() - the next section, verified but for its page data: 1, or 0 at the verified end, or as image_open() below zero
  *
  * After 0 or an error it returns the same again. What was verified is a copy: whoever writes to the file or cuts it while
- * it is read changes what comes next, and that is refused.
+ * it is read changes what comes next, and that is refused. Page data that nobody asks for is verified all the same.
  */
 int image_next(struct image_reader *r, struct section *ret);
+
+/** struct image_sink - where the page data of one section goes; embed it */
+struct image_sink {
+	/**
+	 * put() - @data is verified: that of the RUN_DATA runs, in order; 0 or -errno
+	 * Called once at most, by any thread, while others may put other data elsewhere.
+	 */
+	int (*put)(struct image_sink *sink, const struct section *section, const void *data);
+};
+
+/**
+ * image_send() - the page data of the section that image_next() has just given go to @sink
+ *
+ * That is done sometime before image_wait() returns, or before image_next() returns 0. Reading, decompressing, verifying
+ * and putting are shared by as many threads as there are CPUs, once there are some sections. Where there is no data the
+ * sink is not asked. Returns 0, or an error of this section or one before, as image_next() then does too.
+ */
+int image_send(struct image_reader *r, struct image_sink *sink);
+
+/** image_wait() - until all page data that was sent is where it belongs; after an error until nobody puts any more */
+int image_wait(struct image_reader *r);
+
+/** image_failed_sink() - after an error: the sink that gave it, or NULL: it is the image's, and image_problem() has words */
+struct image_sink *image_failed_sink(const struct image_reader *r);
 
 /**
  * image_problem() - one sentence on why the last call refused: "the section at byte 8256 does not match its checksum"

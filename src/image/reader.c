@@ -6,7 +6,8 @@
  * used, and buffers grow only as bytes arrive. All is copied before it is looked at, so that a file that changes meanwhile
  * cannot change what was checked, and one that is cut, or whose disk fails, is an error and no SIGBUS.
  *
- * Page data goes through a buffer of one chunk that stays in the cache while it is hashed and put into the program. To map
+ * Page data goes through buffers of one chunk each that stay in the cache of a processor while one thread reads, hashes and
+ * puts it into the program; the page faults there are most of the work, and several threads take less time for them. To map
  * the file instead saves that copy, and was measured to take longer: 1 GiB into a program took 560 ms of processor time by
  * a mapping of a file on tmpfs, and 494 ms so (Linux 6.18, 2 cores, medians): the page faults cost more.
  */
@@ -27,7 +28,7 @@
 
 #define ALONE	   4 /* so many PAGES sections are read without threads: to make these would take longer */
 #define RAW_MOST   3 /* threads for data that is not compressed: one that uses it has no use for more */
-#define SLOTS_MOST (POOL_MOST + 4)
+#define SLOTS_MOST (POOL_MOST + 3)
 
 /* memory that grows */
 struct buffer {
@@ -35,12 +36,13 @@ struct buffer {
 	size_t room;
 };
 
-enum fault { FAULT_NONE, FAULT_READ, FAULT_CUT, FAULT_HASH, FAULT_PACKED };
+enum fault { FAULT_NONE, FAULT_READ, FAULT_CUT, FAULT_HASH, FAULT_PACKED, FAULT_SINK };
 
-/* struct slot - a section that was read ahead; its page data is made ready by whichever thread has time */
+/* struct slot - a PAGES section; its page data is dealt with by whichever thread has time */
 struct slot {
 	struct work work;
 	struct image_reader *r;
+	struct image_sink *sink; /* or NULL */
 	struct section section;
 	struct section_header h;
 	uint64_t from; /* place of the page data in the image */
@@ -60,15 +62,15 @@ struct image_reader {
 	uint64_t index; /* a file: where the end says that the index is */
 	struct image_header head;
 	XXH3_state_t *meta; /* of all that is not page data */
-	struct buffer payload; /* of an OBJECT: none is read beyond it while it is used */
+	struct buffer payload; /* of an OBJECT */
 	struct pool *pool;
 	struct packers unpackers;
+	unsigned int n_threads;
 	struct slot slots[SLOTS_MOST]; /* used one after the other, round and round */
 	size_t n_slots, first, n_used; /* that may be used at once; the first that is used; how many are */
-	unsigned int n_threads;
-	bool first_given; /* it is the caller's until the next call */
+	struct slot *given; /* the caller has it, and has not yet sent it */
 	uint64_t n_pages; /* PAGES sections so far */
-	int ahead; /* of reading ahead: 1 while there is more */
+	struct image_sink *failed;
 	struct index_entry *seen;
 	size_t n_seen, seen_room;
 	char problem[256];
@@ -393,22 +395,30 @@ static int read_data(struct slot *s, void *stored)
 	return XXH3_64bits(stored, len) == s->h.data_hash ? 0 : -EBADMSG;
 }
 
-static void slot_make(struct work *work, unsigned int worker)
+static void slot_do(struct work *work, unsigned int worker)
 {
 	struct slot *s = (struct slot *)work;
 
 	s->err = read_data(s, s->h.packed ? s->packed : s->data);
-	if (s->err < 0 || !s->h.packed)
-		return;
-	s->fault = FAULT_PACKED;
-	s->err = unpack(&s->r->unpackers, worker, s->packed, s->h.packed, s->data, s->h.data);
+	if (s->err == 0 && s->h.packed) {
+		s->fault = FAULT_PACKED;
+		s->err = unpack(&s->r->unpackers, worker, s->packed, s->h.packed, s->data, s->h.data);
+	}
+	if (s->err == 0 && s->sink) {
+		s->fault = FAULT_SINK;
+		s->err = s->sink->put(s->sink, &s->section, s->data);
+	}
 }
 
-static int slot_result(struct image_reader *r, const struct slot *s)
+static int slot_result(struct image_reader *r, struct slot *s)
 {
 	if (s->err == 0)
-		return 1;
+		return 0;
 	switch (s->fault) {
+	case FAULT_SINK:
+		r->failed = s->sink;
+		return refuse(r, s->err, "the page data of the section at byte %" PRIu64 " cannot be put in its place",
+			s->section.at);
 	case FAULT_READ:
 		return refuse(r, s->err, "the image cannot be read at byte %" PRIu64 " (page data)", s->from);
 	case FAULT_CUT:
@@ -443,18 +453,14 @@ static int find_data(struct image_reader *r, struct slot *s)
 
 	if (err < 0)
 		return err;
-	s->section.data = s->data;
+	s->r = r;
 	s->section.data_len = s->h.data;
 	s->from = r->pos;
 	if (r->is_file)
 		r->pos += section_stored(&s->h);
 	else
 		err = get(r, s->h.packed ? s->packed : s->data, section_stored(&s->h), "page data");
-	if (err == 0)
-		err = get_padding(r, section_tail(&s->h), s->section.at);
-	if (err == 0)
-		pool_put(r->pool, &s->work);
-	return err;
+	return err < 0 ? err : get_padding(r, section_tail(&s->h), s->section.at);
 }
 
 /* The runs are here, and the page data is behind them. */
@@ -540,7 +546,7 @@ static int read_section(struct image_reader *r, struct slot *s)
 	return err < 0 ? err : 1;
 }
 
-/* ---- reading ahead ---- */
+/* ---- work ---- */
 
 /* no slot is used */
 static void start_work(struct image_reader *r)
@@ -552,7 +558,7 @@ static void start_work(struct image_reader *r)
 	r->n_threads = pool_start(&r->pool, threads);
 	r->first = 0;
 	if (r->n_threads)
-		r->n_slots = r->n_threads + 4; /* one that is used, and some that are ready */
+		r->n_slots = r->n_threads + 3; /* who waits has one too, and some wait for the next who has time */
 }
 
 static void stop_work(struct image_reader *r)
@@ -561,51 +567,74 @@ static void stop_work(struct image_reader *r)
 	r->pool = NULL;
 }
 
-/* As far as there are slots; an OBJECT is the last for a while. */
-static void read_ahead(struct image_reader *r)
-{
-	while (r->ahead == 1 && r->n_used < r->n_slots) {
-		const struct slot *last = &r->slots[(r->first + r->n_used + r->n_slots - 1) % r->n_slots];
-		struct slot *s = &r->slots[(r->first + r->n_used) % r->n_slots];
-
-		if (r->n_used && last->section.type == SECTION_OBJECT)
-			return;
-		s->r = r;
-		s->work = (struct work){ .run = slot_make, .done = true };
-		s->err = 0;
-		r->ahead = read_section(r, s);
-		r->n_used += r->ahead == 1;
-	}
-}
-
-static int give_first(struct image_reader *r, struct section *ret)
+/* The page data that was sent first is where it belongs, or that is the end. */
+static int reap_first(struct image_reader *r)
 {
 	struct slot *s = &r->slots[r->first];
 
 	pool_wait(r->pool, &s->work);
-	int result = slot_result(r, s);
-	if (result == 1)
-		*ret = s->section;
-	r->first_given = result == 1;
-	return result;
+	int err = slot_result(r, s);
+	r->first = (r->first + 1) % r->n_slots;
+	r->n_used--;
+	if (err < 0) {
+		stop_work(r);
+		r->n_used = 0;
+		r->result = err;
+	}
+	return err;
+}
+
+int image_wait(struct image_reader *r)
+{
+	while (r->n_used)
+		reap_first(r);
+	return r->result < 0 ? r->result : 0;
+}
+
+struct image_sink *image_failed_sink(const struct image_reader *r)
+{
+	return r->failed;
+}
+
+int image_send(struct image_reader *r, struct image_sink *sink)
+{
+	struct slot *s = r->given;
+
+	r->given = NULL;
+	if (r->result != 1)
+		return r->result;
+	s->sink = sink;
+	s->work.run = slot_do;
+	s->work.done = true;
+	s->err = 0;
+	r->n_used++;
+	if (s->h.data)
+		pool_put(r->pool, &s->work);
+	return r->pool ? 0 : reap_first(r);
 }
 
 int image_next(struct image_reader *r, struct section *ret)
 {
-	if (r->result != 1)
-		return r->result;
-	if (r->first_given) {
-		r->first = (r->first + 1) % r->n_slots;
-		r->n_used--;
-	}
-	r->first_given = false;
+	if (r->given)
+		image_send(r, NULL);
 	if (r->n_pages == ALONE && r->n_slots == 1)
 		start_work(r);
-	read_ahead(r);
-	r->result = r->n_used ? give_first(r, ret) : r->ahead;
+	if (r->n_used == r->n_slots)
+		reap_first(r);
 	if (r->result != 1)
+		return r->result;
+	struct slot *s = &r->slots[(r->first + r->n_used) % r->n_slots];
+	int result = read_section(r, s);
+	if (result != 1 && image_wait(r) == 0) { /* what came before is told before */
 		stop_work(r);
-	return r->result;
+		r->result = result;
+	}
+	if (r->result != 1)
+		return r->result;
+	if (s->section.type == SECTION_PAGES)
+		r->given = s;
+	*ret = s->section;
+	return 1;
 }
 
 /* ---- the door ---- */
@@ -636,7 +665,6 @@ int image_open(struct image_reader **ret, int fd, const volatile sig_atomic_t *c
 	r->fd = fd;
 	r->cancel = cancel;
 	r->n_slots = 1;
-	r->ahead = 1;
 	int err = begin(r);
 	r->result = err < 0 ? err : 1;
 	return err;

@@ -76,9 +76,11 @@ static void put_object(struct arena *a, struct image_writer *w, const struct sec
 		errx(1, "cannot write an object");
 }
 
-static void put_pages(struct image_writer *w, const struct section *s)
+static void put_pages(struct image_reader *r, struct image_writer *w, const struct section *s)
 {
-	if (given_put(w, s->id, s->data, s->runs, s->n_runs) < 0)
+	const unsigned char *data = s->data_len ? taken(r) : NULL;
+
+	if ((s->data_len && !data) || given_put(w, s->id, data, s->runs, s->n_runs) < 0)
 		errx(1, "cannot write pages");
 }
 
@@ -97,7 +99,7 @@ int main(int argc, char **argv)
 		if (s.type == SECTION_OBJECT)
 			put_object(&a, w, &s);
 		else
-			put_pages(w, &s);
+			put_pages(r, w, &s);
 	if (e < 0 || image_commit(w, NULL) < 0)
 		errx(1, "cannot make another image: %s", image_problem(r));
 	image_close(r);

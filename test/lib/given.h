@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * PAGES sections of an image out of memory that the test has.
+ * PAGES sections of an image out of memory that the test has, and back to it.
  */
 #include <string.h>
 
@@ -38,4 +38,23 @@ static inline int given_put(
 	int err = image_pages(w, id, &g.source);
 
 	return err < 0 ? err : image_pages_wait(w);
+}
+
+struct taken {
+	struct image_sink sink;
+	unsigned char data[IMAGE_CHUNK_PAGES * IMAGE_PAGE];
+};
+
+static inline int taken_put(struct image_sink *sink, const struct section *s, const void *data)
+{
+	memcpy(((struct taken *)sink)->data, data, s->data_len);
+	return 0;
+}
+
+/** taken() - the page data of the section that image_next() gave, until the next call; NULL: image_next() says why */
+static inline const unsigned char *taken(struct image_reader *r)
+{
+	static struct taken t = { .sink = { taken_put } };
+
+	return image_send(r, &t.sink) < 0 || image_wait(r) < 0 ? NULL : t.data;
 }

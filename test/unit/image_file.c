@@ -192,7 +192,10 @@ static struct verdict read_fd(int fd)
 	v.opened = v.result;
 	while (v.result >= 0 && (v.result = image_next(r, &s)) == 1) {
 		v.sections++;
-		v.sum += sum(s.payload, s.len) + sum(s.runs, s.n_runs * sizeof(*s.runs)) + sum(s.data, s.data_len);
+		v.sum += sum(s.payload, s.len) + sum(s.runs, s.n_runs * sizeof(*s.runs));
+		const unsigned char *data = s.type == SECTION_PAGES ? taken(r) : NULL;
+		if (data)
+			v.sum += sum(data, s.data_len);
 	}
 	if (v.opened == 0)
 		ASSERT_EQ(image_next(r, &s), v.result);
@@ -299,7 +302,9 @@ TEST(sections_say_what_was_put)
 	ASSERT_EQ(s.n_runs, 2);
 	EXPECT_EQ(s.runs[1].kind, RUN_INHERIT);
 	EXPECT_EQ(s.data_len, PAGE);
-	EXPECT_EQ(((const uint8_t *)s.data)[10], 23);
+	const unsigned char *data = taken(r);
+	ASSERT_TRUE(data != NULL);
+	EXPECT_EQ(data[10], 23);
 	ASSERT_EQ(image_next(r, &s), 1);
 	EXPECT_EQ(s.data_len, 0);
 	EXPECT_EQ(image_next(r, &s), 0);
@@ -700,29 +705,53 @@ static int write_many(int fd, int how_small, struct numbered *sources, struct im
 	return err < 0 ? err : image_pages_wait(*w);
 }
 
+/* What one section brings, which must be what its number wants. */
+struct wanted {
+	struct image_sink sink;
+	int err, put; /* what to give; how often it was asked */
+	bool right;
+};
+
+static int wanted_put(struct image_sink *sink, const struct section *s, const void *data)
+{
+	struct wanted *w = (struct wanted *)sink;
+	struct page_run run;
+	struct numbered again = { .n = (uint32_t)s->id };
+	struct image_room room = { malloc(IMAGE_CHUNK_PAGES * PAGE), &run, 0 };
+
+	numbered_fetch(&again.source, &room);
+	w->put++;
+	w->right = s->n_runs == 1 && memcmp(s->runs, &run, sizeof(run)) == 0 && s->data_len == run.pages * PAGE &&
+		   memcmp(data, room.data, s->data_len) == 0;
+	free(room.data);
+	return w->err;
+}
+
+static bool has_pages(uint32_t n)
+{
+	return n * 7 % IMAGE_CHUNK_PAGES != 0;
+}
+
 static void expect_many(int fd)
 {
+	struct wanted wanted[MANY] = { 0 };
 	struct image_reader *r;
 	struct section s;
 	uint32_t n = 0;
-	unsigned char *want = arena_alloc(&arena, IMAGE_CHUNK_PAGES * PAGE);
 
 	ASSERT_EQ(image_open(&r, fd, NULL), 0);
 	for (; image_next(r, &s) == 1; n++) {
-		struct page_run run;
-		struct numbered again = { .n = (uint32_t)s.id };
-		struct image_room room = { want, &run, 0 };
-
-		n += n * 7 % IMAGE_CHUNK_PAGES == 0; /* has no pages */
+		n += !has_pages(n);
 		ASSERT_EQ(s.id, n);
-		numbered_fetch(&again.source, &room);
-		ASSERT_EQ(s.n_runs, 1);
-		ASSERT_MEMEQ(s.runs, &run, sizeof(run));
-		ASSERT_EQ(s.data_len, run.pages * PAGE);
-		ASSERT_MEMEQ(s.data, want, s.data_len);
+		wanted[n].sink.put = wanted_put;
+		ASSERT_EQ(image_send(r, &wanted[n].sink), 0);
 	}
 	EXPECT_STREQ(image_problem(r), "");
 	EXPECT_EQ(n, MANY);
+	for (n = 0; n < MANY; n++) {
+		EXPECT_EQ(wanted[n].put, has_pages(n));
+		EXPECT_EQ(wanted[n].right, has_pages(n));
+	}
 	image_close(r);
 }
 
@@ -781,32 +810,71 @@ TEST(a_source_that_fails_ends_it)
 	}
 }
 
-TEST(damage_in_what_is_read_ahead_comes_in_its_turn)
+TEST(a_sink_that_fails_ends_it)
+{
+	struct numbered sources[MANY] = { 0 };
+	struct image_writer *w;
+	int fd = memfd_create("many", MFD_CLOEXEC);
+
+	ASSERT_EQ(write_many(fd, 1, sources, &w), 0);
+	ASSERT_EQ(image_commit(w, NULL), 0);
+	for (uint32_t nth = 1; nth < MANY; nth += 9) {
+		struct wanted wanted[MANY] = { 0 };
+		struct image_reader *r;
+		struct section s;
+		int err, put = 0;
+
+		wanted[nth].err = -ESRCH;
+		ASSERT_EQ(image_open(&r, fd, NULL), 0);
+		while ((err = image_next(r, &s)) == 1) {
+			wanted[s.id].sink.put = wanted_put;
+			image_send(r, &wanted[s.id].sink);
+		}
+		EXPECT_EQ(err, -ESRCH);
+		EXPECT_EQ(image_wait(r), -ESRCH);
+		EXPECT_TRUE(image_failed_sink(r) == &wanted[nth].sink);
+		for (uint32_t i = 0; i < MANY; i++)
+			put += wanted[i].put;
+		EXPECT_LT(put, (int)nth + 40); /* it was not gone on with to the end */
+		image_close(r);
+	}
+	close(fd);
+}
+
+/* Some ask for the data, some do not. */
+TEST(damage_is_told_of_the_first_section_that_has_it)
 {
 	struct numbered sources[MANY] = { 0 };
 	struct image_writer *w;
 	struct image_reader *r;
 	struct section s;
-	int fd = memfd_create("many", MFD_CLOEXEC), n = 0, err;
+	char where[64];
+	int fd = memfd_create("many", MFD_CLOEXEC), err;
 
 	ASSERT_EQ(write_many(fd, 1, sources, &w), 0);
 	ASSERT_EQ(image_commit(w, NULL), 0);
 	ASSERT_EQ(image_open(&r, fd, NULL), 0);
-	while (n < 40 && image_next(r, &s) == 1)
-		n++;
-	ASSERT_EQ(n, 40);
-	uint64_t at = s.at;
+	while (image_next(r, &s) == 1 && s.id < 40)
+		;
+	ASSERT_EQ(s.id, 40);
 	image_close(r);
-	ASSERT_EQ(pwrite(fd, "damage", 6, (off_t)at + 90), 6);
-	ASSERT_EQ(image_open(&r, fd, NULL), 0);
-	for (n = 0; (err = image_next(r, &s)) == 1;)
-		n++;
-	EXPECT_EQ(n, 39);
-	EXPECT_EQ(err, -EBADMSG);
-	char where[64];
-	snprintf(where, sizeof(where), "section at byte %" PRIu64 " ", at);
-	EXPECT_TRUE(strstr(image_problem(r), where) != NULL);
-	image_close(r);
+	ASSERT_EQ(pwrite(fd, "damage", 6, (off_t)s.at + 90), 6);
+	snprintf(where, sizeof(where), "section at byte %" PRIu64 " ", s.at);
+	for (uint64_t every = 1; every < 4; every++) {
+		struct wanted wanted[MANY] = { 0 };
+
+		ASSERT_EQ(image_open(&r, fd, NULL), 0);
+		while ((err = image_next(r, &s)) == 1) {
+			wanted[s.id].sink.put = wanted_put;
+			if (s.id % every == 0)
+				image_send(r, &wanted[s.id].sink);
+		}
+		EXPECT_EQ(err, -EBADMSG);
+		EXPECT_TRUE(strstr(image_problem(r), where) != NULL);
+		EXPECT_TRUE(image_failed_sink(r) == NULL);
+		EXPECT_EQ(wanted[40].put, 0);
+		image_close(r);
+	}
 	close(fd);
 }
 
@@ -1067,8 +1135,10 @@ TEST(a_file_cut_while_it_is_read_is_refused)
 	ASSERT_EQ(ftruncate(fd, 4096), 0);
 	ASSERT_EQ(image_next(r, &s), 1);
 	ASSERT_EQ(image_next(r, &s), 1);
+	ASSERT_EQ(image_next(r, &s), 1);
+	EXPECT_TRUE(taken(r) == NULL);
 	EXPECT_EQ(image_next(r, &s), -ENODATA);
-	EXPECT_TRUE(strstr(image_problem(r), "within page data") != NULL);
+	EXPECT_TRUE(strstr(image_problem(r), "byte 4096 is missing, within page data") != NULL);
 	image_close(r);
 }
 
@@ -1085,10 +1155,12 @@ TEST(what_was_verified_is_not_what_becomes_of_the_file)
 	for (int i = 0; i < 3; i++)
 		ASSERT_EQ(image_next(r, &s), 1);
 	ASSERT_EQ(s.data_len, PAGE);
+	const unsigned char *data = taken(r);
+	ASSERT_TRUE(data != NULL);
 	ASSERT_EQ(pwrite(fd, bytes, PAGE, PAGE), PAGE);
-	EXPECT_EQ(((const uint8_t *)s.data)[10], 23);
+	EXPECT_EQ(data[10], 23);
 	ASSERT_EQ(ftruncate(fd, 0), 0);
-	EXPECT_EQ(((const uint8_t *)s.data)[10], 23);
+	EXPECT_EQ(data[10], 23);
 	EXPECT_EQ(image_next(r, &s), -ENODATA);
 	image_close(r);
 }
