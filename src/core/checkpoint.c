@@ -366,6 +366,8 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 		r = image_create(&w, o->path, o->fd, o->compress, o->cancel);
 		if (r < 0)
 			fail(&op, r, "create the image %s", o->path ? o->path : "");
+		else if (o->stop) /* it stands still until the image is complete */
+			image_hurry(w);
 	}
 	if (r == 0)
 		r = save(&c, w, o->strict);

@@ -113,6 +113,9 @@ struct image_writer;
  */
 int image_create(struct image_writer **ret, const char *path, int fd, int level, const volatile sig_atomic_t *cancel);
 
+/** image_hurry() - let the disk begin at once: that ends sooner, but takes longer until all sources have been asked */
+void image_hurry(struct image_writer *w);
+
 /** image_put() - add an object; 0 or -errno (-E2BIG over IMAGE_OBJECT_MAX) */
 int image_put(struct image_writer *w, uint32_t tag, uint64_t id, const void *payload, size_t len);
 

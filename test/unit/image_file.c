@@ -62,6 +62,15 @@ int fsync(int fd)
 	return faulty() ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
+static int hurries; /* how often the disk was told to begin */
+
+int sync_file_range(int fd, off_t at, off_t len, unsigned int flags)
+{
+	hurries++;
+	errno = EIO;
+	return -1; /* of no matter */
+}
+
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
 	return faulty() ? -1 : (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
@@ -876,6 +885,27 @@ TEST(damage_is_told_of_the_first_section_that_has_it)
 		image_close(r);
 	}
 	close(fd);
+}
+
+TEST(in_a_hurry_the_disk_begins_before_the_end)
+{
+	static const char data[IMAGE_CHUNK_PAGES * PAGE];
+	const struct page_run run = { 0, IMAGE_CHUNK_PAGES, RUN_DATA };
+
+	make_dir("/tmp");
+	for (int hurry = 0; hurry < 2; hurry++) {
+		struct image_writer *w;
+
+		ASSERT_EQ(image_create(&w, path, -1, 0, NULL), 0);
+		if (hurry)
+			image_hurry(w);
+		for (int i = 0; i < 20; i++)
+			ASSERT_EQ(given_put(w, 1, data, &run, 1), 0);
+		ASSERT_EQ(image_commit(w, NULL), 0);
+		EXPECT_EQ(hurries, 2 * hurry);
+		EXPECT_EQ(read_path(path).result, 0);
+	}
+	drop_dir();
 }
 
 TEST(an_empty_image_is_an_image)
