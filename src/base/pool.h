@@ -6,7 +6,7 @@
  */
 #include <stdbool.h>
 
-#define POOL_MOST 31 /* threads in one pool */
+#define POOL_MOST 15 /* threads in one pool */
 
 /** struct work - a piece of it; embed it, set .run */
 struct work {

@@ -5,12 +5,19 @@
 #include <string.h>
 #include <zstd.h>
 
-/* @cctx is ready for one frame */
-static size_t compress(ZSTD_CCtx *cctx, const void *data, size_t len, void *to, size_t room)
-{
-	size_t n = ZSTD_compress2(cctx, to, room, data, len);
+#define TABLE_LOG 18 /* entries of 4 bytes */
 
-	return ZSTD_isError(n) ? 0 : n; /* no room: that is an error too */
+/*
+ * From level 7 on it would take 11 MiB for each thread, and gain one part in a hundred by it: so tables of 1 MiB have to do.
+ * Where a parameter is refused the level is what it is.
+ */
+static void set_level(ZSTD_CCtx *cctx, int level)
+{
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, level);
+	if (level < 7)
+		return;
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_hashLog, TABLE_LOG);
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_chainLog, TABLE_LOG);
 }
 
 size_t pack(struct packers *p, unsigned int worker, int level, const void *data, size_t len, void *to)
@@ -19,10 +26,12 @@ size_t pack(struct packers *p, unsigned int worker, int level, const void *data,
 
 	if (!cctx) {
 		cctx = p->context[worker] = ZSTD_createCCtx();
-		if (!cctx || ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, level)))
+		if (!cctx)
 			return 0;
+		set_level(cctx, level);
 	}
-	return compress(cctx, data, len, to, len - len / 16);
+	size_t n = ZSTD_compress2(cctx, to, len - len / 16, data, len);
+	return ZSTD_isError(n) ? 0 : n; /* no room is an error too */
 }
 
 void packers_done(struct packers *p)
