@@ -246,20 +246,6 @@ int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t
 		(unsigned long)v->start);
 }
 
-const char *vma_pathless(const struct proc_vma *v)
-{
-	static const struct {
-		const char *head, *what;
-	} those[] = {
-		{ "/SYSV", "System V shared memory" },
-	};
-
-	for (size_t i = 0; v->deleted && i < ARRAY_SIZE(those); i++)
-		if (strncmp(v->name, those[i].head, strlen(those[i].head)) == 0)
-			return those[i].what;
-	return NULL;
-}
-
 bool vma_is_sysv(const struct proc_vma *v)
 {
 	static const char head[] = "/SYSV";
@@ -283,11 +269,14 @@ bool vma_is_aio(const struct proc_vma *v)
 	return v->shared && v->deleted && strcmp(v->name, "/[aio]") == 0;
 }
 
+bool vma_is_special(const struct proc_vma *v)
+{
+	return vma_is_memfd(v) || vma_is_secret(v) || vma_is_sysv(v) || vma_is_aio(v) || vma_is_hugetlb(v);
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && !vma_is_hugetlb(v) && !vma_is_aio(v) &&
-	       (name_in(v) ||
-		       (v->deleted && v->name[0] == '/' && !vma_pathless(v) && !vma_is_memfd(v) && !vma_is_secret(v)));
+	return v->shared && v->ino && !vma_is_special(v) && (name_in(v) || (v->deleted && v->name[0] == '/'));
 }
 
 /* ---- restarting ---- */

@@ -46,11 +46,9 @@ void vma_lock(const struct vma *v, struct batch *b);
  */
 int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 
-/** vma_pathless() - what it maps that has a name which was never a path, such as "/SYSV00000000"; NULL: no such thing */
-const char *vma_pathless(const struct proc_vma *v);
-
 /** vma_is_sysv() - is it System V shared memory? */
 bool vma_is_sysv(const struct proc_vma *v);
+
 /** vma_is_memfd() - is it called as a memfd is? */
 bool vma_is_memfd(const struct proc_vma *v);
 
@@ -62,6 +60,9 @@ bool vma_is_hugetlb(const struct proc_vma *v);
 
 /** vma_is_aio() - the ring of an AIO context, io_setup(2)? */
 bool vma_is_aio(const struct proc_vma *v);
+
+/** vma_is_special() - is it one of those, which no path leads to, whatever its name says? */
+bool vma_is_special(const struct proc_vma *v);
 
 /** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
 bool vma_is_shm(const struct proc_vma *v);

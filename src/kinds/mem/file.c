@@ -54,8 +54,7 @@ static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
 
-	return (v->ino || vma_pathless(v)) && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_sysv(v) &&
-	       !vma_is_memfd(v) && !vma_is_secret(v) && !vma_is_hugetlb(v) && !vma_is_aio(v);
+	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_special(v);
 }
 
 static bool may_write(const struct proc_vma *v)
@@ -106,9 +105,6 @@ static int file_check(struct op *op, const struct sight *s)
 
 	if (s->again)
 		return r;
-	if (vma_pathless(s->vma))
-		return refuse(op, "memory-shared", "the image would have to hold all of it", NULL, "maps %s: \"%s\"",
-			vma_pathless(s->vma), s->vma->name);
 	if (s->vma->deleted)
 		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
 			"maps \"%s\", which has been deleted", s->vma->name);
