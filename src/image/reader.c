@@ -52,6 +52,13 @@ struct slot {
 	enum fault fault;
 };
 
+/* what was read of a file before it was asked for */
+struct ahead {
+	unsigned char bytes[16 << 10];
+	uint64_t at;
+	size_t n;
+};
+
 struct image_reader {
 	int fd;
 	bool is_file;
@@ -60,6 +67,7 @@ struct image_reader {
 	uint64_t pos; /* bytes read */
 	uint64_t size; /* of a file */
 	uint64_t index; /* a file: where the end says that the index is */
+	struct ahead ahead;
 	struct image_header head;
 	XXH3_state_t *meta; /* of all that is not page data */
 	struct buffer payload; /* of an OBJECT */
@@ -97,10 +105,31 @@ static int unknown_type(struct image_reader *r, uint64_t at, uint32_t type)
 		"the section at byte %" PRIu64 " is of a type (%" PRIu32 ") that this stasis does not know", at, type);
 }
 
+/* Of a file: objects are small and many, and each has a header; to read them one by one takes longer than all else about them. */
+static ssize_t read_file(struct image_reader *r, void *buf, size_t len)
+{
+	struct ahead *a = &r->ahead;
+
+	if (len > sizeof(a->bytes))
+		return pread_all(r->fd, buf, len, (off_t)r->pos);
+	if (r->pos < a->at || r->pos + len > a->at + a->n) {
+		ssize_t n = pread_all(r->fd, a->bytes, sizeof(a->bytes), (off_t)r->pos);
+		a->at = r->pos;
+		a->n = n < 0 ? 0 : (size_t)n;
+		if (n < 0)
+			return n;
+	}
+	size_t from = (size_t)(r->pos - a->at);
+	if (len > a->n - from)
+		len = a->n - from;
+	memcpy(buf, a->bytes + from, len);
+	return (ssize_t)len;
+}
+
 /* Exactly len bytes at the present position; what says whose they are. */
 static int get(struct image_reader *r, void *buf, size_t len, const char *what)
 {
-	ssize_t n = r->is_file ? pread_all(r->fd, buf, len, (off_t)r->pos) : read_stream(r->fd, buf, len, r->cancel);
+	ssize_t n = r->is_file ? read_file(r, buf, len) : read_stream(r->fd, buf, len, r->cancel);
 
 	if (n < 0)
 		return refuse(r, (int)n, "the image cannot be read at byte %" PRIu64 " (%s)", r->pos, what);
