@@ -62,16 +62,87 @@ static int link_descriptors(struct restart *r, struct patient *p, struct batch *
 	return e;
 }
 
-static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
+/* struct flight - a thread on its way: what it was given to do it does while others are given theirs */
+struct flight {
+	struct patient *patient; /* NULL: none */
+	size_t thread;
+	struct room room; /* that of its process, with memory that no other flight has */
+	struct batch batch;
+};
+
+/* struct sky - all that are on their way, one behind the other */
+struct sky {
+	struct flight flights[ROOMS];
+	size_t next; /* the one that began first, or is free */
+};
+
+static int finish_flight(struct restart *r, struct flight *f)
 {
+	WHERE(r->op, "thread", ((const struct thread_record *)f->patient->rec->threads.at)[f->thread].tid);
+	int e = batch_finish(&f->batch);
+
+	return e < 0 ? batch_failed(r, &f->batch, e) : 0;
+}
+
+static int land(struct restart *r, struct flight *f)
+{
+	if (!f->patient)
+		return 0;
+	WHERE_PATIENT(r, f->patient);
+	int e = finish_flight(r, f);
+	f->patient = NULL;
+	return e;
+}
+
+static int land_all(struct restart *r, struct sky *sky)
+{
+	int e = 0;
+
+	for (size_t i = 0; i < ROOMS && e == 0; i++)
+		e = land(r, &sky->flights[(sky->next + i) % ROOMS]);
+	return e;
+}
+
+/* Of a process with one thread all are in the same memory, which is there already. */
+static struct room room_of(const struct restart *r, const struct patient *p, size_t n)
+{
+	struct room room = p->room;
+
+	if (p->rec->threads.n > 1)
+		room.data.at = r->zone + ROOM_CODE + n * ROOM_DATA;
+	return room;
+}
+
+static bool links(const struct restart *r, const struct patient *p)
+{
+	const struct fd_record *f = p->fdtable->fds.at;
+
+	for (size_t i = 0; i < p->fdtable->fds.n; i++)
+		if (find_object((struct restart *)r, f[i].file)->kind->link)
+			return true;
+	return false;
+}
+
+/* what the first thread does may concern the others, or be done by them; processes that share memory have one room */
+static bool is_alone(const struct restart *r, const struct patient *p, size_t n, enum stage stage)
+{
+	return (n == p->first && p->rec->threads.n > 1) || find_object((struct restart *)r, p->rec->mm)->first != p ||
+	       find_object((struct restart *)r, p->rec->mm)->last != p || stage == STAGE_LEAVE ||
+	       (stage == STAGE_LINK && links(r, p));
+}
+
+static int prepare(struct restart *r, struct flight *f, enum stage stage)
+{
+	struct patient *p = f->patient;
+	size_t n = f->thread;
 	const struct thread_record *t = (const struct thread_record *)p->rec->threads.at + n;
 	struct held *h = &p->threads[n];
-	struct batch b;
+	struct batch *b = &f->batch;
 	int e = 0;
 
 	WHERE(r->op, "thread", t->tid);
-	batch_init(&b, &r->op->arena, &p->room, h);
-	r->site.batch = &b;
+	batch_init(b, &r->op->arena, &f->room, h);
+	r->site.batch = b;
 	r->site.pid = p->pid;
 	r->site.tid = h->tid;
 	r->site.vpid = p->rec->pid;
@@ -83,33 +154,60 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 	r->site.nap = &p->naps[n];
 	r->site.syscall = p->syscall;
 	if (n == p->first && stage == STAGE_LINK)
-		e = link_descriptors(r, p, &b);
+		e = link_descriptors(r, p, b);
 	if (e == 0 && n == p->first && stage != STAGE_RESTORE) /* that of processes came with their memory */
-		e = touch(r, &p->rec->parts, &b, p, stage);
+		e = touch(r, &p->rec->parts, b, p, stage);
 	if (e == 0)
-		e = touch(r, &t->parts, &b, p, stage);
+		e = touch(r, &t->parts, b, p, stage);
 	if (e == 0)
-		e = batch_run(&b);
-	return e < 0 && !r->op->err ? batch_failed(r, &b, e) : e;
+		e = batch_start(b);
+	return e < 0 && !r->op->err ? batch_failed(r, b, e) : e;
+}
+
+static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
+{
+	struct flight f = { .patient = p, .thread = n, .room = p->room };
+	int e = prepare(r, &f, stage);
+
+	return e < 0 ? e : finish_flight(r, &f);
+}
+
+static int prepare_there(struct restart *r, struct flight *f, enum stage stage)
+{
+	WHERE_PATIENT(r, f->patient);
+	return prepare(r, f, stage);
+}
+
+static int send_off(struct restart *r, struct sky *sky, struct patient *p, size_t n, enum stage stage)
+{
+	struct flight *f = &sky->flights[sky->next];
+	int e = is_alone(r, p, n, stage) ? land_all(r, sky) : land(r, f);
+
+	if (e < 0)
+		return e;
+	*f = (struct flight){ .patient = p, .thread = n, .room = room_of(r, p, sky->next) };
+	sky->next = (sky->next + 1) % ROOMS;
+	e = prepare_there(r, f, stage);
+	return e < 0 || !is_alone(r, p, n, stage) ? e : land(r, f);
 }
 
 /* other threads before the first: what the first does last may concern them all */
 static int touch_all(struct restart *r, enum stage stage)
 {
 	struct patient **p = r->patients.at;
+	struct sky sky = { 0 };
 
 	for (size_t i = 0; i < r->patients.n; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
-		WHERE_PATIENT(r, p[i]);
 		for (size_t n = p[i]->rec->threads.n; n-- > p[i]->first;) {
-			int e = touch_thread(r, p[i], n, stage);
+			int e = send_off(r, &sky, p[i], n, stage);
 
 			if (e < 0)
 				return e;
 		}
 	}
-	return 0;
+	return land_all(r, &sky);
 }
 
 static bool is_file(const struct kind *k)

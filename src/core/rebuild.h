@@ -92,6 +92,7 @@ struct restart {
 
 #define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
 #define ROOM_SPARE (1ull << 20)
+#define ROOMS	   4 /* how many threads of one process may run batches at once */
 
 /** struct page_sink - where page data goes, by whichever thread has time */
 struct page_sink {

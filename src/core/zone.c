@@ -102,7 +102,7 @@ int choose_zone(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 	struct span used = { 0 }, maps = { 0 };
-	uint64_t stash = stash_size(r), need = ROOM_SIZE + ROOM_SPARE + stash;
+	uint64_t stash = stash_size(r), rooms = ROOM_CODE + ROOMS * ROOM_DATA, need = rooms + ROOM_SPARE + stash;
 	int e = look_here(r, &maps);
 
 	if (e < 0)
@@ -121,11 +121,11 @@ int choose_zone(struct restart *r)
 		return fail_as(r->op, OUTCOME_CANNOT, "address-space", NULL,
 			"find %lu bytes of address space that the program leaves free", (unsigned long)need);
 	r->zone_end = r->zone + need;
-	r->spare = r->zone + ROOM_SIZE;
+	r->spare = r->zone + rooms;
 	r->site.stash.at = r->spare + ROOM_SPARE;
 	r->site.stash_end.at = r->zone_end;
 
-	unsigned char *code = mmap((void *)r->zone, ROOM_SIZE, PROT_READ | PROT_WRITE,
+	unsigned char *code = mmap((void *)r->zone, rooms, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
 	if (code == MAP_FAILED)
 		return fail(r->op, -errno, "make a room for the stub");

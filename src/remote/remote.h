@@ -229,7 +229,6 @@ enum {
 	ROOM_AUX_BYTES = 384 << 10, /* memory that they read and write */
 	ROOM_DATA = ROOM_CALL_BYTES + ROOM_AUX_BYTES,
 	ROOM_CODE = 4096,
-	ROOM_SIZE = ROOM_CODE + ROOM_DATA, /* when restarting: code and data in one piece */
 };
 
 /** struct room - where the stub lives in a process */
