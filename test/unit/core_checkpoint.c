@@ -224,13 +224,13 @@ TEST(memory_that_fork_shared_stays_shared)
 	struct stasis_report report = { 0 };
 	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	pid_t pid = start_sharers(4 << 20, ready);
+	pid_t pid = start_sharers(16 << 20, ready);
 	while (!*(volatile bool *)ready)
 		usleep(1000);
 	long before = private_kb(pid);
 	EXPECT_EQ(stasis_checkpoint(pid, &options, &report), 0);
 	TH_LOG("%s", report.error ? report.error : "saved");
-	EXPECT_EQ(report.memory >= 4 << 20 && report.memory < 6 << 20, true); /* once */
+	EXPECT_EQ(report.memory >= 16 << 20 && report.memory < 30 << 20, true); /* once; and what sanitizers have */
 	stasis_report_done(&report);
 	/* but for pages that were written to: the stub's, and what the two have done meanwhile */
 	EXPECT_LE(private_kb(pid), before + 256);

@@ -103,7 +103,7 @@ static void put_kind(const char *name, uint64_t id)
 static int gather(const struct page_run *run)
 {
 	const struct head head = { .isa = ISA_NAME };
-	static const char page[IMAGE_PAGE];
+	static const char pages[8 * IMAGE_PAGE];
 	int fd = memfd_create("image", MFD_CLOEXEC);
 
 	ASSERT_EQ(image_create(&writer, NULL, fd, 0, NULL), 0);
@@ -126,7 +126,7 @@ static int gather(const struct page_run *run)
 	put_kind("creds", UMASK + 5);
 	put_kind("rseq", UMASK + 6);
 	if (run)
-		ASSERT_EQ(given_put(writer, PARENT_MM, page, run, 1), 0);
+		ASSERT_EQ(given_put(writer, PARENT_MM, pages, run, 1), 0);
 	ASSERT_EQ(image_commit(writer, NULL), 0);
 	ASSERT_EQ(image_open(&r.image, fd, NULL), 0);
 	int e = load_objects(&r);
