@@ -333,8 +333,10 @@ static int open_master(struct op *op, const struct site *site, uint32_t *ret_ind
 
 	const char *path = arena_printf(&op->arena, "%s/dev/ptmx", site->root);
 	_cleanup_close_ int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, TIOCGPTN, &index) < 0 || ioctl(fd, TIOCSPTLCK, &unlocked) < 0)
-		return -errno;
+	if (fd < 0)
+		return -errno; /* -ENOSPC: there are no more */
+	if (ioctl(fd, TIOCGPTN, &index) < 0 || ioctl(fd, TIOCSPTLCK, &unlocked) < 0)
+		return -EIO;
 	*ret_index = index;
 	return TAKE_FD(fd);
 }
