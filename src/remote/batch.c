@@ -205,7 +205,7 @@ int batch_start(struct batch *b)
 
 static int take_back(struct batch *b)
 {
-	int r = stub_wait(b->h, b->room->signo);
+	int r = stub_wait(b->h, b->room);
 
 	if (r == -ESRCH)
 		return r;

@@ -66,8 +66,18 @@ static bool is_fault(int signo)
 	       signo == SIGSYS;
 }
 
-int stub_wait(struct held *h, int signo)
+static bool has_stopped(const struct held *h, const struct room *room)
 {
+	struct arch_regs regs;
+
+	return !room || arch_get_regs(h->tid, &regs) < 0 ||
+	       arch_ip(&regs) == room->code.at + (uint64_t)(stub_stopped - stub_begin);
+}
+
+int stub_wait(struct held *h, const struct room *room)
+{
+	int signo = room && room->signo ? room->signo : SIGTRAP;
+
 	for (;;) {
 		int status;
 
@@ -81,9 +91,9 @@ int stub_wait(struct held *h, int signo)
 			return -ESRCH;
 		}
 		int stop = WSTOPSIG(status), event = status >> 16;
-		if (!event && stop == (signo ? signo : SIGTRAP))
+		if (!event && stop == signo && has_stopped(h, room))
 			return 0;
-		if (!event && is_fault(stop))
+		if (!event && stop != signo && is_fault(stop))
 			return -EFAULT;
 		if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) {
 			unsigned long pid = 0;
@@ -125,7 +135,7 @@ static int enter_call(struct held *h, struct taddr ip, long nr, const uint64_t a
 	int r = arch_set_regs(h->tid, &regs);
 	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
 		r = -errno;
-	return r < 0 ? r : stub_wait(h, 0);
+	return r < 0 ? r : stub_wait(h, NULL);
 }
 
 int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
@@ -136,7 +146,7 @@ int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6],
 	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
 		r = -errno;
 	if (r == 0)
-		r = stub_wait(h, 0);
+		r = stub_wait(h, NULL);
 	if (r == 0)
 		r = arch_get_regs(h->tid, &regs);
 	if (r == 0)
@@ -188,7 +198,7 @@ int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]
 	/* to its exit: if it is over before that, the thread must not run on with these registers */
 	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
 		return -errno;
-	r = stub_wait(h, 0);
+	r = stub_wait(h, NULL);
 	if (r == 0)
 		r = arch_get_regs(h->tid, &regs);
 	if (r < 0)

@@ -34,8 +34,12 @@ int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigne
  */
 int room_padding(struct taddr vdso, struct taddr vdso_end, struct taddr *ret_at, struct taddr *ret_end);
 
-/** stub_wait() - until the stub has stopped by @signo (0: SIGTRAP); -ESRCH when the task died, -EFAULT when the stub faulted */
-int stub_wait(struct held *h, int signo);
+/**
+ * stub_wait() - until the stub in @room has stopped, or with NULL the task by SIGTRAP; -ESRCH when the task died, -EFAULT when the
+ * stub faulted. A traced task stops by signals that it ignores as well, and anybody may send that by which the stub stops: it has
+ * stopped where it stops, and nowhere else.
+ */
+int stub_wait(struct held *h, const struct room *room);
 
 /**
  * stop_give_back() - send it the SIGSTOP that it took while it ran a batch, unless a SIGCONT came since

@@ -104,7 +104,7 @@ static int bare_call(const struct room *room, struct held *h, long nr, const uin
 	if (r == 0)
 		r = stub_go(h, room, at, 1, false);
 	if (r == 0)
-		r = stub_wait(h, room->signo);
+		r = stub_wait(h, room);
 	if (r == 0)
 		r = arch_get_regs(h->tid, &regs);
 	if (r < 0)
@@ -120,9 +120,12 @@ static int bare_call(const struct room *room, struct held *h, long nr, const uin
 static int pick_signal(uint64_t mask, bool stopped)
 {
 	static const int by_liking[] = { SIGURG, SIGWINCH, SIGCHLD, SIGCONT };
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 
 	if (stopped)
 		mask &= ~(1ull << (SIGCONT - 1));
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) /* that of a fault would not tell which it is */
+		mask &= ~(1ull << (faults[i] - 1));
 	for (size_t i = 0; i < ARRAY_SIZE(by_liking); i++)
 		if (mask & 1ull << (by_liking[i] - 1))
 			return by_liking[i];

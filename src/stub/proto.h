@@ -46,4 +46,4 @@ static_assert(sizeof(struct stub_call) == 64, "stub.S knows this layout");
 static_assert(sizeof(struct stub_context) == 168, "stub.S knows this layout");
 
 /* the code and behind it the zeroed contexts, as linked into stasis: bytes to be copied */
-extern const unsigned char stub_begin[], stub_context[], stub_end[];
+extern const unsigned char stub_begin[], stub_stopped[], stub_context[], stub_end[];

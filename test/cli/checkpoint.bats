@@ -447,3 +447,33 @@ while True: pass'
 	says "was not stopped"
 	[ ! -e a.stasis ]
 }
+
+@test "a signal that the stub stops by, sent by others, is not taken for its own" {
+	start python3 -c '
+import os, signal, socket, time
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+for text in b"one", b"two", b"three":
+    a.send(text)
+open("ready", "w").close()
+while True:
+    time.sleep(1)'
+	until_true 10 test -e ready
+	awk '{ print $1, $2 }' /proc/$pid/maps >before
+	python3 -c '
+import os, signal, sys
+pid, until = int(sys.argv[1]), sys.argv[2]
+while not os.path.exists(until):
+    for i in range(100):
+        os.kill(pid, signal.SIGURG)' $pid enough &
+	storm=$!
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		run "$STASIS" checkpoint $pid -o a.stasis
+		[ "$status" -eq 0 ] || break
+	done
+	touch enough
+	wait $storm
+	expect 0
+	awk '{ print $1, $2 }' /proc/$pid/maps >after
+	diff before after
+	goes_on $pid
+}

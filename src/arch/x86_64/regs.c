@@ -153,6 +153,7 @@ void arch_enter_stub(
 	regs->u.orig_rax = (uint64_t)-1; /* no system call is to be restarted */
 	regs->u.rax = 0;
 	regs->u.eflags &= ~(uint64_t)0x400; /* DF */
+	regs->u.rbp = (uint64_t)-EINTR; /* until a call is made */
 	regs->u.rbx = context;
 	regs->u.r12 = calls;
 	regs->u.r13 = n;

@@ -8,8 +8,9 @@
  * The stack is not touched, but for two words below the red zone on the way home.
  */
 	.section .rodata.stub, "a", @progbits
-	.globl stub_begin, stub_context, stub_end
+	.globl stub_begin, stub_stopped, stub_context, stub_end
 	.type stub_begin, @object
+	.type stub_stopped, @object
 	.type stub_context, @object
 	.type stub_end, @object
 
@@ -53,6 +54,7 @@ stub_begin:
 	mov	%r15d, %esi
 	mov	$200, %eax		/* tkill: a tracer stops us here for good */
 	syscall
+stub_stopped:
 
 	/* nobody traces us: go home */
 	mov	$14, %eax		/* rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8) */
