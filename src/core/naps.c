@@ -63,7 +63,8 @@ void end_by_signal(const struct process *p, struct thread *t)
 	if (!t->held.again || !hold_unmend(&t->held, caught, caught & ~taken_by_others(p, t)))
 		return;
 	t->nap = NULL;
-	arch_set_regs(t->tid, &t->held.regs);
+	if (!t->held.away) /* else it gets them with its mask, when it comes home */
+		arch_set_regs(t->tid, &t->held.regs);
 }
 
 void leave_nap(const struct process *p, struct thread *t)
