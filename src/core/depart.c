@@ -221,9 +221,11 @@ int settle_files(struct restart *r)
 	struct object *o = r->objects.at;
 	int e = 0;
 
-	for (size_t i = 0; i < r->objects.n && e == 0; i++)
-		if (is_file(o[i].kind) && o[i].kind->settle)
-			e = o[i].kind->settle(r->op, o[i].rec, &r->site);
+	for (int files = 0; files < 2;
+		files++) /* what is mapped first: it can still fail, and changes nothing that was there before */
+		for (size_t i = 0; i < r->objects.n && e == 0; i++)
+			if (is_file(o[i].kind) && (o[i].kind->scope == SCOPE_FD) == files && o[i].kind->settle)
+				e = o[i].kind->settle(r->op, o[i].rec, &r->site);
 	for (size_t i = 0; i < r->objects.n; i++)
 		o[i].fd = o[i].fd >= 0 ? fd_close(o[i].fd) : -EBADF;
 	return e;
@@ -339,6 +341,8 @@ int settle_all(struct restart *r)
 		e = stop_tasks(r);
 	if (e == 0)
 		e = touch_all(r, STAGE_RESTORE);
+	if (e == 0)
+		e = protect_memory(r);
 	if (e == 0)
 		e = touch_all(r, STAGE_LINK);
 	if (e == 0)

@@ -63,6 +63,37 @@ int lock_memory(struct restart *r, struct patient *p)
 	return e < 0 ? e : run_batch(r, p, &b);
 }
 
+static int protect(struct restart *r, struct patient *p)
+{
+	const struct vma *v = p->mm->vmas.at;
+	struct batch b;
+	int e = 0;
+
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[p->first]);
+	for (size_t i = 0; i < p->mm->vmas.n && e == 0; i++) {
+		if (!vma_is_open(&v[i]))
+			continue;
+		BATCH_MUST(&b, "protect memory", SYS_mprotect, v[i].start, v[i].end - v[i].start, v[i].prot);
+		if (!batch_has_room(&b, 16, 4096))
+			e = run_batch(r, p, &b);
+	}
+	return e < 0 ? e : run_batch(r, p, &b);
+}
+
+int protect_memory(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE || find_object(r, p[i]->rec->mm)->last != p[i])
+			continue;
+		WHERE_PATIENT(r, p[i]);
+		e = protect(r, p[i]);
+	}
+	return e;
+}
+
 static int finish(struct restart *r, struct patient *p, bool can_name, uint32_t *unkept)
 {
 	const struct vma *v = p->mm->vmas.at;

@@ -332,6 +332,8 @@ static int put_shared_run(struct restart *r, const struct object *o, const struc
 		return o->kind->fill(r->op, o->rec, o->fd, run->at, data, len);
 	if (run->at > r->zone_end || at + len > o->stash_end || at < o->stash)
 		return beyond_end(r);
+	if (o->kind->has_own_pages && o->kind->has_own_pages(o->rec))
+		return 0;
 	if (!o->kind->make || !r->crowded) {
 		memcpy((void *)at, data, len);
 		return 0;
@@ -453,6 +455,8 @@ static int clone_some(struct restart *r, struct patient *p, const struct span *a
 	struct patient *order[256];
 	int e = 0;
 
+	if (all->n)
+		image_rest(r->image);
 	for (size_t i = 0; i < all->n && e == 0;) {
 		struct batch *b = batch_of(r, p);
 		unsigned int n = 0;

@@ -454,7 +454,7 @@ int find_shared_pages(struct checkpoint *c, struct process *p)
 	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
 		struct backing *b = v[i].backing;
 
-		if (!b || !b->kind->backing_has_pages || is_readable(c, b) || is_covered(c, b, &v[i]))
+		if (!b || !v[i].shared || !b->kind->backing_has_pages || is_readable(c, b) || is_covered(c, b, &v[i]))
 			continue;
 		if (v[i].swap) {
 			r = add_pages(c, b, p, &v[i], v[i].start, v[i].end);
@@ -528,6 +528,8 @@ static int save_mapped(struct saver *s, const struct backing *b, int fd)
 			return shared_failed(s, b, -errno, "map");
 		r = save_window(s, b, at, off, len);
 		munmap(at, len);
+		if (r == 0)
+			r = watch_tell(s->c->op, &s->c->watch, "reading memory", s->c->memory, s->c->planned);
 	}
 	return r;
 }

@@ -71,6 +71,7 @@ struct restart {
 	struct span patients; /* of struct patient *: parents first */
 	struct site site;
 	struct span slots;
+	size_t n_reserved; /* of them: those that hold what was reserved */
 	uint64_t zone,
 		zone_end; /* addresses that nothing in the image and nothing here uses: room, spare place, stash */
 	uint64_t spare; /* in the zone, for mappings under way */
@@ -156,6 +157,8 @@ int stop_tasks(struct restart *r);
 void dress_nap(struct restart *r, struct patient *p, size_t n);
 /* finish.c */
 int lock_memory(struct restart *r, struct patient *p);
+/** protect_memory() - as the program had it, where it was left open: once keys are allocated, before they are given */
+int protect_memory(struct restart *r);
 int finish_memory(struct restart *r);
 /* depart.c */
 int settle_all(struct restart *r);

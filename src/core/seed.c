@@ -94,7 +94,7 @@ static int make_places(struct restart *r)
 	struct slot *s = r->slots.at;
 	size_t n;
 
-	for (size_t i = 0; i < r->slots.n; i++)
+	for (size_t i = 0; i < r->n_reserved; i++)
 		s[i].value = s[i].value < 0 ? s[i].value : fd_close(s[i].value);
 	for (const struct kind *const *k = kinds; *k; k++) {
 		for (n = 0; n < r->objects.n && o[n].kind != *k; n++)
@@ -112,6 +112,7 @@ int choose_namespace(struct restart *r, bool own_pidns)
 
 	r->own_pidns = own_pidns || r->head->own_pidns || has_orphans(r) || nest_needs_user_ns() || !pids_are_free(r);
 	r->crowded = !reserve_all(r);
+	r->n_reserved = r->slots.n;
 	r->own_pidns |= r->crowded;
 	r->site.own_place = r->crowded;
 	if (r->own_pidns && p[0]->rec->pid == 1)

@@ -215,6 +215,12 @@ struct image_sink {
  */
 int image_send(struct image_reader *r, struct image_sink *sink);
 
+/**
+ * image_rest() - no threads until there is much page data again; what was sent has been waited for
+ * They would have pids that those to be cloned may need, and count where pids are limited.
+ */
+void image_rest(struct image_reader *r);
+
 /** image_wait() - until all page data that was sent is where it belongs; after an error until nobody puts any more */
 int image_wait(struct image_reader *r);
 

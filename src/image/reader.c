@@ -602,6 +602,9 @@ static int reap_first(struct image_reader *r)
 	struct slot *s = &r->slots[r->first];
 
 	pool_wait(r->pool, &s->work);
+	/* memory that the program may not write to may be open to the thread that traces it alone (proc_mem.force_override, in v6.12) */
+	if (s->fault == FAULT_SINK && (s->err == -EIO || s->err == -EFAULT))
+		slot_do(&s->work, 0);
 	int err = slot_result(r, s);
 	r->first = (r->first + 1) % r->n_slots;
 	r->n_used--;
@@ -611,6 +614,16 @@ static int reap_first(struct image_reader *r)
 		r->result = err;
 	}
 	return err;
+}
+
+void image_rest(struct image_reader *r)
+{
+	if (!r->pool)
+		return;
+	stop_work(r);
+	r->first = r->given ? (size_t)(r->given - r->slots) : 0;
+	r->n_slots = 1;
+	r->n_pages = 0;
 }
 
 int image_wait(struct image_reader *r)
@@ -646,7 +659,7 @@ int image_next(struct image_reader *r, struct section *ret)
 {
 	if (r->given)
 		image_send(r, NULL);
-	if (r->n_pages == ALONE && r->n_slots == 1)
+	if (r->result == 1 && r->n_pages == ALONE && r->n_slots == 1)
 		start_work(r);
 	if (r->n_used == r->n_slots)
 		reap_first(r);

@@ -252,6 +252,9 @@ static int write_first(struct image_writer *w)
 	struct slot *s = &w->slots[w->first];
 
 	pool_wait(w->pool, &s->work);
+	/* memory that the program may not read may be open to the thread that traces it alone (proc_mem.force_override, in v6.12) */
+	if (s->not_fetched && (s->err == -EIO || s->err == -EFAULT))
+		slot_make(&s->work, 0);
 	int err = slot_write(w, s);
 	w->first = (w->first + 1) % w->n_slots;
 	w->n_used--;

@@ -338,6 +338,8 @@ struct kind {
 	int (*make)(void *rec);
 	int (*made)(struct op *op, void *rec, struct site *site, int result);
 	void (*keep)(void *rec);
+	/** has_own_pages - mem kinds with make: it was there before, and may be another's: nothing is put into it */
+	bool (*has_own_pages)(const void *rec);
 	/** is_stream - fd kinds: at 0, 1, 2, does it stand for the caller's descriptor of that number? */
 	bool (*is_stream)(const void *rec);
 	/** match - mem kinds that move: is the mapping @v, which is our own, the one of this record? */

@@ -149,6 +149,13 @@ int memfd_check(struct op *op, int fd, const char *name)
 			"has \"%s\", which has been deleted", name);
 	if (r < 0)
 		return refuse(op, "memfd-unreachable", strerror(-r), NULL, "has the memfd \"%s\"", name);
+	if (state.st.st_nlink)
+		return refuse(op, "file-deleted", "it is named as a memfd is, and has another name still", NULL,
+			"has \"%s\", which has been deleted", name);
+	if (state.st.st_size >
+		INT64_MAX - (1 << 30)) /* the kernel does not find data so near to the end of all files */
+		return refuse(op, "memfd-size", NULL, NULL, "has the memfd \"%s\" of %" PRIu64 " bytes", name,
+			(uint64_t)state.st.st_size);
 	for (const struct flag *f = memfd_seals; f->name; f++)
 		known |= (uint32_t)f->bit;
 	if (state.seals & ~known)

@@ -230,8 +230,11 @@ static _Noreturn void create(const struct sysvshm *m, int socket)
 	int id = get_by_number(m);
 	bool known = id < 0 || m->guard < 0 || tell(m->guard, MADE);
 
-	if (!known || send(socket, &id, sizeof(id), MSG_NOSIGNAL) != sizeof(id) || hear(socket) != KEEP)
+	if (!known || send(socket, &id, sizeof(id), MSG_NOSIGNAL) != sizeof(id) || hear(socket) != KEEP) {
 		shmctl(id, IPC_RMID, NULL);
+		if (m->guard >= 0)
+			tell(m->guard, KEEP); /* another may have the id next */
+	}
 	_exit(0);
 }
 
@@ -323,6 +326,7 @@ int sysvshm_make(struct sysvshm *m)
 
 	if (!m->own_place && sysvshm_is_left(m)) {
 		m->guard = -EBADF;
+		m->left = true;
 		return attach(m, (int)m->id);
 	}
 	m->guard = m->own_place || m->state & SYSVSHM_DEST ? -EBADF : post_guard((int)m->id);

@@ -23,6 +23,7 @@ struct sysvshm {
 	/* restarting */
 	uint64_t at, at_readonly; /* where every task has inherited it */
 	bool own_place; /* in namespaces made for the restart: it goes with them */
+	bool left; /* it was here still, with its pages */
 	int guard; /* see sysvshm_make(); -EBADF */
 };
 

@@ -261,12 +261,12 @@ bool vma_is_memfd(const struct proc_vma *v)
 
 bool vma_is_secret(const struct proc_vma *v)
 {
-	return v->deleted && v->ino && strcmp(v->name, "/secretmem") == 0;
+	return v->deleted && v->ino && strcmp(v->name, "/secretmem") == 0 && !vma_is_hugetlb(v);
 }
 
 bool vma_is_aio(const struct proc_vma *v)
 {
-	return v->shared && v->deleted && strcmp(v->name, "/[aio]") == 0;
+	return v->shared && v->deleted && strcmp(v->name, "/[aio]") == 0 && !vma_is_hugetlb(v);
 }
 
 bool vma_is_special(const struct proc_vma *v)
@@ -360,6 +360,12 @@ static void seal(const struct vma *v, struct batch *b)
 	batch_call(b, "seal memory (Linux 6.10)", SYS_mseal, arg)->flags |= kind_by_tag(v->tag)->moves ? 0 : STUB_MUST;
 }
 
+bool vma_is_open(const struct vma *v)
+{
+	return v->prot != (v->flags & VMA_HUGETLB ? PROT_READ | PROT_WRITE : vma_early_prot(v->prot)) &&
+	       !kind_by_tag(v->tag)->moves;
+}
+
 int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 {
 	uint64_t len = v->end - v->start;
@@ -369,9 +375,6 @@ int vma_finish(struct op *op, const struct vma *v, struct batch *b)
 	if (v->name)
 		BATCH_MUST(b, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, len,
 			batch_in(b, v->name, strlen(v->name) + 1).at);
-	if (v->prot != (v->flags & VMA_HUGETLB ? PROT_READ | PROT_WRITE : vma_early_prot(v->prot)) &&
-		!kind_by_tag(v->tag)->moves)
-		BATCH_MUST(b, "protect memory", SYS_mprotect, v->start, len, v->prot);
 	if (v->flags & VMA_SEALED)
 		seal(v, b);
 	return 0;

@@ -23,7 +23,7 @@ bool vma_can_name(void);
 int vma_check_image(struct op *op, const struct vma *v, uint32_t never, uint32_t always);
 
 /**
- * vma_early_prot() - what a mapping of @prot is to have until vma_finish(): memory that may only be executed takes a protection key,
+ * vma_early_prot() - what a mapping of @prot is to have until its pages are there and its keys: memory that may only be executed takes a protection key,
  * which may be one that the program has allocated
  */
 uint32_t vma_early_prot(uint32_t prot);
@@ -40,10 +40,10 @@ void vma_advise(const struct vma *v, struct batch *b);
 /** vma_lock() - lock it if it was: once its pages are there, and before children share them, as it gives it pages of its own */
 void vma_lock(const struct vma *v, struct batch *b);
 
-/**
- * vma_finish() - add the calls for what comes when the memory of all processes is complete, as it would be in the way, or takes
- * what others need: its name, that it may only be executed, is sealed
- */
+/** vma_is_open() - is it still to be protected as the program had it? Once protection keys are allocated, before they are given */
+bool vma_is_open(const struct vma *v);
+
+/** vma_finish() - add the calls for what comes when the memory of all processes is complete: its name, that it is sealed */
 int vma_finish(struct op *op, const struct vma *v, struct batch *b);
 
 /** vma_is_sysv() - is it System V shared memory? */

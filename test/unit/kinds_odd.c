@@ -389,7 +389,10 @@ TEST(memfds_that_are_filled_and_sealed)
 		const struct kind *k = begin_memfd("x", 5, &rec);
 		int fd = k->restore(&op, rec, &site);
 		ASSERT_LE(0, fd);
-		expect_bad(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]));
+		/* it may have been made longer while it was saved: that is not of it */
+		EXPECT_EQ(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]), 0);
+		EXPECT_EQ(lseek(fd, 0, SEEK_END), 5);
+		op_done(&op);
 		close(fd);
 	}
 	const struct kind *k = begin_memfd("x", 5, &rec);
@@ -426,10 +429,8 @@ TEST(secret_memory)
 	expect_bad_vma("secret memory", VMA_SHARED, PROT_READ | PROT_EXEC);
 	k = begin("secret memory", &rec);
 	memcpy(member(k, rec, "size"), &size, sizeof(size));
-	expect_bad(k->fill(&op, rec, -EBADF, 4096, page, 4096));
-	k = begin("secret memory", &rec);
-	memcpy(member(k, rec, "size"), &size, sizeof(size));
-	expect_bad(k->fill(&op, rec, -EBADF, 0, page, 8192));
+	EXPECT_EQ(k->fill(&op, rec, -EBADF, 4096, page, 4096), 0); /* beyond its end */
+	op_done(&op);
 }
 
 TEST_MAIN

@@ -116,16 +116,20 @@ static int wait_quiet(struct op *op, const struct sight *s, struct head *ret)
 	struct head h;
 
 	int r = read_head(s, ret);
+	if (r == 0 && !is_sound(s->vma, ret))
+		r = -EBADMSG;
 	for (; r == 0 && (quiet < QUIET_MS || is_awaited(s, ret)) && all < PATIENCE_MS; all++) {
 		nanosleep(&ms, NULL);
 		r = read_head(s, &h);
-		quiet = r == 0 && h.tail == ret->tail ? quiet + 1 : 0;
+		if (r == 0 && !is_sound(s->vma, &h))
+			r = -EBADMSG;
+		if (r < 0)
+			break;
+		quiet = h.tail == ret->tail ? quiet + 1 : 0;
 		*ret = h;
 	}
 	if (r < 0)
 		return fail(op, r, "read the ring of an AIO context");
-	if (!is_sound(s->vma, ret))
-		return fail(op, -EBADMSG, "make sense of the ring of an AIO context");
 	if (all < PATIENCE_MS)
 		return 0;
 	return refuse(op, "aio-busy", "they would be lost", "try again when they are done",

@@ -250,9 +250,12 @@ static int memfd_restore(struct op *op, void *rec, struct site *site)
 
 	if (fd < 0)
 		return fd;
-	if (ftruncate(fd, (off_t)m->size) < 0)
-		return fail(op, errno == EINVAL || errno == EFBIG ? -EBADMSG : -errno,
-			"make a memfd of %" PRIu64 " bytes", m->size);
+	int err = ftruncate(fd, (off_t)m->size) < 0 ? errno : 0;
+	if (err == EFBIG)
+		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
+			"make a memfd of %" PRIu64 " bytes: so large a file may not be made here", m->size);
+	if (err)
+		return fail(op, err == EINVAL ? -EBADMSG : -err, "make a memfd of %" PRIu64 " bytes", m->size);
 	int *slot = memfd_slot(op, site, m->dev, m->ino);
 	if (*slot >= 0)
 		return malformed(op, "there are two of it");
@@ -291,8 +294,10 @@ static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const
 	const struct memfd *m = rec;
 	uint64_t end = (m->size + PAGE - 1) / PAGE * PAGE;
 
-	if (at >= m->size || len > end - at)
-		return malformed(op, "it has pages beyond its end");
+	/* somebody outside may have made it longer between the look at its size and at its pages */
+	if (at >= end)
+		return 0;
+	len = len < end - at ? len : (size_t)(end - at);
 	if (m->huge)
 		return fill_huge(op, m, at, data, len);
 	int r = pwrite_all(fd, data, len < m->size - at ? len : (size_t)(m->size - at), (off_t)at);
@@ -303,7 +308,7 @@ static int memfd_map(struct op *op, const struct vma *v, const void *rec, int fd
 {
 	const struct memfd *m = rec;
 	bool read_only = v->flags & VMA_SHARED && v->flags & VMA_MAYWRITE_OFF;
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, 0);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, 0);
 
 	if (r < 0)
 		return r;

@@ -30,8 +30,9 @@
 #define SYS_memfd_secret 447
 #endif
 
-#define PAGE 4096u
-#define STEP (16 * PAGE) /* mapped here at once: it counts as locked */
+#define PAGE	  4096u
+#define SIZE_MOST (16ull << 30)
+#define STEP	  (16 * PAGE) /* mapped here at once: it counts as locked */
 
 struct secretmem {
 	uint64_t size;
@@ -102,6 +103,9 @@ static int secretmem_save(struct op *op, const struct sight *s, void *rec)
 	m->size = m->bare ? s->extent : (uint64_t)st.st_size;
 	if (m->bare)
 		return 0;
+	if (m->size > SIZE_MOST)
+		return refuse(op, "secret-large", "what of it exists is found by looking at all of it", NULL,
+			"has secret memory (memfd_secret) of %" PRIu64 " bytes", m->size);
 	m->mode = st.st_mode & 07777;
 	m->uid = st.st_uid;
 	m->gid = st.st_gid;
@@ -129,9 +133,12 @@ static int secretmem_restore(struct op *op, void *rec, struct site *site)
 			"make secret memory: memfd_secret(2) is not to be had here");
 	if (fd < 0)
 		return fail(op, -errno, "make secret memory");
-	if (m->size && ftruncate(fd, (off_t)m->size) < 0)
-		return fail(op, errno == EINVAL || errno == EFBIG ? -EBADMSG : -errno,
-			"make secret memory of %" PRIu64 " bytes", m->size);
+	int err = m->size && ftruncate(fd, (off_t)m->size) < 0 ? errno : 0;
+	if (err == EFBIG)
+		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
+			"make secret memory of %" PRIu64 " bytes: so large a file may not be made here", m->size);
+	if (err)
+		return fail(op, err == EINVAL ? -EBADMSG : -err, "make secret memory of %" PRIu64 " bytes", m->size);
 	m->fd = fd;
 	return TAKE_FD(fd);
 }
@@ -161,8 +168,10 @@ static int secretmem_fill(struct op *op, const void *rec, int fd, uint64_t at, c
 	uint64_t end = (m->size + PAGE - 1) / PAGE * PAGE;
 	int r = 0;
 
-	if (at >= m->size || len > end - at)
-		return malformed(op, "it has pages beyond its end");
+	/* somebody outside may have made it longer between the look at its size and at its pages */
+	if (at >= end)
+		return 0;
+	len = len < end - at ? len : (size_t)(end - at);
 	for (size_t done = 0, n; done < len && r == 0; done += n) {
 		n = len - done < STEP ? len - done : STEP;
 		r = fill_step(fd, at + done, (const unsigned char *)data + done, n);
@@ -175,7 +184,7 @@ static int secretmem_fill(struct op *op, const void *rec, int fd, uint64_t at, c
 
 static int secretmem_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, VMA_SHARED);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, VMA_SHARED);
 
 	(void)rec;
 	if (r < 0)

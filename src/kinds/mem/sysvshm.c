@@ -351,16 +351,22 @@ static void sysvshm_keep_it(void *rec)
 	sysvshm_keep(rec);
 }
 
+static bool sysvshm_has_pages(const void *rec)
+{
+	return ((const struct sysvshm *)rec)->left;
+}
+
 static int sysvshm_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct sysvshm *m = rec;
 	bool readonly = v->flags & VMA_MAYWRITE_OFF;
 	uint64_t len = sysvshm_pages(m);
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK, VMA_SHARED);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, VMA_SHARED);
 
 	if (r < 0)
 		return r;
-	if (v->pgoff > len || v->end - v->start > len - v->pgoff || (readonly && !(m->state & SYSVSHM_READONLY)))
+	if (v->pgoff > len || v->end - v->start > len - v->pgoff ||
+		(readonly && (!(m->state & SYSVSHM_READONLY) || v->prot & PROT_WRITE)))
 		return fail_as(op, OUTCOME_IMAGE, "image-sysvshm", NULL,
 			"attach System V shared memory beyond its end, or as nobody has");
 	BATCH_MUST(b, "attach System V shared memory", SYS_mremap, (readonly ? m->at_readonly : m->at) + v->pgoff, 0,
@@ -389,5 +395,6 @@ const struct kind kind_mem_sysvshm = {
 	.make = sysvshm_make_it,
 	.made = sysvshm_made,
 	.keep = sysvshm_keep_it,
+	.has_own_pages = sysvshm_has_pages,
 	.map = sysvshm_map,
 };

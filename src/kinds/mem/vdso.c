@@ -129,6 +129,10 @@ static int vdso_stand_in(struct op *op, void *rec, struct taddr code, struct spa
 			"restart under the kernel that the image names (stasis show)",
 			"do without the vdso that the program ran with: the image has no copy of it");
 	int r = detour(v->code.at, v->code.n, own, code_len(own, VDSO_MAX), code.at);
+	if (r == -ENOSPC)
+		return fail_as(op, OUTCOME_CANNOT, "vdso-changed",
+			"restart under the kernel that the image names (stasis show)",
+			"do without the vdso that the program ran with: it has functions that are too small");
 	return r < 0 ? malformed(op) : 0;
 }
 

@@ -21,7 +21,7 @@
 #include "kinds/kind.h"
 
 #define KEYS 16 /* 0 is that of all memory that has no other */
-#define END  0x7ffffffff000ull /* x86-64: where no program can have memory */
+#define END  0xffffffffffffe000ull /* x86-64: where no program can have memory */
 #define PAGE 4096
 
 struct range {
