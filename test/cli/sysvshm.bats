@@ -286,3 +286,31 @@ if libc.shmctl(id, 2, ctypes.create_string_buffer(200)) == 0:
 	is_in_own
 	in_its_namespace ipcs -m -i 0
 }
+
+@test "a deleted file that it has open and mapped is one file still, in namespaces of its own" {
+	[ "$(stat -f -c %T /dev/shm)" = tmpfs ] || skip "/dev/shm is no tmpfs"
+	cat >more.py <<-END
+		import mmap
+		name = "/dev/shm/stasis-test-%d" % os.getpid()
+		fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+		os.unlink(name)
+		os.write(fd, b"hello" + bytes(4091))
+		m = mmap.mmap(fd, 4096)
+		def look(nap=time.sleep):
+		    nap(0.1)
+		    m[5] = (m[5] + 1) % 200
+		    same = os.pread(fd, 6, 0) == m[:6] and m[:5] == b"hello"
+		    open("looked", "w").write("same" if same else "differs")
+		time.sleep = lambda s: look()
+	END
+	start_segment "$keyed; exec(open('more.py').read())"
+	"$STASIS" checkpoint $pid -o a.stasis
+	restart # the segment of the first one is there still
+	is_in_own
+	rm -f looked
+	kill -KILL $(head -n 1 started)
+	until_true 10 test -s looked
+	[ "$(cat looked)" = same ]
+	kill -KILL "$pid"
+	ipcrm -m "$id" 2>/dev/null || true
+}
