@@ -385,17 +385,22 @@ static int add_pages(struct checkpoint *c, struct backing *b, struct process *p,
 }
 
 /* is the part of the object that @v maps known already through other mappings? */
-static bool is_covered(struct checkpoint *c, struct backing *b, const struct proc_vma *v)
+static bool is_covered(const struct backing *b, const struct proc_vma *v)
 {
-	struct range *r = b->covered.at;
+	const struct range *r = b->covered.at;
 	uint64_t end = v->pgoff + (v->end - v->start);
 
 	for (size_t i = 0; i < b->covered.n; i++)
 		if (r[i].at <= v->pgoff && end <= r[i].at + r[i].pages)
 			return true;
-	r = span_push(&c->op->arena, &b->covered, sizeof(*r));
-	*r = (struct range){ v->pgoff, end - v->pgoff }; /* here in bytes */
 	return false;
+}
+
+static void cover(struct checkpoint *c, struct backing *b, const struct proc_vma *v)
+{
+	struct range *r = span_push(&c->op->arena, &b->covered, sizeof(*r));
+
+	*r = (struct range){ v->pgoff, v->end - v->start }; /* here in bytes */
 }
 
 static int find_in_core(
@@ -442,6 +447,68 @@ static bool is_readable(struct checkpoint *c, struct backing *b)
 	return b->opens;
 }
 
+/* struct look - one that has a backing mapped is looked at for pages of that */
+struct look {
+	struct checkpoint *c;
+	struct process *process;
+	struct backing *backing;
+	const struct proc_vma *vma;
+	bool all; /* also those that are not in memory */
+};
+
+static int find_between(const struct look *l, uint64_t start, uint64_t end)
+{
+	int r = 0;
+
+	if (l->all && start < end)
+		return add_pages(l->c, l->backing, l->process, l->vma, start, end);
+	for (uint64_t at = start; at < end && r == 0; at += MINCORE_PAGES * PAGE)
+		r = find_in_core(l->c, l->process, l->backing, l->vma, at, min_u64((end - at) / PAGE, MINCORE_PAGES));
+	return r;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct proc_pages *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* where the backing does not show in the mapping: pages of a private one's own, and what must not be touched */
+static int find_hidden(struct checkpoint *c, const struct process *p, const struct proc_vma *v, struct span *ret)
+{
+	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = pagemap < 0 ? -errno : proc_scan_guards(&c->op->arena, pagemap, v->start, v->end, ret);
+
+	if (r == 0 || r == -EOPNOTSUPP)
+		r = v->shared ? 0 : proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, ret);
+	if (ret->n)
+		qsort(ret->at, ret->n, sizeof(struct proc_pages), by_start);
+	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
+			       (unsigned long)v->end)
+		     : 0;
+}
+
+/* of what may be mapped privately as well, or beyond its end */
+static int find_shown(struct look *l)
+{
+	const struct proc_vma *v = l->vma;
+	const struct sight s = { .tree = &l->c->tree, .process = l->process, .vma = v };
+	uint64_t at = v->start, end = v->start + l->backing->kind->reach(l->c->op, &s, &l->all);
+	struct span hidden = { 0 };
+	int r = find_hidden(l->c, l->process, v, &hidden);
+
+	l->all |= v->swap != 0;
+	const struct proc_pages *h = hidden.at;
+	for (size_t i = 0; i < hidden.n && r == 0; i++) {
+		r = find_between(l, at, min_u64(h[i].start, end));
+		at = h[i].end;
+	}
+	if (r == 0 && !hidden.n)
+		cover(l->c, l->backing, v);
+	return r < 0 ? r : find_between(l, at, end);
+}
+
 /*
  * A page of shared memory may have been written by a process that has ended, and be in no page table: only mincore(2) by a
  * process that has the memory mapped tells of it. It does not tell of pages in swap, but smaps does: then all are read.
@@ -453,15 +520,18 @@ int find_shared_pages(struct checkpoint *c, struct process *p)
 
 	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
 		struct backing *b = v[i].backing;
+		struct look look = { c, p, b, &v[i], v[i].swap != 0 };
 
-		if (!b || !v[i].shared || !b->kind->backing_has_pages || is_readable(c, b) || is_covered(c, b, &v[i]))
+		if (!b || !b->kind->backing_has_pages || (!v[i].shared && !b->kind->reach))
 			continue;
-		if (v[i].swap) {
-			r = add_pages(c, b, p, &v[i], v[i].start, v[i].end);
+		if (is_readable(c, b) || is_covered(b, &v[i]))
+			continue;
+		if (b->kind->reach) {
+			r = find_shown(&look);
 			continue;
 		}
-		for (uint64_t at = v[i].start; at < v[i].end && r == 0; at += MINCORE_PAGES * PAGE)
-			r = find_in_core(c, p, b, &v[i], at, min_u64((v[i].end - at) / PAGE, MINCORE_PAGES));
+		cover(c, b, &v[i]);
+		r = find_between(&look, v[i].start, v[i].end);
 	}
 	return r;
 }

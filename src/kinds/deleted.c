@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -10,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "kinds/openfile.h"
+#include "kinds/vma.h"
 
 static int open_on(int root, const char *path, uint64_t dev)
 {
@@ -36,20 +38,83 @@ int deleted_parent(struct op *op, const struct process *p, const char *path, uin
 	return root < 0 ? -errno : open_on(root, dir[1] ? dir + 1 : ".", dev);
 }
 
-uint64_t deleted_extent(const struct tree *tree, uint64_t dev, uint64_t ino)
+static const char gone[] = " (deleted)";
+
+/* is @link what /proc calls the deleted file @name? */
+static bool is_link_to(const char *link, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(link, name, n) == 0 && strcmp(link + n, gone) == 0;
+}
+
+bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f)
+{
+	if (!f->has_stat || v->ino != f->st_ino || !vma_is_deleted(v))
+		return false;
+	return makedev(v->major, v->minor) == f->dev || (f->nlink == 0 && is_link_to(f->link, v->name));
+}
+
+const struct proc_vma *deleted_mapping(const struct tree *tree, const struct proc_fd *f)
 {
 	struct process *const *p = tree->processes.at;
-	uint64_t extent = 0;
 
 	for (size_t i = 0; i < tree->processes.n; i++) {
 		const struct proc_vma *v = p[i]->vmas.at;
 
 		for (size_t n = 0; n < p[i]->vmas.n; n++)
-			if (v[n].ino == ino && v[n].shared && makedev(v[n].major, v[n].minor) == dev &&
-				v[n].pgoff + (v[n].end - v[n].start) > extent)
-				extent = v[n].pgoff + (v[n].end - v[n].start);
+			if (deleted_is_mapped(&v[n], f))
+				return &v[n];
 	}
-	return extent;
+	return NULL;
+}
+
+static int open_held(const struct sight *s)
+{
+	const struct holder *h = s->tree->holders.at;
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < s->tree->holders.n && r < 0; i++) {
+		if (!deleted_is_mapped(s->vma, h[i].fd))
+			continue;
+		if (openfile_is_leased(h[i].fd))
+			return -EBUSY;
+		_cleanup_close_ int fd =
+			openfile_take(&(struct sight){ .tree = s->tree, .process = h[i].process, .fd = h[i].fd });
+		r = fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+	}
+	return r;
+}
+
+/* a process may look at its executable, and so may who may trace it */
+static int open_exe(const struct sight *s)
+{
+	char link[PATH_MAX + sizeof(gone)];
+	ssize_t n = readlinkat(s->process->dir, "exe", link, sizeof(link) - 1);
+
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	if (!is_link_to(link, s->vma->name))
+		return -EPERM;
+	int fd = openat(s->process->dir, "exe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int deleted_open(const struct sight *s)
+{
+	struct stat st;
+	int r = open_held(s);
+
+	if (r < 0 && r != -EBUSY)
+		r = vma_open_file(s);
+	if (r == -EPERM || r == -EACCES)
+		r = open_exe(s);
+	_cleanup_close_ int fd = r;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? fd : -errno;
+	/* a program that runs on may have put something else there meanwhile */
+	return st.st_ino == s->vma->ino ? TAKE_FD(fd) : -ESTALE;
 }
 
 int *deleted_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino)

@@ -2,17 +2,24 @@
 #pragma once
 /*
  * Files that nothing leads to any more but descriptors and mappings of the program. They are made anew without a name
- * (O_TMPFILE), in the directory that they were in.
+ * (O_TMPFILE), in the directory that they were in; those that are mapped in a file system of their own (limbo.h).
+ *
+ * One that is open and mapped is one object: that of the mapping (mem/deleted.c). In some file systems (btrfs, overlayfs) a
+ * mapping shows another device than stat(2): it is the one that counts.
  */
 #include "kinds/kind.h"
 
 /** deleted_parent() - the directory of @path, a deleted file of @p on device @dev, when that is still on it; or -errno */
 int deleted_parent(struct op *op, const struct process *p, const char *path, uint64_t dev);
 
-/**
- * deleted_extent() - how far into the file (@dev, @ino) the shared mappings of the tree reach, bytes; 0: there are none
- */
-uint64_t deleted_extent(const struct tree *tree, uint64_t dev, uint64_t ino);
+/** deleted_is_mapped() - do mapping @v, of a deleted file, and descriptor @f lead to the same? */
+bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f);
+
+/** deleted_mapping() - a mapping in the tree of the deleted file at descriptor @f; NULL: there is none */
+const struct proc_vma *deleted_mapping(const struct tree *tree, const struct proc_fd *f);
+
+/** deleted_open() - a new open file here of the deleted file that is mapped at s->vma, for reading; or -errno */
+int deleted_open(const struct sight *s);
 
 /** deleted_slot() - the slot with the new file for what was (@dev, @ino); valid until the next slot is asked for */
 int *deleted_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino);

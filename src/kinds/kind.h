@@ -307,6 +307,12 @@ struct kind {
 	 * not in the image. Without, or when it gives -errno, only what the mappings show is saved.
 	 */
 	int (*open)(const struct sight *s);
+	/**
+	 * reach - mem kinds with backing_has_pages whose open() gave none: how many bytes of the mapping at s->vma lead to it
+	 * *@ret_all: may it have pages that are not in memory, as on a disk? Without, all do, and it has no others; then
+	 * there are no private mappings of it.
+	 */
+	uint64_t (*reach)(struct op *op, const struct sight *s, bool *ret_all);
 
 	/**
 	 * restore - make it again, alone

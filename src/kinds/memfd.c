@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/vma.h"
 
 #ifndef HUGETLBFS_MAGIC
 #define HUGETLBFS_MAGIC 0x958458f6
@@ -48,30 +49,11 @@ const struct holder *memfd_holder(const struct sight *s)
 	return tree_holders(s->tree, dev, ino, &n);
 }
 
-static bool is_leased(const struct proc_fd *f)
-{
-	const struct proc_lock *l = f->locks.at;
-
-	for (size_t i = 0; i < f->locks.n; i++)
-		if (strcmp(l[i].type, "LEASE") == 0)
-			return true;
-	return false;
-}
-
 static int open_held(const struct sight *s)
 {
-	_cleanup_close_ int fd = is_leased(s->fd) ? -EBUSY : openfile_take(s);
+	_cleanup_close_ int fd = openfile_is_leased(s->fd) ? -EBUSY : openfile_take(s);
 
 	return fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
-}
-
-static int open_mapped(const struct sight *s)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, s->vma->start, s->vma->end);
-	int fd = openat(s->process->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
 }
 
 /* its executable can be opened without a privilege */
@@ -97,12 +79,12 @@ int memfd_open(const struct sight *s)
 	memfd_id(s, &dev, &ino);
 	const struct holder *h = tree_holders(s->tree, dev, ino, &n);
 	for (size_t i = 0; i < n; i++)
-		if (is_leased(h[i].fd))
+		if (openfile_is_leased(h[i].fd))
 			return -EBUSY;
 	for (size_t i = 0; i < n && r < 0; i++)
 		r = open_held(&(struct sight){ .tree = s->tree, .process = h[i].process, .fd = h[i].fd });
 	if (!n && s->vma)
-		r = open_mapped(s);
+		r = vma_open_file(s);
 	if (r == -EPERM && !n && s->vma)
 		r = open_exe(s, dev, ino);
 	_cleanup_close_ int fd = r;

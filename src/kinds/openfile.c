@@ -306,6 +306,16 @@ static bool is_known_lock(const struct proc_lock *l)
 	return strcmp(l->kind, "ADVISORY") == 0 && (strcmp(l->mode, "READ") == 0 || strcmp(l->mode, "WRITE") == 0);
 }
 
+bool openfile_is_leased(const struct proc_fd *f)
+{
+	const struct proc_lock *l = f->locks.at;
+
+	for (size_t i = 0; i < f->locks.n; i++)
+		if (strcmp(l[i].type, "LEASE") == 0)
+			return true;
+	return false;
+}
+
 int openfile_check_locks(struct op *op, const struct sight *s, bool none)
 {
 	const struct proc_lock *l = s->fd->locks.at;

@@ -67,6 +67,9 @@ extern const struct field ofd_lock_fields[];
 /** openfile_check_locks() - refuse leases and what is unknown; with @none, locks of the open file too */
 int openfile_check_locks(struct op *op, const struct sight *s, bool none);
 
+/** openfile_is_leased() - is there a lease on what is at @f, which to open it might break? */
+bool openfile_is_leased(const struct proc_fd *f);
+
 /** openfile_save_locks() - the locks of the open file: LOCK_SH, LOCK_EX of flock(2) or 0, and struct ofd_lock */
 void openfile_save_locks(struct op *op, const struct sight *s, uint32_t *ret_flock, struct span *ret_ofd);
 

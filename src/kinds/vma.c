@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kinds/vma.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -274,9 +278,33 @@ bool vma_is_special(const struct proc_vma *v)
 	return vma_is_memfd(v) || vma_is_secret(v) || vma_is_sysv(v) || vma_is_aio(v) || vma_is_hugetlb(v);
 }
 
+static bool is_zero(const struct proc_vma *v)
+{
+	return strcmp(v->name, "/dev/zero") == 0;
+}
+
 bool vma_is_shm(const struct proc_vma *v)
 {
-	return v->shared && v->ino && !vma_is_special(v) && (name_in(v) || (v->deleted && v->name[0] == '/'));
+	return v->shared && v->ino && !vma_is_special(v) && (name_in(v) || (v->deleted && is_zero(v)));
+}
+
+bool vma_is_deleted(const struct proc_vma *v)
+{
+	return v->deleted && v->ino && v->name[0] == '/' && !vma_is_special(v) && !is_zero(v);
+}
+
+int vma_open_file(const struct sight *s)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, s->vma->start, s->vma->end);
+	if (fstatat(s->process->dir, path, &st, 0) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode)) /* a device might act on it */
+		return -ENODEV;
+	int fd = openat(s->process->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 /* ---- restarting ---- */

@@ -64,5 +64,11 @@ bool vma_is_aio(const struct proc_vma *v);
 /** vma_is_special() - is it one of those, which no path leads to, whatever its name says? */
 bool vma_is_special(const struct proc_vma *v);
 
-/** vma_is_shm() - is it shared memory, or of a file that has been deleted and may be no more than that? */
+/** vma_is_shm() - is it shared memory without a name, or with one of PR_SET_VMA_ANON_NAME? */
 bool vma_is_shm(const struct proc_vma *v);
+
+/** vma_is_deleted() - is it of a file that has been deleted? */
+bool vma_is_deleted(const struct proc_vma *v);
+
+/** vma_open_file() - the regular file of s->vma, for reading: takes CAP_CHECKPOINT_RESTORE (-EPERM); -ENODEV: it is none */
+int vma_open_file(const struct sight *s);

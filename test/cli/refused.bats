@@ -213,6 +213,24 @@ f = os.open("zz", os.O_RDWR | os.O_CREAT)'
 	[ -z "$(find . -name 'socket.*')" ]
 }
 
+@test "a deleted file that has another name, and is shared under that" {
+	start_python '
+f = open("one", "w+b")
+f.truncate(8192)
+at = mmap.mmap(f.fileno(), 8192, trackfd=False) if sys.version_info >= (3, 13) else libc.mmap
+if at is libc.mmap:
+    at.restype = ctypes.c_void_p
+    at(None, ctypes.c_size_t(8192), 3, 1, f.fileno(), 0)
+os.link("one", "two")
+os.unlink("one")
+f.close()'
+	is_refused file-deleted
+	says "another name"
+	rm two
+	run "$STASIS" check $pid
+	expect 0
+}
+
 # in_vdso: is the stopped process in the middle of the vdso?
 in_vdso() {
 	python3 - $pid <<'END'

@@ -413,6 +413,90 @@ TEST(memfds_that_are_filled_and_sealed)
 	close(fd);
 }
 
+static const struct kind *begin_deleted(const char *path, uint64_t size, void **ret_rec)
+{
+	const struct kind *k = begin("deleted file", ret_rec);
+
+	memcpy(member(k, *ret_rec, "path"), &path, sizeof(path));
+	memcpy(member(k, *ret_rec, "size"), &size, sizeof(size));
+	*(uint32_t *)member(k, *ret_rec, "mode") = 0640;
+	return k;
+}
+
+TEST(deleted_files)
+{
+	static const char *const paths[] = { NULL, "", "x", "/", "//x", "/x/", "/../x", "/x/..", "/x/./y", "/x//y" };
+	static const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = { { "size", 1ull << 63 }, { "size", UINT64_MAX }, { "size", INT64_MAX }, { "mode", 010000 },
+		{ "mtime_nsec", 1000000000 } };
+	char name[300] = "/";
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		expect_bad(begin_deleted(paths[i], 5, &rec)->restore(&op, rec, &site));
+	memset(name + 1, 'x', 256);
+	expect_bad(begin_deleted(name, 5, &rec)->restore(&op, rec, &site));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		const struct kind *k = begin_deleted("/x", 5, &rec);
+		memcpy(member(k, rec, numbers[i].name), &numbers[i].value, strcmp(numbers[i].name, "mode") ? 8 : 4);
+		expect_bad(k->restore(&op, rec, &site));
+	}
+	const struct kind *k = begin_deleted("/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_WIPEONFORK }, rec, -EBADF, &batch));
+	k = begin_deleted("/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED }, rec, -EBADF, &batch));
+	k = begin_deleted("/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_MAYWRITE_OFF, .prot = PROT_WRITE },
+		rec, -EBADF, &batch));
+}
+
+/* what is there is not touched, and what is made has that path */
+TEST(deleted_files_that_are_filled)
+{
+	const uint64_t beyond[][2] = { { 4096, 4096 }, { 0, 8192 }, { 1ull << 40, 4096 }, { UINT64_MAX - 4095, 4096 } };
+	char dir[] = "/tmp/kinds_odd.XXXXXX", path[64], link[128] = "", text[8] = "", self[64];
+	static char page[8192] = "abcde";
+	struct stat st;
+	void *rec;
+
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+	snprintf(path, sizeof(path), "%s/x", dir);
+	int there = open(path, O_WRONLY | O_CREAT, 0600);
+	for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++) {
+		const struct kind *k = begin_deleted(path, 5, &rec);
+		int fd = k->restore(&op, rec, &site);
+		ASSERT_LE(0, fd);
+		expect_bad(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]));
+		close(fd);
+	}
+	const struct kind *k = begin_deleted(path, 5, &rec);
+	int fd = k->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(k->fill(&op, rec, fd, 0, page, 4096), 0);
+	EXPECT_EQ(k->settle(&op, rec, &site), 0);
+	EXPECT_EQ(pread(fd, text, sizeof(text), 0), 5);
+	EXPECT_STREQ(text, "abcde");
+	EXPECT_EQ(fstat(fd, &st), 0);
+	EXPECT_EQ(st.st_mode, S_IFREG | 0640);
+	EXPECT_EQ(st.st_nlink, 0);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	ASSERT_LT(0, readlink(self, link, sizeof(link) - 1));
+	if (!op.notes.n) { /* where there is no file system for it */
+		EXPECT_EQ(strncmp(link, path, strlen(path)), 0);
+		EXPECT_STREQ(link + strlen(path), " (deleted)");
+	}
+	EXPECT_EQ(fstat(there, &st), 0);
+	EXPECT_EQ(st.st_size, 0);
+	EXPECT_EQ(st.st_nlink, 1);
+	expect_bad(k->restore(&op, rec, &site)); /* again */
+	EXPECT_EQ(unlink(path), 0);
+	EXPECT_EQ(rmdir(dir), 0);
+	close(there);
+	close(fd);
+}
+
 TEST(secret_memory)
 {
 	const uint64_t huge = 1ull << 63, size = 5;

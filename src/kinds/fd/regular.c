@@ -8,7 +8,7 @@
  * user's to decide.
  *
  * A file that has been deleted is the program's alone. Its content is in the image, in the record of the first open file
- * of it, or with the memory that is mapped from it (mem/shm.c).
+ * of it, or with the memory that is mapped from it (mem/deleted.c).
  *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
  * Lost:  advice (posix_fadvise(2)), write-life hints, F_SETOWN and F_SETSIG; that a process outside of the
@@ -22,6 +22,7 @@
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -54,7 +55,7 @@ struct regular {
 	bool hashed;
 	uint64_t tail; /* XXH3 of the last block: the TAIL_MAX bytes, or fewer, before size */
 	bool deleted;
-	bool mapped; /* deleted: what is in it belongs to shared memory */
+	bool mapped; /* deleted: what is in it belongs to a mapping of it */
 	struct span content; /* deleted: bytes, in one record of each file */
 	uint32_t uid, gid; /* deleted */
 	uint32_t lent; /* n + 1: it was the stream n of whoever started the program, as with `stasis run CMD >FILE` */
@@ -120,21 +121,20 @@ static int open_deleted(const struct sight *s)
 static int check_deleted(struct op *op, const struct sight *s, size_t len)
 {
 	const struct proc_fd *f = s->fd;
-	uint64_t mapped = deleted_extent(s->tree, f->dev, f->st_ino);
+	bool mapped = deleted_mapping(s->tree, f) != NULL;
 	_cleanup_close_ int dir = deleted_parent(op, s->process, old_path(op, s, len), f->dev);
 	_cleanup_close_ int fd = open_deleted(s);
 	int r = openfile_check_locks(op, s, false);
 	int flags = openfile_check_flags(op, s, (FLAGS & ~O_PATH) | O_TMPFILE);
 
-	if (dir < 0)
+	if (dir < 0 && !mapped)
 		return refuse(op, "file-deleted", "the directory that it was in is gone as well",
 			"wait until the program has closed it", "leads to \"%s\"", f->link);
 	if (fd < 0 || openfile_is_live(fd))
 		return refuse(op, "file-deleted", fd < 0 ? strerror(-fd) : "writing to it acts on the kernel",
 			"wait until the program has closed it", "leads to \"%s\", which cannot be copied", f->link);
-	if (mapped ? f->size > mapped : f->size > CONTENT_MAX)
-		return refuse(op, "file-deleted",
-			mapped ? "it is mapped, but not to its end" : "the image holds such files up to 32 MiB",
+	if (!mapped && f->size > CONTENT_MAX)
+		return refuse(op, "file-deleted", "the image holds such files up to 32 MiB",
 			"wait until the program has closed it", "leads to \"%s\" of %" PRIu64 " bytes", f->link,
 			f->size);
 	return flags < 0 ? flags : r;
@@ -217,11 +217,14 @@ static bool keeps_content(const struct sight *s)
 
 static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
 {
+	const struct proc_vma *v = deleted_mapping(s->tree, s->fd);
 	_cleanup_close_ int fd = open_deleted(s);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\"", r->path);
+	if (v)
+		r->dev = makedev(v->major, v->minor);
 	r->path = old_path(op, s, len);
 	r->deleted = true;
 	r->size = (uint64_t)st.st_size;
@@ -229,7 +232,7 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 	r->mtime_nsec = st.st_mtim.tv_nsec;
 	r->uid = st.st_uid;
 	r->gid = st.st_gid;
-	r->mapped = deleted_extent(s->tree, r->dev, r->ino) != 0;
+	r->mapped = v != NULL;
 	if (r->mapped || !keeps_content(s))
 		return 0;
 	if (r->size > CONTENT_MAX)
@@ -443,9 +446,13 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 	int *slot = deleted_slot(op, site, r->dev, r->ino);
 
 	_cleanup_close_ int fd = TAKE_FD(*slot);
+	struct stat st;
+
 	if (fd < 0) /* another open file of it has done it */
 		return 0;
-	if (ftruncate(fd, (off_t)r->size) < 0 || fchmod(fd, r->mode & 07777) < 0)
+	/* one that is mapped has its size, and is open for reading only here */
+	bool cut = fstat(fd, &st) < 0 || (uint64_t)st.st_size != r->size;
+	if ((cut && ftruncate(fd, (off_t)r->size) < 0) || fchmod(fd, r->mode & 07777) < 0)
 		return fail(op, -errno, "make \"%s\", which was deleted, as it was", r->path);
 	if (fchown(fd, r->uid, r->gid) < 0 || futimens(fd, times) < 0)
 		note(op, "\"%s\", which was deleted, has another owner or time now", r->path);

@@ -54,7 +54,7 @@ static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
 
-	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_special(v);
+	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_deleted(v) && !vma_is_special(v);
 }
 
 static bool may_write(const struct proc_vma *v)
@@ -106,8 +106,8 @@ static int file_check(struct op *op, const struct sight *s)
 	if (s->again)
 		return r;
 	if (s->vma->deleted)
-		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
-			"maps \"%s\", which has been deleted", s->vma->name);
+		return refuse(op, "file-deleted", "it is a device", NULL, "maps \"%s\", which has been deleted",
+			s->vma->name);
 	_cleanup_close_ int fd = open_mapped(s, &st);
 	if (fd == -ESTALE || fd == -ENOENT)
 		return refuse(op, "file-replaced", NULL, NULL, "maps \"%s\", but that path leads elsewhere now",

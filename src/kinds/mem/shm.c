@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2); and files of
- * tmpfs that were mapped and deleted, such as a semaphore after sem_unlink(3), or what was shm_unlink(3)ed. Those that are
- * open as well (fd/regular.c) are made anew without a name, the others come back as anonymous memory.
+ * Shared memory: mmap(2) with MAP_SHARED | MAP_ANONYMOUS, shared with children by fork(2). In images of
+ * older versions also files of tmpfs that were mapped and deleted (now mem/deleted.c): those that are open as well
+ * (fd/regular.c) are made anew without a name, the others come back as anonymous memory.
  *
  * Seen:  /proc/PID/smaps, a shared mapping of "/dev/zero (deleted)" or [anon_shmem:NAME] with an inode of its own
- * Lost:  nothing that a mapping of the program can reach; that a process outside of the program has it as well. A deleted
- *        file loses its name; when it is not open, its end as well, beyond which no page could be reached (mmap(2))
+ * Lost:  nothing that a mapping of the program can reach; that a process outside of the program has it as well
  * Needs: nothing: it is mapped before the first task is made, inherited by all, and doubled to its place by mremap(2) with
  *        an old size of 0
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -33,7 +27,7 @@
 
 struct shm {
 	uint64_t size;
-	const char *path; /* of a deleted file that the program has open as well; else NULL */
+	const char *path; /* older versions: of a deleted file that the program has open as well; else NULL */
 	uint64_t dev, ino; /* of that file */
 	bool no_reserve; /* MAP_NORESERVE of its first mapping, which all that come of it by fork(2) and mremap(2) have as well */
 	uint64_t at; /* restarting: where every task has inherited it */
@@ -53,60 +47,6 @@ static bool shm_probe(const struct sight *s)
 	return vma_is_shm(s->vma);
 }
 
-/* ---- files that have been deleted ---- */
-
-/* the directory that it was in, if that is of a tmpfs */
-static int open_parent(struct op *op, const struct sight *s)
-{
-	const struct proc_vma *v = s->vma;
-	struct statfs fs;
-
-	_cleanup_close_ int dir = deleted_parent(op, s->process, v->name, makedev(v->major, v->minor));
-	if (dir < 0 || fstatfs(dir, &fs) < 0)
-		return dir < 0 ? dir : -errno;
-	return (unsigned long)fs.f_type == TMPFS_MAGIC ? TAKE_FD(dir) : -EXDEV;
-}
-
-/* sem_open(3) makes its files under one name and lets them go under another */
-static const char *find_other_name(struct op *op, int fd, uint64_t ino)
-{
-	_cleanup_dir_ DIR *dir = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-
-	for (struct dirent *e; dir && (e = readdir(dir));)
-		if (e->d_ino == ino)
-			return arena_strdup(&op->arena, e->d_name);
-	return NULL;
-}
-
-static int check_deleted(struct op *op, const struct sight *s)
-{
-	const struct proc_vma *v = s->vma;
-
-	if (v->has_flags && !strstr(v->vmflags, "mw"))
-		return refuse(op, "file-deleted", "it is mapped for reading only", NULL,
-			"maps \"%s\", which has been deleted", v->name);
-	_cleanup_close_ int dir = open_parent(op, s);
-	if (dir < 0)
-		return refuse(op, "file-deleted", "the image would have to hold the file", NULL,
-			"maps \"%s\", which has been deleted", v->name);
-	const char *other = find_other_name(op, dir, v->ino);
-	if (other)
-		return refuse(op, "file-deleted", "it has another name still, under which others may open it",
-			"delete that as well (of a semaphore: sem_unlink(3))",
-			"maps \"%s\", which has been deleted, and is \"%s\" there now", v->name, other);
-	return 0;
-}
-
-static int shm_check(struct op *op, const struct sight *s)
-{
-	bool is_file = s->vma->name[0] == '/' && strcmp(s->vma->name, "/dev/zero") != 0;
-	int r = vma_check_flags(op, s), file = is_file ? check_deleted(op, s) : 0;
-
-	return r < 0 ? r : file;
-}
-
-/* ---- the kind ---- */
-
 static void shm_key(const struct sight *s, uint64_t key[2])
 {
 	key[0] = (uint64_t)s->vma->major << 32 | s->vma->minor;
@@ -115,17 +55,11 @@ static void shm_key(const struct sight *s, uint64_t key[2])
 
 static int shm_save(struct op *op, const struct sight *s, void *rec)
 {
-	const struct proc_vma *v = s->vma;
 	struct shm *m = rec;
-	size_t holders;
 
+	(void)op;
 	m->size = s->extent;
-	m->no_reserve = vma_flags(v) & VMA_NORESERVE;
-	if (!tree_holders(s->tree, makedev(v->major, v->minor), v->ino, &holders))
-		return 0;
-	m->path = v->name;
-	m->dev = makedev(v->major, v->minor);
-	m->ino = v->ino;
+	m->no_reserve = vma_flags(s->vma) & VMA_NORESERVE;
 	return 0;
 }
 
@@ -190,7 +124,7 @@ const struct kind kind_mem_shm = {
 	.backing_has_pages = true,
 	.probe = shm_probe,
 	.key = shm_key,
-	.check = shm_check,
+	.check = vma_check_flags,
 	.save = shm_save,
 	.restore = shm_restore,
 	.map = shm_map,

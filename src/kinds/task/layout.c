@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "kinds/deleted.h"
 #include "kinds/memfd.h"
 #include "kinds/vma.h"
 
@@ -32,7 +33,7 @@ struct layout {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	struct span auxv; /* bytes */
 	const char *exe;
-	uint64_t exe_dev, exe_ino; /* when that is a memfd */
+	uint64_t exe_dev, exe_ino; /* when that is a memfd, or was deleted */
 	struct stub_call *ask_brk; /* while saving */
 };
 
@@ -65,24 +66,48 @@ static bool is_for_32_bits(const struct process *p)
 	       ident[EI_CLASS] == ELFCLASS32;
 }
 
-/* a memfd comes back when it is mapped or open; its name is no path */
-static bool runs_memfd(const struct sight *s, const char *exe, struct stat *ret)
+static bool is_deleted(const char *exe, size_t *ret_len)
+{
+	static const char gone[] = " (deleted)";
+	size_t n = strlen(exe);
+
+	*ret_len = n - strlen(gone);
+	return n > strlen(gone) && strcmp(exe + *ret_len, gone) == 0;
+}
+
+/* is @v of the executable, which is at no path any more? The file shows another device than the mapping in some file systems */
+static bool is_of_exe(const struct proc_vma *v, const char *exe, size_t len, const struct stat *st)
+{
+	if (v->ino != st->st_ino)
+		return false;
+	if (vma_is_memfd(v))
+		return memfd_is_name(exe) && makedev(v->major, v->minor) == st->st_dev;
+	return vma_is_deleted(v) && strncmp(v->name, exe, len) == 0 && !v->name[len];
+}
+
+/* a memfd comes back when it is mapped or open, another file that was deleted when it is mapped; their names are no paths */
+static bool has_other(const struct sight *s, const char *exe, uint64_t *ret_dev, uint64_t *ret_ino)
 {
 	const struct proc_vma *v = s->process->vmas.at;
+	struct stat st;
 	size_t n;
 
-	if (!memfd_is_name(exe) || fstatat(s->process->dir, "exe", ret, 0) < 0)
+	if (!is_deleted(exe, &n) || fstatat(s->process->dir, "exe", &st, 0) < 0)
 		return false;
+	*ret_dev = st.st_dev;
+	*ret_ino = st.st_ino;
 	for (size_t i = 0; i < s->process->vmas.n; i++)
-		if (vma_is_memfd(&v[i]) && v[i].ino == ret->st_ino && makedev(v[i].major, v[i].minor) == ret->st_dev)
+		if (is_of_exe(&v[i], exe, n, &st)) {
+			*ret_dev = makedev(v[i].major, v[i].minor);
 			return true;
-	return tree_holders(s->tree, ret->st_dev, ret->st_ino, &n);
+		}
+	return memfd_is_name(exe) && tree_holders(s->tree, st.st_dev, st.st_ino, &n);
 }
 
 static int layout_check(struct op *op, const struct sight *s)
 {
-	static const char gone[] = " (deleted)";
-	struct stat st;
+	uint64_t dev, ino;
+	size_t n;
 	char *exe;
 	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
 
@@ -91,10 +116,9 @@ static int layout_check(struct op *op, const struct sight *s)
 			"is a program for 32 bits");
 	if (r < 0)
 		return refuse(op, "exe", strerror(-r), NULL, "has an executable that cannot be seen");
-	size_t n = strlen(exe);
-	if (n > strlen(gone) && !strcmp(exe + n - strlen(gone), gone) && !runs_memfd(s, exe, &st))
+	if (is_deleted(exe, &n) && !has_other(s, exe, &dev, &ino))
 		return refuse(op, "file-deleted",
-			"it was removed or replaced by another version since the program began",
+			"it was removed or replaced by another version since the program began, and is not mapped",
 			"start the program anew, then save it", "runs \"%s\", which is gone", exe);
 	return 0;
 }
@@ -109,7 +133,7 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct layout *l = rec;
 	const struct proc_stat *st = &s->process->stat;
-	struct stat memfd;
+	uint64_t dev, ino;
 	char *exe, *auxv;
 	size_t len;
 
@@ -130,22 +154,22 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 	if (r < 0)
 		return fail(op, r, "read its executable and auxiliary vector");
 	l->exe = exe;
-	if (runs_memfd(s, exe, &memfd)) {
-		l->exe_dev = memfd.st_dev;
-		l->exe_ino = memfd.st_ino;
+	if (has_other(s, exe, &dev, &ino)) {
+		l->exe_dev = dev;
+		l->exe_ino = ino;
 	}
 	l->auxv = (struct span){ auxv, len };
 	return 0;
 }
 
-/* a child that was cloned by a parent with the same executable has it already; @memfd: -EBADF where it has a path */
-static bool has_exe(const struct site *site, const char *path, int memfd)
+/* a child that was cloned by a parent with the same executable has it already; @fd: -EBADF where it has a path */
+static bool has_exe(const struct site *site, const char *path, int fd)
 {
 	char link[64];
 	struct stat now, want;
 
 	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
-	if (stat(link, &now) < 0 || (memfd < 0 ? stat(path, &want) : fstat(memfd, &want)) < 0)
+	if (stat(link, &now) < 0 || (fd < 0 ? stat(path, &want) : fstat(fd, &want)) < 0)
 		return false;
 	return now.st_dev == want.st_dev && now.st_ino == want.st_ino;
 }
@@ -175,6 +199,11 @@ static bool is_in_order(const struct layout *l)
 	       l->arg_start <= l->arg_end && l->env_start <= l->env_end;
 }
 
+static int *exe_slot(struct op *op, const struct layout *l, struct site *site)
+{
+	return (memfd_is_name(l->exe) ? memfd_slot : deleted_slot)(op, site, l->exe_dev, l->exe_ino);
+}
+
 static int layout_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct layout *l = rec;
@@ -198,12 +227,12 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	if (!l->exe || l->exe[0] != '/' || strlen(l->exe) >= PATH_MAX || l->auxv.n > AUXV_MAX || !is_in_order(l))
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "lay out the address space");
 	map.auxv = (void *)batch_in(b, l->auxv.at, l->auxv.n).at;
-	int memfd = l->exe_ino ? *memfd_slot(op, site, l->exe_dev, l->exe_ino) : -EBADF;
-	if (l->exe_ino && memfd < 0)
-		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a memfd that is not in the image");
-	if (!has_exe(site, l->exe, memfd) && memfd >= 0) {
-		map.exe_fd = (uint32_t)memfd; /* every task has inherited it */
-	} else if (!has_exe(site, l->exe, memfd)) {
+	int fd = l->exe_ino ? *exe_slot(op, l, site) : -EBADF;
+	if (l->exe_ino && fd < 0)
+		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a file that is not in the image");
+	if (!has_exe(site, l->exe, fd) && fd >= 0) {
+		map.exe_fd = (uint32_t)fd; /* every task has inherited it */
+	} else if (!has_exe(site, l->exe, fd)) {
 		open_exe(b, l->exe, site);
 		map.exe_fd = (uint32_t)site->free_fd;
 	}
