@@ -8,13 +8,14 @@
  * the mappings show of it is saved: pages that a private mapping has of its own hide those of the file, which nobody needs then.
  *
  * It is made anew in memory, in a file system that is mounted nowhere, under its old path, and deleted there (limbo.h): what is at
- * that path now is not touched. What was in a tmpfs and is shared is made beside where it was instead, without a name, so that
- * the next time it is seen to be of a tmpfs, where only the pages that are in memory exist.
+ * that path now is not touched. What was in a tmpfs, is shared, and is mostly holes is made beside where it was instead, without
+ * a name: so who may not open it sees that it is of a tmpfs, where only the pages that are in memory exist, and need not read all.
  *
  * Seen:  /proc/PID/smaps, "/usr/lib/libx.so (deleted)"; the file: /proc/PID/map_files; what mappings show: /proc/PID/mem, pagemap
- * Lost:  its number and file system, and the name of what was in a tmpfs and is shared. That a process outside of the program has
- *        it as well. Where it is not open and who saves it is not privileged: owner, mode, times, holes, the end within the last
- *        page, what nobody has mapped, and what processes' own pages hide everywhere (zeros, where these are dropped: madvise(2))
+ * Lost:  its number and file system, and that a process outside of the program has it as well. The name of what was in a tmpfs,
+ *        is shared, and has more than 16 MiB of holes. Where it is not open and who saves it is not privileged: owner, mode,
+ *        times, holes, the end within the last page, what nobody has mapped, and what processes' own pages hide everywhere
+ *        (zeros, where these are dropped: madvise(2))
  * Needs: tmpfs, mounted by who may do that, or in a user namespace; else it gets another name, in its directory or /tmp (noted)
  */
 #include <dirent.h>
@@ -38,7 +39,8 @@
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
-#define PAGE 4096u
+#define PAGE	   4096u
+#define HOLES_MOST (16ull << 20) /* that it may cost to read them, which allocates them */
 
 struct deleted {
 	const char *path;
@@ -89,6 +91,7 @@ static bool is_same(const struct proc_vma *v, const struct proc_vma *w)
 /* struct use - how the program has it mapped */
 struct use {
 	bool shared, writable;
+	uint64_t rss; /* the most that a mapping has of it */
 	uint64_t end; /* as far as it shows, if that was asked for */
 };
 
@@ -107,6 +110,8 @@ static struct use find_use(struct op *op, const struct sight *s, bool want_end)
 				continue;
 			use.shared |= v[n].shared;
 			use.writable |= v[n].shared && !(vma_flags(&v[n]) & VMA_MAYWRITE_OFF);
+			if (v[n].rss > use.rss)
+				use.rss = v[n].rss;
 			uint64_t len = want_end ? readable(op, p[i], &v[n]) : 0;
 			if (len && v[n].pgoff + len > use.end)
 				use.end = v[n].pgoff + len;
@@ -238,12 +243,23 @@ static int deleted_check(struct op *op, const struct sight *s)
 	return r < 0 ? r : names;
 }
 
+static void save_state(struct deleted *d, const struct stat *st)
+{
+	d->size = (uint64_t)st->st_size;
+	d->mode = st->st_mode & 07777;
+	d->uid = st->st_uid;
+	d->gid = st->st_gid;
+	d->mtime_sec = st->st_mtim.tv_sec;
+	d->mtime_nsec = st->st_mtim.tv_nsec;
+}
+
 static int deleted_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct deleted *d = rec;
 	struct stat st;
 	_cleanup_close_ int fd = deleted_open(s);
 	const struct use use = find_use(op, s, fd < 0);
+	uint64_t exists = use.rss;
 
 	if (fd >= 0 && fstat(fd, &st) < 0)
 		return fail(op, -errno, "examine \"%s\", which was deleted", s->vma->name);
@@ -251,17 +267,13 @@ static int deleted_save(struct op *op, const struct sight *s, void *rec)
 	d->dev = makedev(s->vma->major, s->vma->minor);
 	d->ino = s->vma->ino;
 	d->writable = use.writable;
-	d->beside = use.shared && was_in_tmpfs(op, s);
 	d->bare = fd < 0;
 	d->size = use.end;
-	if (d->bare)
-		return 0;
-	d->size = (uint64_t)st.st_size;
-	d->mode = st.st_mode & 07777;
-	d->uid = st.st_uid;
-	d->gid = st.st_gid;
-	d->mtime_sec = st.st_mtim.tv_sec;
-	d->mtime_nsec = st.st_mtim.tv_nsec;
+	if (!d->bare) {
+		save_state(d, &st);
+		exists = (uint64_t)st.st_blocks * 512;
+	}
+	d->beside = use.shared && d->size > exists && d->size - exists > HOLES_MOST && was_in_tmpfs(op, s);
 	return 0;
 }
 

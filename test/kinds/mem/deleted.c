@@ -11,11 +11,12 @@
 
 #include "lib/witness.h"
 
-#define PAGE  4096
-#define INTS  (PAGE / (int)sizeof(int))
-#define PAGES 12
+#define PAGE   4096
+#define INTS   (PAGE / (int)sizeof(int))
+#define PAGES  12
+#define SPARSE (64 << 20)
 
-static volatile int *lib, *text, *shared, *reader, *opened, *opened_too, *own;
+static volatile int *lib, *text, *shared, *reader, *opened, *opened_too, *own, *sparse;
 static int open_fd;
 static pid_t child;
 
@@ -92,6 +93,15 @@ static void make(void)
 	opened_too = map(open_fd, PROT_READ, MAP_PRIVATE, 1, 3);
 	unlink(witness_path("opened"));
 
+	char name[32];
+	snprintf(name, sizeof(name), "/witness-deleted.%d", getpid());
+	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0 || ftruncate(fd, SPARSE) < 0)
+		_exit(3);
+	sparse = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED, 0, SPARSE / PAGE);
+	close(fd);
+	shm_unlink(name);
+	sparse[100 * INTS] = 99;
 	child = witness_child(live);
 }
 
@@ -161,6 +171,19 @@ static int where(const volatile int *at)
 	return fstat(open_fd, &st) == 0 && st.st_ino == ino;
 }
 
+/* nothing was read that was not there */
+static int is_mostly_holes(const volatile int *at)
+{
+	static unsigned char in_core[SPARSE / PAGE];
+	int n = 0;
+
+	if (mincore((void *)at, SPARSE, in_core) < 0)
+		return -1;
+	for (int i = 0; i < SPARSE / PAGE; i++)
+		n += in_core[i] & 1;
+	return n < 10;
+}
+
 static void look(void)
 {
 	for (int i = 0; i < PAGES; i++)
@@ -185,6 +208,9 @@ static void look(void)
 	shared[2 * INTS]--;
 	SAY(same_inode(shared, reader));
 	SAY(name_of(shared));
+	SAY(sparse[100 * INTS]);
+	SAY(childs(&sparse[100 * INTS]));
+	SAY(is_mostly_holes(sparse));
 	SAY(mprotect((void *)reader, 2 * PAGE, PROT_READ | PROT_WRITE) < 0 ? errno : 0);
 	int in_file = -1;
 	struct stat st = { 0 };
