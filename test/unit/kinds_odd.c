@@ -468,7 +468,10 @@ TEST(deleted_files_that_are_filled)
 		const struct kind *k = begin_deleted(path, 5, &rec);
 		int fd = k->restore(&op, rec, &site);
 		ASSERT_LE(0, fd);
-		expect_bad(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]));
+		/* it may have been made longer while it was saved: that is not of it */
+		EXPECT_EQ(k->fill(&op, rec, fd, beyond[i][0], page, beyond[i][1]), 0);
+		EXPECT_EQ(lseek(fd, 0, SEEK_END), 5);
+		op_done(&op);
 		close(fd);
 	}
 	const struct kind *k = begin_deleted(path, 5, &rec);

@@ -326,8 +326,13 @@ static int deleted_restore(struct op *op, void *rec, struct site *site)
 	_cleanup_close_ int both = make_file(op, d, site);
 	if (both < 0)
 		return both;
-	if (ftruncate(both, (off_t)d->size) < 0)
-		return fail(op, errno == EINVAL || errno == EFBIG ? -EBADMSG : -errno,
+	int err = ftruncate(both, (off_t)d->size) < 0 ? errno : 0;
+	if (err == EFBIG)
+		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
+			"make a file of %" PRIu64 " bytes in place of \"%s\", which was deleted", d->size,
+			shown(&op->arena, d->path));
+	if (err)
+		return fail(op, err == EINVAL ? -EBADMSG : -err,
 			"make a file of %" PRIu64 " bytes in place of \"%s\", which was deleted", d->size,
 			shown(&op->arena, d->path));
 	_cleanup_close_ int fd = openfile_reopen(both, O_RDONLY);
@@ -345,8 +350,10 @@ static int deleted_fill(struct op *op, const void *rec, int fd, uint64_t at, con
 	const struct deleted *d = rec;
 	uint64_t end = (d->size + PAGE - 1) / PAGE * PAGE;
 
-	if (at >= d->size || len > end - at)
-		return malformed(op, "it has pages beyond its end");
+	/* somebody outside may have made it longer between the look at its size and at its pages */
+	if (at >= end)
+		return 0;
+	len = len < end - at ? len : (size_t)(end - at);
 	_cleanup_close_ int out = openfile_reopen(fd, O_WRONLY);
 	int r = out < 0 ? out : pwrite_all(out, data, len < d->size - at ? len : (size_t)(d->size - at), (off_t)at);
 	return r < 0 ? fail(op, r, "fill \"%s\", which was deleted", shown(&op->arena, d->path)) : 0;
