@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * belongings [filter] - a program that has much and looks after it: memory that it shares with a child, in a memfd, and that
- * is secret, System V shared memory, sockets with messages that wait, a pseudoterminal, an epoll, and a seccomp filter if that
+ * is secret, a file that was deleted, System V shared memory, sockets with messages that wait, a pseudoterminal, an epoll, and a seccomp filter if that
  * is asked for
  *
  * Speaks as test/scenes/undisturbed.c does: in the working directory "progress", rewritten all the time (how often it looked
@@ -35,7 +35,7 @@
 #define SYS_memfd_secret 447
 #endif
 
-enum { MEMORY, SEGMENTS, FILES, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
+enum { MEMORY, SEGMENTS, FILES, DELETED, MESSAGES, STREAM, TERMINAL, EVENTS, FILTER, N_BELONGINGS };
 static uint64_t rounds[N_BELONGINGS];
 static int noticed_fd;
 
@@ -174,6 +174,29 @@ static void look_at_files(void)
 	claim(mprotect(secret, 3 * 4096, PROT_NONE) == 0, "protect secret memory");
 }
 
+/* ---- a file that was deleted, mapped to be written to and privately, where one page is of the mapping's own ---- */
+
+static volatile uint64_t *scratch, *private_view;
+
+static void have_deleted(void)
+{
+	int fd = open("scratch", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	must(fd >= 0 && unlink("scratch") == 0 && ftruncate(fd, 3 * 4096) == 0);
+	scratch = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	private_view = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	must(scratch != MAP_FAILED && private_view != MAP_FAILED && close(fd) == 0);
+	scratch[512] = 77;
+	private_view[1024] = 78;
+}
+
+static void look_at_deleted(void)
+{
+	claim(scratch[0] == rounds[DELETED] && private_view[0] == rounds[DELETED], "a deleted file is another");
+	claim(private_view[512] == 77 && scratch[1024] == 0 && private_view[1024] == 78, "a deleted file has changed");
+	scratch[0]++;
+}
+
 /* ---- messages that wait, in order ---- */
 
 static int messages[2], stream[2];
@@ -296,6 +319,7 @@ static void (*const looks[N_BELONGINGS])(void) = {
 	[MEMORY] = look_at_memory,
 	[SEGMENTS] = look_at_segments,
 	[FILES] = look_at_files,
+	[DELETED] = look_at_deleted,
 	[MESSAGES] = look_at_messages,
 	[STREAM] = look_at_stream,
 	[TERMINAL] = look_at_terminal,
@@ -325,6 +349,7 @@ int main(int argc, char **argv)
 	have_memory();
 	have_segments();
 	have_files();
+	have_deleted();
 	have_messages();
 	have_terminal();
 	have_events();
