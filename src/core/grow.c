@@ -297,7 +297,7 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 
 static int take_pages(struct restart *r, struct patient *p)
 {
-	struct page_sink sink = { .sink = { put_pages }, .pid = p->pid };
+	struct page_sink sink = { .sink = { put_pages, .again = true }, .pid = p->pid };
 	char path[64];
 	int e = 0;
 

@@ -128,7 +128,10 @@ struct image_room {
 
 /** struct image_source - where the content of one PAGES section comes from; embed it */
 struct image_source {
-	/** fetch() - fill @room; 0 or -errno. Called once, by any thread, while others may fetch from other sources */
+	/**
+	 * fetch() - fill @room; 0 or -errno. Called once, by any thread, while others may fetch from other sources; after -EIO or -EFAULT
+	 * once more, by the thread that waits: that may read what others may not
+	 */
 	int (*fetch)(struct image_source *source, struct image_room *room);
 };
 
@@ -201,9 +204,10 @@ int image_next(struct image_reader *r, struct section *ret);
 struct image_sink {
 	/**
 	 * put() - @data is verified: that of the RUN_DATA runs, in order; 0 or -errno
-	 * Called once at most, by any thread, while others may put other data elsewhere.
+	 * Called by any thread, while others may put other data elsewhere; once at most, or twice with @again.
 	 */
 	int (*put)(struct image_sink *sink, const struct section *section, const void *data);
+	bool again; /* after -EIO or -EFAULT it is tried once more, by the thread that waits: that may do what others may not */
 };
 
 /**

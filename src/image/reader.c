@@ -603,7 +603,7 @@ static int reap_first(struct image_reader *r)
 
 	pool_wait(r->pool, &s->work);
 	/* memory that the program may not write to may be open to the thread that traces it alone (proc_mem.force_override, in v6.12) */
-	if (s->fault == FAULT_SINK && (s->err == -EIO || s->err == -EFAULT))
+	if ((s->err == -EIO || s->err == -EFAULT) && s->fault == FAULT_SINK && s->sink->again)
 		slot_do(&s->work, 0);
 	int err = slot_result(r, s);
 	r->first = (r->first + 1) % r->n_slots;
