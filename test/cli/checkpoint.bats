@@ -477,3 +477,29 @@ while not os.path.exists(until):
 	diff before after
 	goes_on $pid
 }
+
+@test "killed when a signal has just ended a call: the program has its own signal mask again" {
+	command -v strace >/dev/null || skip "there is no strace"
+	start python3 -c '
+import select, signal, sys
+def caught(signo, frame):
+    open("caught", "a").write("x")
+signal.signal(signal.SIGUSR1, caught)
+p = select.epoll()
+open("ready", "w").close()
+while True:
+    p.poll()'
+	until_true 10 test -e ready
+	sleep 0.2
+	# it is slow to ask the first thread, and dies when it writes down what that has said
+	strace -f -o calls -e trace=landlock_create_ruleset,get_robust_list -e inject=landlock_create_ruleset:delay_enter=1s \
+		-e inject=get_robust_list:signal=KILL "$STASIS" checkpoint $pid -o a.stasis 3>&- 4>&- &
+	until_true 10 grep -q landlock calls
+	kill -USR1 $pid
+	wait $! || true
+	grep -q 'killed by SIGKILL' calls || skip "stasis makes other calls here"
+	kill -USR1 $pid
+	until_true 10 test -s caught
+	[ "$(awk '/^SigBlk/ { print $2 }' /proc/$pid/status)" = 0000000000000000 ]
+	goes_on $pid
+}
