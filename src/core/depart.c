@@ -70,9 +70,9 @@ struct flight {
 	struct batch batch;
 };
 
-/* struct sky - all that are on their way, one behind the other */
-struct sky {
-	struct flight flights[ROOMS];
+/* struct flights - all that are on their way, one behind the other */
+struct flights {
+	struct flight at[ROOMS];
 	size_t next; /* the one that began first, or is free */
 };
 
@@ -94,12 +94,12 @@ static int land(struct restart *r, struct flight *f)
 	return e;
 }
 
-static int land_all(struct restart *r, struct sky *sky)
+static int land_all(struct restart *r, struct flights *all)
 {
 	int e = 0;
 
 	for (size_t i = 0; i < ROOMS && e == 0; i++)
-		e = land(r, &sky->flights[(sky->next + i) % ROOMS]);
+		e = land(r, &all->at[(all->next + i) % ROOMS]);
 	return e;
 }
 
@@ -113,21 +113,22 @@ static struct room room_of(const struct restart *r, const struct patient *p, siz
 	return room;
 }
 
-static bool links(const struct restart *r, const struct patient *p)
+static bool links(struct restart *r, const struct patient *p)
 {
 	const struct fd_record *f = p->fdtable->fds.at;
 
 	for (size_t i = 0; i < p->fdtable->fds.n; i++)
-		if (find_object((struct restart *)r, f[i].file)->kind->link)
+		if (find_object(r, f[i].file)->kind->link)
 			return true;
 	return false;
 }
 
 /* what the first thread does may concern the others, or be done by them; processes that share memory have one room */
-static bool is_alone(const struct restart *r, const struct patient *p, size_t n, enum stage stage)
+static bool is_alone(struct restart *r, const struct patient *p, size_t n, enum stage stage)
 {
-	return (n == p->first && p->rec->threads.n > 1) || find_object((struct restart *)r, p->rec->mm)->first != p ||
-	       find_object((struct restart *)r, p->rec->mm)->last != p || stage == STAGE_LEAVE ||
+	const struct object *mm = find_object(r, p->rec->mm);
+
+	return (n == p->first && p->rec->threads.n > 1) || mm->first != p || mm->last != p || stage == STAGE_LEAVE ||
 	       (stage == STAGE_LINK && links(r, p));
 }
 
@@ -178,15 +179,15 @@ static int prepare_there(struct restart *r, struct flight *f, enum stage stage)
 	return prepare(r, f, stage);
 }
 
-static int send_off(struct restart *r, struct sky *sky, struct patient *p, size_t n, enum stage stage)
+static int send_off(struct restart *r, struct flights *all, struct patient *p, size_t n, enum stage stage)
 {
-	struct flight *f = &sky->flights[sky->next];
-	int e = is_alone(r, p, n, stage) ? land_all(r, sky) : land(r, f);
+	struct flight *f = &all->at[all->next];
+	int e = is_alone(r, p, n, stage) ? land_all(r, all) : land(r, f);
 
 	if (e < 0)
 		return e;
-	*f = (struct flight){ .patient = p, .thread = n, .room = room_of(r, p, sky->next) };
-	sky->next = (sky->next + 1) % ROOMS;
+	*f = (struct flight){ .patient = p, .thread = n, .room = room_of(r, p, all->next) };
+	all->next = (all->next + 1) % ROOMS;
 	e = prepare_there(r, f, stage);
 	return e < 0 || !is_alone(r, p, n, stage) ? e : land(r, f);
 }
@@ -195,19 +196,19 @@ static int send_off(struct restart *r, struct sky *sky, struct patient *p, size_
 static int touch_all(struct restart *r, enum stage stage)
 {
 	struct patient **p = r->patients.at;
-	struct sky sky = { 0 };
+	struct flights all = { 0 };
 
 	for (size_t i = 0; i < r->patients.n; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
 		for (size_t n = p[i]->rec->threads.n; n-- > p[i]->first;) {
-			int e = send_off(r, &sky, p[i], n, stage);
+			int e = send_off(r, &all, p[i], n, stage);
 
 			if (e < 0)
 				return e;
 		}
 	}
-	return land_all(r, &sky);
+	return land_all(r, &all);
 }
 
 static bool is_file(const struct kind *k)
