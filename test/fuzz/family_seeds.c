@@ -118,9 +118,11 @@ static uint32_t add_descriptors(struct seed *s)
 	uint32_t n = 0;
 
 	for (const struct kind *const *k = kinds; *k; k++)
-		if ((*k)->scope == SCOPE_FD)
+		if ((*k)->scope == SCOPE_FD) {
 			*(struct fd_record *)span_push(&s->arena, &t.fds, sizeof(struct fd_record)) =
-				(struct fd_record){ n++, n & 1, add_kind(s, *k) };
+				(struct fd_record){ n, n & 1, add_kind(s, *k) };
+			n++;
+		}
 	add_record(s, TAG_FDTABLE, ++s->next_id, fdtable_fields, &t);
 	return s->next_id;
 }

@@ -511,6 +511,7 @@ static int restore_master(struct op *op, const struct pty *p, struct site *site)
 	if (r == 0 && ioctl(master, TIOCSWINSZ, &size) < 0)
 		r = -errno;
 	_cleanup_close_ int slave = r == 0 && p->state & STATE_LEFT ? open_peer(master, O_RDWR) : -EBADF;
+	(void)slave; /* it has been there, and is gone */
 	_cleanup_close_ int fd = fcntl(master, F_DUPFD_CLOEXEC, 3);
 	if (r == 0)
 		r = fd < 0 ? -errno : openfile_set_status(fd, p->flags);
