@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,20 @@ static inline pid_t witness_child(void (*run)(void))
 	if (pid > 0 && witness_n_children < sizeof(witness_children) / sizeof(witness_children[0]))
 		witness_children[witness_n_children++] = pid;
 	return pid;
+}
+
+/** witness_int_of() - the int at @at in process @pid; -1 when it cannot be read */
+static inline int witness_int_of(pid_t pid, const volatile int *at)
+{
+	char path[64];
+	int v = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (pread(fd, &v, sizeof(v), (off_t)(uintptr_t)at) != sizeof(v))
+		v = -1;
+	close(fd);
+	return v;
 }
 
 /** witness_in_child() - what @fn returns in a child made for it: 0 to 255; -1 when it did not return */
