@@ -309,9 +309,7 @@ static int take_rooms_away(struct restart *r)
 	int e = 0;
 
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE)
-			continue;
-		if (find_object(r, p[i]->rec->mm)->last != p[i]) /* others are in it still */
+		if (!is_last_in(r, p[i]))
 			continue;
 		WHERE_PATIENT(r, p[i]);
 		e = take_room_away(r, p[i]);

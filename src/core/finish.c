@@ -21,6 +21,11 @@ static bool any(const struct mm_record *mm, bool (*has)(const struct vma *v))
 	return false;
 }
 
+bool is_last_in(struct restart *r, const struct patient *p)
+{
+	return !(p->rec->flags & TASK_ZOMBIE) && find_object(r, p->rec->mm)->last == p;
+}
+
 static bool is_named(const struct vma *v)
 {
 	return v->name;
@@ -86,7 +91,7 @@ int protect_memory(struct restart *r)
 	int e = 0;
 
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE || find_object(r, p[i]->rec->mm)->last != p[i])
+		if (!is_last_in(r, p[i]))
 			continue;
 		WHERE_PATIENT(r, p[i]);
 		e = protect(r, p[i]);
@@ -131,7 +136,7 @@ int finish_memory(struct restart *r)
 	int e = 0;
 
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE || find_object(r, p[i]->rec->mm)->last != p[i])
+		if (!is_last_in(r, p[i]))
 			continue;
 		WHERE_PATIENT(r, p[i]);
 		names |= !can_name && any(p[i]->mm, is_named);

@@ -41,16 +41,6 @@ static bool inherits_in(const struct mm_record *mm, size_t *at, uint64_t start, 
 	return *at < mm->inherit.n && in[*at].at < end;
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* both lists are in order of address */
 static void keep_shared(struct restart *r, struct patient *p, struct span *keeps)
 {

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "base/cleanup.h"
 #include "base/io.h"
 
 /* at once, as each call waits for all processors (lru_add_drain_all() in mm/swap.c), and these may be busy */
@@ -38,16 +39,6 @@ static bool is_allowed(struct restart *r)
 		r->huge = e == 0 && strstr(text, "[never]") ? HUGE_NEVER : HUGE_ALLOWED;
 	}
 	return r->huge == HUGE_ALLOWED;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* the page at @at is the program's own: so is the rest of its mapping. How far from there on is it to be huge? */

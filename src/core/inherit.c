@@ -42,11 +42,6 @@ struct cut {
 	struct window mine, theirs;
 };
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* @end: where the last page ends that is of interest. 0 if nothing can be seen */
 static uint64_t entry_at(struct window *w, uint64_t at, uint64_t end)
 {

@@ -26,11 +26,6 @@
 /* and: others have some of the pages as well, since a fork */
 #define FORK_SHARED (1ull << 62)
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static void fill_vma(struct checkpoint *c, const struct proc_vma *from, struct vma *to)
 {
 	const struct kind *k = from->kind;

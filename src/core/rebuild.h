@@ -156,6 +156,8 @@ int stop_tasks(struct restart *r);
 /** dress_nap() - thread @n of @p, which runs next when it is let go: have it sleep for what is left */
 void dress_nap(struct restart *r, struct patient *p, size_t n);
 /* finish.c */
+/** is_last_in() - is nobody behind it in its memory? What is done there once is done by that one */
+bool is_last_in(struct restart *r, const struct patient *p);
 int lock_memory(struct restart *r, struct patient *p);
 /** protect_memory() - as the program had it, where it was left open: once keys are allocated, before they are given */
 int protect_memory(struct restart *r);

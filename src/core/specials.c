@@ -163,6 +163,12 @@ static int move_all(struct restart *r, struct patient *p, struct batch *b, uint6
 	return 0;
 }
 
+static void take_syscall(const struct restart *r, struct patient *p)
+{
+	if (p->vdso.at && r->syscall_offset)
+		p->syscall.at = p->vdso.at + r->syscall_offset;
+}
+
 static void find_syscall(struct restart *r, struct patient *p)
 {
 	const struct moved *m = p->moved.at;
@@ -172,8 +178,7 @@ static void find_syscall(struct restart *r, struct patient *p)
 			p->vdso.at = m[i].at;
 			p->vdso_end.at = m[i].at + m[i].len;
 		}
-	if (p->vdso.at && r->syscall_offset)
-		p->syscall.at = p->vdso.at + r->syscall_offset;
+	take_syscall(r, p);
 }
 
 int move_specials(struct restart *r, struct patient *p, struct batch *b)
@@ -181,8 +186,7 @@ int move_specials(struct restart *r, struct patient *p, struct batch *b)
 	if (r->other_specials)
 		return p->moved.n ? move_all(r, p, b, r->spare) : 0;
 	int e = move_home(r, p, b);
-	if (p->vdso.at && r->syscall_offset)
-		p->syscall.at = p->vdso.at + r->syscall_offset;
+	take_syscall(r, p);
 	return e;
 }
 

@@ -7,8 +7,11 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -38,6 +41,14 @@ void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino)
 {
 	*ret_dev = s->vma ? makedev(s->vma->major, s->vma->minor) : s->fd->dev;
 	*ret_ino = s->vma ? s->vma->ino : s->fd->st_ino;
+}
+
+bool memfd_is_device(uint64_t dev)
+{
+	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC);
+	struct stat st;
+
+	return own >= 0 && fstat(own, &st) == 0 && st.st_dev == dev;
 }
 
 const struct holder *memfd_holder(const struct sight *s)

@@ -16,6 +16,9 @@ bool memfd_is_name(const char *name);
 /** memfd_id() - which one is at s->vma or s->fd */
 void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino);
 
+/** memfd_is_device() - is it that of the file system in which memfds lie, and which nobody can mount? */
+bool memfd_is_device(uint64_t dev);
+
 /**
  * memfd_open() - a new open file here of the memfd at s->vma or s->fd, for reading
  * By a descriptor of the tree, if there is one. To open what is only mapped takes CAP_CHECKPOINT_RESTORE, unless the process

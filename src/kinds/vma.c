@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/memfd.h"
 
 #ifndef SYS_mseal
 #define SYS_mseal 462
@@ -260,7 +261,7 @@ bool vma_is_sysv(const struct proc_vma *v)
 
 bool vma_is_memfd(const struct proc_vma *v)
 {
-	return v->deleted && v->ino && strncmp(v->name, "/memfd:", 7) == 0;
+	return v->deleted && v->ino && memfd_is_name(v->name);
 }
 
 bool vma_is_secret(const struct proc_vma *v)
@@ -367,6 +368,23 @@ void vma_advise(const struct vma *v, struct batch *b)
 		if (has & advice[i].flag)
 			BATCH_MUST(b, advice[i].what, SYS_madvise, v->start, v->end - v->start,
 				(uint64_t)advice[i].advice);
+}
+
+int vma_set_size(struct op *op, int fd, uint64_t size, const char *what, const char *where)
+{
+	int err = ftruncate(fd, (off_t)size) < 0 ? errno : 0;
+
+	if (err == EFBIG)
+		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
+			"make %s of %" PRIu64 " bytes%s: so large a file may not be made here", what, size, where);
+	return err ? fail(op, err == EINVAL ? -EBADMSG : -err, "make %s of %" PRIu64 " bytes%s", what, size, where) : 0;
+}
+
+size_t vma_part(uint64_t size, uint64_t at, size_t len)
+{
+	const uint64_t page = 4096, end = (size + page - 1) / page * page;
+
+	return at < end ? (size_t)min_u64(len, end - at) : 0;
 }
 
 /* pages that cannot be had (PROT_NONE, guards) make mlock2(2) fail, although the mapping is locked: so that comes first, alone */

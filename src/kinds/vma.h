@@ -37,6 +37,18 @@ uint64_t vma_mmap_flags(const struct vma *v);
 /** vma_advise() - add the calls for what mmap(2) cannot say, and fork(2) passes on: advice */
 void vma_advise(const struct vma *v, struct batch *b);
 
+/**
+ * vma_set_size() - of the new file @fd, which is to be mapped; @what, @where: "a memfd", "" or more words behind the size
+ * 0, or it has called fail(): a bad image when no file can have that size.
+ */
+int vma_set_size(struct op *op, int fd, uint64_t size, const char *what, const char *where);
+
+/**
+ * vma_part() - how many of @len bytes at @at belong to the pages of a file of @size bytes
+ * Somebody outside may have made it longer between the look at its size and at its pages.
+ */
+size_t vma_part(uint64_t size, uint64_t at, size_t len);
+
 /** vma_lock() - lock it if it was: once its pages are there, and before children share them, as it gives it pages of its own */
 void vma_lock(const struct vma *v, struct batch *b);
 

@@ -16,7 +16,7 @@
 
 #define END_TIMEOUT_NS 10000000000ull
 
-static uint64_t context_of(const struct held *h, const struct room *room)
+uint64_t stub_way_home(const struct held *h, const struct room *room)
 {
 	return room->code.at + (uint64_t)(stub_context - stub_begin) + h->context * sizeof(struct stub_context);
 }
@@ -29,7 +29,7 @@ static int write_way_home(const struct held *h, const struct room *room)
 	ctx.sigmask = h->sigmask;
 	ctx.scratch = room->data.at;
 	ctx.scratch_len = ROOM_DATA;
-	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)context_of(h, room));
+	return pwrite_all(room->mem, &ctx, sizeof(ctx), (off_t)stub_way_home(h, room));
 }
 
 int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
@@ -43,7 +43,7 @@ int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsi
 
 	if (r < 0)
 		return r;
-	arch_enter_stub(&regs, room->code.at, context_of(h, room), calls.at, n, store, signo);
+	arch_enter_stub(&regs, room->code.at, stub_way_home(h, room), calls.at, n, store, signo);
 	r = arch_set_regs(h->tid, &regs);
 	if (r < 0)
 		return r;

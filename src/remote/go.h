@@ -22,6 +22,9 @@
 
 #define STUB_SIZE ((uint64_t)(stub_end - stub_begin))
 
+/** stub_way_home() - where that of @h lies in the task: a struct stub_context */
+uint64_t stub_way_home(const struct held *h, const struct room *room);
+
 /** stub_enter() - @h is to go on in the stub, with @n calls at @calls: where it is let go it makes them, and goes home */
 int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store);
 

@@ -186,8 +186,7 @@ int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan
 static int judge_stub(const struct room *room, const struct held *h)
 {
 	const struct call_judge *j = h->judge;
-	const uint64_t mask = room->code.at + (uint64_t)(stub_context - stub_begin) +
-			      h->context * sizeof(struct stub_context) + offsetof(struct stub_context, sigmask);
+	const uint64_t mask = stub_way_home(h, room) + offsetof(struct stub_context, sigmask);
 	const struct stub_call call[] = {
 		{ .nr = SYS_mmap, .arg = { room->data.at, ROOM_DATA, MAP_SCRATCH } },
 		{ .nr = SYS_munmap, .arg = { room->data.at, ROOM_DATA } },

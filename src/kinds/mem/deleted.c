@@ -36,6 +36,7 @@
 #include "base/text.h"
 #include "kinds/deleted.h"
 #include "kinds/limbo.h"
+#include "kinds/memfd.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -188,15 +189,6 @@ static uint64_t deleted_reach(struct op *op, const struct sight *s, bool *ret_al
 
 /* ---- saving ---- */
 
-/* what the kernel has no place for lies in a file system that nobody can mount, as memfds do: buffers of graphics */
-static bool is_of_kernel(const struct proc_vma *v)
-{
-	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC);
-	struct stat st;
-
-	return own >= 0 && fstat(own, &st) == 0 && st.st_dev == makedev(v->major, v->minor);
-}
-
 /* sem_open(3) makes its files under one name and lets them go under another */
 static const char *find_other_name(struct op *op, const struct sight *s)
 {
@@ -232,7 +224,8 @@ static int deleted_check(struct op *op, const struct sight *s)
 
 	if (s->again)
 		return r;
-	if (is_of_kernel(s->vma))
+	/* what the kernel has no place for lies where memfds do: buffers of graphics */
+	if (memfd_is_device(makedev(s->vma->major, s->vma->minor)))
 		return refuse(op, "file-deleted", "it is memory of the kernel", NULL,
 			"maps \"%s\", which has been deleted", s->vma->name);
 	_cleanup_close_ int fd = deleted_open(s);
@@ -326,15 +319,10 @@ static int deleted_restore(struct op *op, void *rec, struct site *site)
 	_cleanup_close_ int both = make_file(op, d, site);
 	if (both < 0)
 		return both;
-	int err = ftruncate(both, (off_t)d->size) < 0 ? errno : 0;
-	if (err == EFBIG)
-		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
-			"make a file of %" PRIu64 " bytes in place of \"%s\", which was deleted", d->size,
-			shown(&op->arena, d->path));
-	if (err)
-		return fail(op, err == EINVAL ? -EBADMSG : -err,
-			"make a file of %" PRIu64 " bytes in place of \"%s\", which was deleted", d->size,
-			shown(&op->arena, d->path));
+	r = vma_set_size(op, both, d->size, "a file",
+		arena_printf(&op->arena, " in place of \"%s\", which was deleted", shown(&op->arena, d->path)));
+	if (r < 0)
+		return r;
 	_cleanup_close_ int fd = openfile_reopen(both, O_RDONLY);
 	int held = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (held < 0)
@@ -348,12 +336,10 @@ static int deleted_restore(struct op *op, void *rec, struct site *site)
 static int deleted_fill(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len)
 {
 	const struct deleted *d = rec;
-	uint64_t end = (d->size + PAGE - 1) / PAGE * PAGE;
 
-	/* somebody outside may have made it longer between the look at its size and at its pages */
-	if (at >= end)
+	len = vma_part(d->size, at, len);
+	if (!len)
 		return 0;
-	len = len < end - at ? len : (size_t)(end - at);
 	_cleanup_close_ int out = openfile_reopen(fd, O_WRONLY);
 	int r = out < 0 ? out : pwrite_all(out, data, len < d->size - at ? len : (size_t)(d->size - at), (off_t)at);
 	return r < 0 ? fail(op, r, "fill \"%s\", which was deleted", shown(&op->arena, d->path)) : 0;

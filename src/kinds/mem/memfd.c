@@ -85,23 +85,14 @@ static void memfd_key(const struct sight *s, uint64_t key[2])
 	memfd_id(s, &key[0], &key[1]);
 }
 
-/* All of them lie in one file system that nobody can mount. */
-static bool is_on_their_device(const struct sight *s)
-{
-	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC);
-	uint64_t dev, ino;
-	struct stat st;
-
-	memfd_id(s, &dev, &ino);
-	return own >= 0 && fstat(own, &st) == 0 && st.st_dev == dev;
-}
-
 /* nobody has it open, and we may not open it: as long as it is mapped shared, its pages are seen where it is mapped */
 static int check_bare(struct op *op, const struct sight *s)
 {
 	const char *name = shown(&op->arena, s->vma->name);
+	uint64_t dev, ino;
 
-	if (!is_on_their_device(s))
+	memfd_id(s, &dev, &ino);
+	if (!memfd_is_device(dev))
 		return refuse(op, "memfd-unreachable", "only with CAP_CHECKPOINT_RESTORE it can be opened",
 			"save it as root", "maps \"%s\", and has closed it", name);
 	if (!s->vma->shared)
@@ -250,12 +241,9 @@ static int memfd_restore(struct op *op, void *rec, struct site *site)
 
 	if (fd < 0)
 		return fd;
-	int err = ftruncate(fd, (off_t)m->size) < 0 ? errno : 0;
-	if (err == EFBIG)
-		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
-			"make a memfd of %" PRIu64 " bytes: so large a file may not be made here", m->size);
-	if (err)
-		return fail(op, err == EINVAL ? -EBADMSG : -err, "make a memfd of %" PRIu64 " bytes", m->size);
+	r = vma_set_size(op, fd, m->size, "a memfd", "");
+	if (r < 0)
+		return r;
 	int *slot = memfd_slot(op, site, m->dev, m->ino);
 	if (*slot >= 0)
 		return malformed(op, "there are two of it");
@@ -292,12 +280,10 @@ static int fill_huge(struct op *op, const struct memfd *m, uint64_t at, const un
 static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len)
 {
 	const struct memfd *m = rec;
-	uint64_t end = (m->size + PAGE - 1) / PAGE * PAGE;
 
-	/* somebody outside may have made it longer between the look at its size and at its pages */
-	if (at >= end)
+	len = vma_part(m->size, at, len);
+	if (!len)
 		return 0;
-	len = len < end - at ? len : (size_t)(end - at);
 	if (m->huge)
 		return fill_huge(op, m, at, data, len);
 	int r = pwrite_all(fd, data, len < m->size - at ? len : (size_t)(m->size - at), (off_t)at);

@@ -133,12 +133,9 @@ static int secretmem_restore(struct op *op, void *rec, struct site *site)
 			"make secret memory: memfd_secret(2) is not to be had here");
 	if (fd < 0)
 		return fail(op, -errno, "make secret memory");
-	int err = m->size && ftruncate(fd, (off_t)m->size) < 0 ? errno : 0;
-	if (err == EFBIG)
-		return fail_as(op, OUTCOME_CANNOT, "file-size", "raise the limit (ulimit -f)",
-			"make secret memory of %" PRIu64 " bytes: so large a file may not be made here", m->size);
-	if (err)
-		return fail(op, err == EINVAL ? -EBADMSG : -err, "make secret memory of %" PRIu64 " bytes", m->size);
+	int r = m->size ? vma_set_size(op, fd, m->size, "secret memory", "") : 0; /* which it gets once */
+	if (r < 0)
+		return r;
 	m->fd = fd;
 	return TAKE_FD(fd);
 }
@@ -165,13 +162,11 @@ static int fill_step(int fd, uint64_t at, const unsigned char *data, size_t len)
 static int secretmem_fill(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len)
 {
 	const struct secretmem *m = rec;
-	uint64_t end = (m->size + PAGE - 1) / PAGE * PAGE;
 	int r = 0;
 
-	/* somebody outside may have made it longer between the look at its size and at its pages */
-	if (at >= end)
+	len = vma_part(m->size, at, len);
+	if (!len)
 		return 0;
-	len = len < end - at ? len : (size_t)(end - at);
 	for (size_t done = 0, n; done < len && r == 0; done += n) {
 		n = len - done < STEP ? len - done : STEP;
 		r = fill_step(fd, at + done, (const unsigned char *)data + done, n);

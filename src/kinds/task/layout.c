@@ -230,11 +230,10 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	int fd = l->exe_ino ? *exe_slot(op, l, site) : -EBADF;
 	if (l->exe_ino && fd < 0)
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a file that is not in the image");
-	if (!has_exe(site, l->exe, fd) && fd >= 0) {
-		map.exe_fd = (uint32_t)fd; /* every task has inherited it */
-	} else if (!has_exe(site, l->exe, fd)) {
-		open_exe(b, l->exe, site);
-		map.exe_fd = (uint32_t)site->free_fd;
+	if (!has_exe(site, l->exe, fd)) {
+		if (fd < 0)
+			open_exe(b, l->exe, site);
+		map.exe_fd = (uint32_t)(fd < 0 ? site->free_fd : fd); /* every task has inherited either */
 	}
 	struct taddr at = batch_in(b, &map, sizeof(map));
 	BATCH_MUST(b, "lay out the address space", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at.at, sizeof(map));
