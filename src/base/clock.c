@@ -20,6 +20,11 @@ int64_t timespec_ns(const struct timespec *ts)
 	return is_time ? ts->tv_sec * SECOND + ts->tv_nsec : -1;
 }
 
+void nap_ms(unsigned ms)
+{
+	nanosleep(&(struct timespec){ ms / 1000, (long)(ms % 1000) * 1000000 }, NULL);
+}
+
 struct timespec ns_timespec(int64_t ns)
 {
 	return (struct timespec){ .tv_sec = ns / SECOND, .tv_nsec = ns % SECOND };

@@ -23,7 +23,7 @@
 
 #define LOCK_FILE_MAX (16u << 20)
 #define PATIENCE_NS   UINT64_C(10000000000) /* an earlier program may have much memory to give back */
-#define RETRY_NS      10000000
+#define RETRY_MS      10
 
 /* This boot and pid namespace: what makes a pid mean something. */
 static const char *here(struct arena *a)
@@ -83,11 +83,6 @@ static pid_t earlier(struct arena *a, const char *text)
 	return (pid_t)pid;
 }
 
-static void nap(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
-}
-
 static int lock_busy(struct lock *l, struct arena *a, struct stasis_report *r)
 {
 	char *text;
@@ -108,7 +103,7 @@ int lock_take(struct lock *l, struct arena *a, int dirfd, const char *name, stru
 
 	*l = (struct lock){ .fd = -EBADF, .dirfd = dirfd, .file = arena_printf(a, ".%s.lock", name) };
 	while ((l->fd = try_lock(dirfd, l->file)) == -EWOULDBLOCK && now_ns() < deadline)
-		nap();
+		nap_ms(RETRY_MS);
 	if (l->fd == -EWOULDBLOCK)
 		return lock_busy(l, a, r);
 	if (l->fd < 0)
@@ -117,7 +112,7 @@ int lock_take(struct lock *l, struct arena *a, int dirfd, const char *name, stru
 	if (read_text(a, dirfd, l->file, LOCK_FILE_MAX, &text, NULL) < 0)
 		return 0;
 	while (earlier(a, text) && now_ns() < deadline)
-		nap();
+		nap_ms(RETRY_MS);
 	pid_t pid = earlier(a, text);
 	if (pid) {
 		lock_release(l, false);

@@ -19,7 +19,7 @@
 
 #define NSEC_PER_SEC 1000000000
 #define LOOK_NS	     200000000 /* how often to look whether the program was stopped: it may not be our child */
-#define DRAW_NS	     50000000
+#define DRAW_MS	     50
 
 void forwarded_signals(sigset_t *set)
 {
@@ -84,7 +84,6 @@ void watch_end(struct watch *w)
  */
 static void draw_again(int fd)
 {
-	const struct timespec nap = { 0, DRAW_NS };
 	struct winsize size, other;
 	struct termios now;
 
@@ -93,7 +92,7 @@ static void draw_again(int fd)
 	other = size;
 	other.ws_row--;
 	ioctl(fd, TIOCSWINSZ, &other);
-	nanosleep(&nap, NULL);
+	nap_ms(DRAW_MS);
 	if (ioctl(fd, TIOCGWINSZ, &other) == 0 && other.ws_row == size.ws_row - 1 && other.ws_col == size.ws_col)
 		ioctl(fd, TIOCSWINSZ, &size);
 }

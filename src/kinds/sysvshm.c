@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 
 #ifndef SHM_STAT_ANY
@@ -31,6 +32,8 @@
 #define SIZE_END (1ull << 46) /* what an address space can hold */
 
 #define NEXT_ID "/proc/sys/kernel/shm_next_id" /* of the reader's ipc namespace, whoever has mounted this /proc */
+
+#define TRIES 8
 
 enum { MADE = 'm', KEEP = 'k' };
 
@@ -320,15 +323,10 @@ void sysvshm_keep(struct sysvshm *m)
 	m->guard = fd_close(m->guard);
 }
 
-int sysvshm_make(struct sysvshm *m)
+static int make_once(struct sysvshm *m)
 {
 	struct creator c = { .socket = -EBADF };
 
-	if (!m->own_place && sysvshm_is_left(m)) {
-		m->guard = -EBADF;
-		m->left = true;
-		return attach(m, (int)m->id);
-	}
 	m->guard = m->own_place || m->state & SYSVSHM_DEST ? -EBADF : post_guard((int)m->id);
 	if (m->guard < 0 && m->guard != -EBADF)
 		return m->guard;
@@ -339,4 +337,22 @@ int sysvshm_make(struct sysvshm *m)
 	if (r < 0)
 		m->guard = fd_close(m->guard);
 	return m->guard < 0 ? r : r | SYSVSHM_GUARDED;
+}
+
+int sysvshm_make(struct sysvshm *m)
+{
+	int r = -EEXIST;
+
+	if (!m->own_place && sysvshm_is_left(m)) {
+		m->guard = -EBADF;
+		m->left = true;
+		return attach(m, (int)m->id);
+	}
+	/* the next number is one for the whole namespace: two who choose at once take each other's */
+	for (unsigned i = 0; r == -EEXIST && i < TRIES; i++) {
+		if (i)
+			nap_ms(1 + ((unsigned)getpid() >> i % 8) % 8);
+		r = make_once(m);
+	}
+	return r;
 }

@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
 #include "kinds/tty.h"
@@ -531,14 +532,12 @@ static int pty_restore(struct op *op, void *rec, struct site *site)
 /* Ctrl-S, typed at the master, arrives by way of a kernel thread. */
 static bool type_stop(int master, int slave, unsigned char stop)
 {
-	const struct timespec nap = { 0, 1000000 };
-
 	if (write(master, &stop, 1) != 1)
 		return false;
 	for (int turn = 0; ready(slave) & POLLOUT; turn++) {
 		if (turn == 1000)
 			return false;
-		nanosleep(&nap, NULL);
+		nap_ms(1);
 	}
 	return true;
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "kinds/vma.h"
 
@@ -111,7 +112,6 @@ static bool is_awaited(const struct sight *s, const struct head *h)
 
 static int wait_quiet(struct op *op, const struct sight *s, struct head *ret)
 {
-	const struct timespec ms = { .tv_nsec = 1000000 };
 	int quiet = 0, all = 0;
 	struct head h;
 
@@ -119,7 +119,7 @@ static int wait_quiet(struct op *op, const struct sight *s, struct head *ret)
 	if (r == 0 && !is_sound(s->vma, ret))
 		r = -EBADMSG;
 	for (; r == 0 && (quiet < QUIET_MS || is_awaited(s, ret)) && all < PATIENCE_MS; all++) {
-		nanosleep(&ms, NULL);
+		nap_ms(1);
 		r = read_head(s, &h);
 		if (r == 0 && !is_sound(s->vma, &h))
 			r = -EBADMSG;

@@ -6,7 +6,7 @@
  * of an open file (flock(2), F_OFD_SETLK) are kept with the open file.
  *
  * Seen:  fdinfo: lock lines of type POSIX. The kernel shows one at each descriptor of the open file that it was set by.
- * Lost:  nothing
+ * Lost:  which of several who share a place F_GETLK(2) names: nothing shows who was first
  * Needs: nothing
  */
 #include <errno.h>

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/text.h"
 
@@ -284,7 +285,6 @@ static int state_restore(struct op *op, void *rec, struct site *site)
 /* who is not root may set one ten times a second: proc_sched_autogroup_set_nice() in kernel/sched/autogroup.c */
 static int settle_autogroup(struct op *op, const struct state *state, int dir)
 {
-	const struct timespec nap = { 0, 20000000 };
 	int32_t now = 0;
 	int r = state->has_autogroup ? read_autogroup(&op->arena, dir, &now) : 0;
 
@@ -293,7 +293,7 @@ static int settle_autogroup(struct op *op, const struct state *state, int dir)
 	const char *text = arena_printf(&op->arena, "%" PRId32, state->autogroup);
 	r = write_text(dir, "autogroup", text);
 	for (int turn = 0; r == -EAGAIN && turn < 100; turn++) {
-		nanosleep(&nap, NULL);
+		nap_ms(20);
 		r = write_text(dir, "autogroup", text);
 	}
 	if (r < 0)
