@@ -60,6 +60,21 @@ void arena_done(struct arena *a)
 	}
 }
 
+void arena_join(struct arena *to, struct arena *from)
+{
+	struct arena_block **oldest = &from->last;
+
+	while (*oldest)
+		oldest = &(*oldest)->older;
+	if (to->last) { /* which stays the one that memory is taken from */
+		*oldest = to->last->older;
+		to->last->older = from->last;
+	} else {
+		to->last = from->last;
+	}
+	from->last = NULL;
+}
+
 static struct arena_block *block_new(size_t size)
 {
 	size_t whole;

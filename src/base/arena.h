@@ -17,6 +17,9 @@ struct arena {
 void arena_init(struct arena *a);
 void arena_done(struct arena *a);
 
+/** arena_join() - what lives in @from lives as long as @to from here on; @from is empty then */
+void arena_join(struct arena *to, struct arena *from);
+
 /** arena_alloc() - @size zeroed bytes, aligned for any type */
 void *arena_alloc(struct arena *a, size_t size) __attribute__((malloc, alloc_size(2)));
 

@@ -20,6 +20,27 @@ void op_done(struct op *op)
 	*op = (struct op){ 0 };
 }
 
+void op_fork(struct op *op, const struct op *from)
+{
+	op_init(op, from->verb);
+	memcpy(op->places, from->places, sizeof(op->places));
+	op->depth = from->depth;
+}
+
+void op_join(struct op *op, struct op *from)
+{
+	if (!op->err) {
+		op->err = from->err;
+		op->outcome = from->outcome;
+		op->story = from->story;
+		op->slug = from->slug;
+		op->why = from->why;
+		op->try = from->try;
+		op->state = from->state;
+	}
+	arena_join(&op->arena, &from->arena);
+}
+
 static char *place_text(struct op *op, const struct place *p)
 {
 	if (!p->name)

@@ -67,6 +67,12 @@ struct op {
 void op_init(struct op *op, const char *verb);
 void op_done(struct op *op);
 
+/** op_fork() - an op for a part of the work of @from: with its places, and nothing told yet */
+void op_fork(struct op *op, const struct op *from);
+
+/** op_join() - @from is done: its memory is that of @op, and so is its story if @op has none; not its obstacles and notes */
+void op_join(struct op *op, struct op *from);
+
 /** fail() - tell the story of @err (-errno): the places, what was tried (a bare verb phrase), the kernel's word */
 int fail(struct op *op, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

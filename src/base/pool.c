@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define STACK_SIZE ((size_t)256 << 10) /* whatever RLIMIT_STACK is */
+#define STACK_SIZE ((size_t)256 << 10)
 
 struct worker {
 	struct pool *pool;
@@ -75,21 +75,34 @@ static void *labour(void *data)
 	return NULL;
 }
 
-static int start_worker(struct pool *p, const pthread_attr_t *attr)
+int thread_start(pthread_t *ret, size_t stack, void *(*fn)(void *), void *data)
+{
+	pthread_attr_t attr;
+	sigset_t all, was;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, stack);
+	pthread_sigmask(SIG_SETMASK, &all, &was);
+	int err = pthread_create(ret, &attr, fn, data);
+	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	pthread_attr_destroy(&attr);
+	return -err;
+}
+
+static int start_worker(struct pool *p)
 {
 	struct worker *w = &p->workers[p->n];
 
 	*w = (struct worker){ .pool = p, .nth = p->n + 1 };
-	int err = pthread_create(&w->thread, attr, labour, w);
-	if (err == 0)
+	int r = thread_start(&w->thread, STACK_SIZE, labour, w);
+	if (r == 0)
 		p->n++;
-	return -err;
+	return r;
 }
 
 unsigned int pool_start(struct pool **ret, unsigned int threads)
 {
-	pthread_attr_t attr;
-	sigset_t all, was;
 	struct pool *p = threads ? calloc(1, sizeof(*p)) : NULL;
 
 	*ret = NULL;
@@ -99,14 +112,8 @@ unsigned int pool_start(struct pool **ret, unsigned int threads)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->more, NULL);
 	pthread_cond_init(&p->done, NULL);
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	while (p->n < threads && p->n < POOL_MOST && start_worker(p, &attr) == 0)
+	while (p->n < threads && p->n < POOL_MOST && start_worker(p) == 0)
 		;
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	pthread_attr_destroy(&attr);
 	unsigned int n = p->n;
 	if (n)
 		*ret = p;

@@ -4,7 +4,9 @@
  * Threads that take work in the order in which it was put. Who waits for work helps with it, so that there is one thread
  * less than CPUs, and that without any thread (NULL for the pool) all is done all the same, by who waits.
  */
+#include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define POOL_MOST 15 /* threads in one pool */
 
@@ -18,12 +20,18 @@ struct work {
 
 struct pool;
 
+/**
+ * thread_start() - a thread with a stack of @stack bytes, whatever RLIMIT_STACK is, that runs @fn; 0 or -errno
+ * All signals are blocked in it: these are for the caller's others.
+ */
+int thread_start(pthread_t *ret, size_t stack, void *(*fn)(void *), void *data);
+
 /** pool_cpus() - how many CPUs the caller may use */
 unsigned int pool_cpus(void);
 
 /**
  * pool_start() - make @threads threads, or as many as can be had; *@ret is NULL where there are none
- * All signals are blocked in them: these are for the caller's others. Returns how many there are.
+ * Returns how many there are.
  */
 unsigned int pool_start(struct pool **ret, unsigned int threads);
 

@@ -17,9 +17,10 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/pool.h"
 
 #define FIRST_ID   2 /* 1 is the head */
-#define STACK_SIZE (8u << 20) /* whatever RLIMIT_STACK is */
+#define STACK_SIZE (8u << 20)
 
 static int put_record(struct checkpoint *c, struct image_writer *w, uint32_t tag, uint64_t id,
 	const struct field *fields, const void *rec)
@@ -311,9 +312,10 @@ static int end_program(struct checkpoint *c)
 	return r;
 }
 
-static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid)
+static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid, unsigned int lanes)
 {
 	*c = (struct checkpoint){ .op = op, .target = pid, .next_id = FIRST_ID };
+	crew_init(c, lanes);
 	raise_fd_limit(); /* each thread takes a descriptor, each process three */
 	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
@@ -359,7 +361,7 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 	uint64_t began = now_ns(), size = 0;
 
 	op_init(&op, "save");
-	checkpoint_init(&c, &op, pid);
+	checkpoint_init(&c, &op, pid, pool_cpus());
 	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
 	int r = c.procfd < 0 ? fail(&op, -errno, "open /proc") : 0;
 	if (r == 0) {
@@ -389,6 +391,7 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 		c.thawed_at = now_ns();
 		release_tree(&c);
 	}
+	crew_done(&c);
 	fd_close(c.procfd);
 	report->image_size = size;
 	report->path = o->path ? arena_strdup(&op.arena, o->path) : NULL;
@@ -404,8 +407,10 @@ static void look_anyway(struct checkpoint *c)
 		.watch = c->watch,
 		.procfd = c->procfd,
 		.target = c->target,
+		.crew = c->crew,
+		.lane = c->lane,
 		.objects = c->objects,
-		.tree = { .is_check = true },
+		.tree = { .lock = c->tree.lock, .is_check = true },
 		.next_id = FIRST_ID,
 		.frozen_at = c->frozen_at,
 		.thawed_at = c->thawed_at };
@@ -433,7 +438,7 @@ static int check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 	uint64_t began = now_ns();
 
 	op_init(&op, "save");
-	checkpoint_init(&c, &op, pid);
+	checkpoint_init(&c, &op, pid, 1); /* the list is in the order of the tree */
 	c.objects = &objects;
 	c.tree.is_check = true;
 	c.watch = (struct watch){ o->cancel, o->progress, o->progress_data, began };
@@ -445,6 +450,7 @@ static int check(pid_t pid, const struct stasis_check_options *o, struct stasis_
 	count(&c);
 	fill_report(&c, report);
 	release_tree(&c);
+	crew_done(&c);
 	fd_close(c.procfd);
 	fill_times(&c, report, began);
 	if (op.err)
@@ -474,22 +480,6 @@ static void *run_errand(void *data)
 	return NULL;
 }
 
-/* signals are for the other threads of the caller */
-static int start_errand(pthread_t *thread, struct errand *e)
-{
-	pthread_attr_t attr;
-	sigset_t all, was;
-
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int err = pthread_create(thread, &attr, run_errand, e);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	pthread_attr_destroy(&attr);
-	return -err;
-}
-
 /*
  * Only a thread that has stopped can be detached. One that sleeps where no signal reaches it stays traced, and would stop for
  * good when it wakes, if nobody waits for that. But the kernel lets it go when the thread that traces it ends (exit_ptrace()
@@ -499,7 +489,7 @@ static int send_on_errand(struct errand *e)
 {
 	pthread_t thread;
 	struct op op;
-	int r = start_errand(&thread, e);
+	int r = thread_start(&thread, STACK_SIZE, run_errand, e);
 
 	if (r == 0) {
 		pthread_join(thread, NULL);

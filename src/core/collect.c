@@ -16,14 +16,8 @@
 #include "kinds/bystander.h"
 
 #define INIT_COMM  "stasis-init"
+#define WALKS_MOST 100 /* that find nothing but what is gone */
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-
-static bool is_known(struct checkpoint *c, pid_t pid)
-{
-	const struct process *p = map_get(&c->by_pid, (uint64_t)pid);
-
-	return p && p->dir >= 0; /* else it was gone before it could be held, and another has its number now */
-}
 
 /*
  * Has it ended? A leader that ended before its threads looks like a zombie too, and so does, for a moment, the old leader of
@@ -41,7 +35,7 @@ static int read_end(struct process *p)
 	return r;
 }
 
-static int hold_process(struct checkpoint *c, struct process *p, bool freeze)
+static int hold_process(const struct checkpoint *c, struct process *p, bool freeze)
 {
 	WHERE_TASK(c->op, p->pid, p->stat.comm);
 	if (p->stat.flags & PF_KTHREAD)
@@ -62,36 +56,8 @@ static int hold_process(struct checkpoint *c, struct process *p, bool freeze)
 	return -ESRCH;
 }
 
-static int add_process(struct checkpoint *c, pid_t pid, struct process *parent, bool freeze)
-{
-	_cleanup_close_ int dir = proc_open(c->procfd, pid);
-
-	if (dir < 0)
-		return dir;
-	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
-	*p = (struct process){ .pid = pid,
-		.tid = pid,
-		.dir = dir,
-		.parent = parent,
-		.mem = -EBADF,
-		.root = &c->root_dir,
-		.pidfd = -EBADF };
-	int r = read_end(p);
-	if (r < 0)
-		return r;
-	p->dir = TAKE_FD(dir);
-	*(struct process **)span_push(&c->op->arena, &c->tree.processes, sizeof(p)) = p;
-	map_set(&c->op->arena, &c->by_pid, (uint64_t)pid, p);
-	r = p->zombie ? 0 : hold_process(c, p, freeze);
-	if (r == -ESRCH && !c->op->err) {
-		p->dir = fd_close(p->dir); /* it is not there any more, nor is its number */
-		c->tree.processes.n--;
-	}
-	return r;
-}
-
 /* the children of one process, or of the whole system where the kernel does not list them */
-static int read_children(struct checkpoint *c, int dir, pid_t pid, struct span *ret)
+static int read_children(const struct checkpoint *c, int dir, pid_t pid, struct span *ret)
 {
 	int r = proc_read_children(&c->op->arena, dir, ret);
 	struct span all = { 0 };
@@ -110,53 +76,132 @@ static int read_children(struct checkpoint *c, int dir, pid_t pid, struct span *
 	return r;
 }
 
-static int add_children(struct checkpoint *c, int dir, pid_t pid, struct process *parent, bool freeze)
+static int list_children(const struct checkpoint *c, struct process *p)
 {
-	struct span children = { 0 };
-	int r = read_children(c, dir, pid, &children);
+	p->listed = (struct span){ 0 };
+	int r = p->zombie ? 0 : read_children(c, p->dir, p->pid, &p->listed);
 
-	if (r == -ESRCH)
-		return 0;
-	if (r < 0)
-		return fail(c->op, r, "read the children of process %d", pid);
-	const pid_t *child = children.at;
-	for (size_t i = 0; i < children.n; i++) {
+	return r < 0 && r != -ESRCH ? fail(c->op, r, "read the children of process %d", p->pid) : 0;
+}
+
+/* struct found - a process that was found, and is to be one of the tree */
+struct found {
+	pid_t pid;
+	struct process *parent, *process; /* NULL: not looked at yet, or gone before it could be held */
+	bool freeze;
+};
+
+static int add_found(const struct checkpoint *c, void *data, size_t i)
+{
+	struct found *f = (struct found *)data + i;
+	struct process *p = arena_alloc(&c->op->arena, sizeof(*p));
+
+	*p = (struct process){ .pid = f->pid,
+		.tid = f->pid,
+		.dir = proc_open(c->procfd, f->pid),
+		.parent = f->parent,
+		.mem = -EBADF,
+		.root = &c->lane->root_dir,
+		.lane = c->lane->n,
+		.pidfd = -EBADF };
+	if (p->dir >= 0)
+		f->process = p; /* whatever becomes of it: it may have to be let go */
+	int r = p->dir < 0 ? p->dir : read_end(p);
+	if (r == 0 && !p->zombie)
+		r = hold_process(c, p, f->freeze);
+	if (r == 0 && !c->op->err)
+		r = list_children(c, p);
+	if (r == 0 || c->op->err)
+		return r;
+	if (r != -ESRCH)
+		return fail(c->op, r, "look at process %d", f->pid);
+	f->process = NULL; /* it is not there any more, nor is its number */
+	p->dir = fd_close(p->dir);
+	return 0;
+}
+
+/* held side by side; in the tree they are in the order in which they were found */
+static int add_all(struct checkpoint *c, const struct span *found, bool *ret_lost)
+{
+	struct found *f = found->at;
+	int r = crew_share(c, "freezing", found->n, add_found, f);
+
+	for (size_t i = 0; i < found->n; i++) {
+		if (!f[i].process) {
+			*ret_lost = true;
+			continue;
+		}
+		*(struct process **)span_push(&c->op->arena, &c->tree.processes, sizeof(f->process)) = f[i].process;
+		map_set(&c->op->arena, &c->by_pid, (uint64_t)f[i].pid, f[i].process);
+	}
+	return r;
+}
+
+/* struct walk - one pass through the tree */
+struct walk {
+	struct span found; /* of struct found: not in the tree yet */
+	struct map by_pid; /* of those: all there is of one, by pid as we count */
+	bool freeze;
+	bool lost; /* one was gone, and its children may be another's now */
+};
+
+/* of @children, those of @parent (NULL: of the init), who is new? */
+static int find_new(struct checkpoint *c, struct walk *w, const struct span *children, struct process *parent)
+{
+	const pid_t *child = children->at;
+
+	for (size_t i = 0; i < children->n; i++) {
 		if (child[i] == getpid())
 			return fail_as(c->op, OUTCOME_USAGE, "self", "run stasis from outside of the program",
-				"save stasis itself: it is a child of process %d", pid);
-		if (is_known(c, child[i]))
+				"save stasis itself: it is a child of process %d", parent ? parent->pid : c->init);
+		if (map_get(&c->by_pid, (uint64_t)child[i]) || map_get(&w->by_pid, (uint64_t)child[i]))
 			continue;
-		r = add_process(c, child[i], parent, freeze);
-		if (r < 0 && r != -ESRCH)
-			return c->op->err ? r : fail(c->op, r, "look at process %d", child[i]);
+		map_set(&c->op->arena, &w->by_pid, (uint64_t)child[i], w);
+		*(struct found *)span_push(&c->op->arena, &w->found, sizeof(struct found)) =
+			(struct found){ .pid = child[i], .parent = parent, .freeze = w->freeze };
 	}
 	return 0;
 }
 
+static int find_below_init(struct checkpoint *c, struct walk *w)
+{
+	_cleanup_close_ int dir = proc_open(c->procfd, c->init);
+	struct span children = { 0 };
+	int r = dir < 0 ? dir : read_children(c, dir, c->init, &children);
+
+	if (r < 0)
+		return fail(c->op, r, "look at the init of the program's pid namespace");
+	return find_new(c, w, &children, NULL);
+}
+
+/* from the root downwards, the children of all that are there at once */
+static int walk_down(struct checkpoint *c, struct walk *w)
+{
+	int r = crew_each(c, "freezing", list_children);
+
+	if (r == 0 && c->init)
+		r = find_below_init(c, w);
+	for (size_t at = 0; r == 0 && (at < c->tree.processes.n || w->found.n);) {
+		r = add_all(c, &w->found, &w->lost);
+		w->found = (struct span){ 0 };
+		for (size_t end = c->tree.processes.n; at < end && r == 0; at++) {
+			struct process *p = ((struct process **)c->tree.processes.at)[at];
+
+			r = find_new(c, w, &p->listed, p);
+		}
+	}
+	return r;
+}
+
 static int walk(struct checkpoint *c, bool freeze)
 {
-	for (;;) {
+	for (unsigned int turn = 0;; turn++) {
+		struct walk w = { .freeze = freeze };
 		size_t before = c->tree.processes.n;
+		int r = walk_down(c, &w);
 
-		if (c->init) {
-			_cleanup_close_ int dir = proc_open(c->procfd, c->init);
-			int r = dir < 0 ? dir : add_children(c, dir, c->init, NULL, freeze);
-
-			if (r < 0)
-				return c->op->err ? r
-						  : fail(c->op, r, "look at the init of the program's pid namespace");
-		}
-		for (size_t i = 0; i < c->tree.processes.n; i++) {
-			struct process *p = ((struct process **)c->tree.processes.at)[i];
-			int r = p->zombie ? 0 : add_children(c, p->dir, p->pid, p, freeze);
-
-			if (r == 0)
-				r = watch_tell(c->op, &c->watch, "freezing", i, 0);
-			if (r < 0)
-				return r;
-		}
-		if (c->tree.processes.n == before)
-			return 0;
+		if (r < 0 || (c->tree.processes.n == before && (!w.lost || turn >= WALKS_MOST)))
+			return r;
 	}
 }
 
@@ -209,9 +254,13 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (c->own_pidns)
 		find_init(c, &st);
 	c->frozen_at = now_ns();
-	r = add_process(c, c->target, NULL, freeze);
+	struct found root = { .pid = c->target, .freeze = freeze };
+	bool lost = false;
+	r = add_all(c, &(struct span){ &root, 1, 0 }, &lost);
+	if (r == 0 && lost)
+		r = fail(op, -ESRCH, "look at process %d", c->target);
 	if (r < 0)
-		return op->err ? r : fail(op, r, "look at process %d", c->target);
+		return r;
 	c->root = *(struct process **)c->tree.processes.at;
 	if (c->root->zombie)
 		return fail_as(op, OUTCOME_CANNOT, "zombie", NULL, "save process %d: it has ended already", c->target);
@@ -226,38 +275,47 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	return r;
 }
 
+static int let_go(const struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	(void)c;
+	for (size_t k = 0; k < p->threads.n; k++)
+		room_leave(&p->room, &t[k].held);
+	room_fill(&p->room);
+	for (size_t k = 0; k < p->threads.n; k++) {
+		p->was_held |= t[k].held.seized;
+		leave_nap(p, &t[k]);
+		hold_let_go(&t[k].held);
+	}
+	return 0;
+}
+
+static int forget(const struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	(void)c;
+	for (size_t k = 0; k < p->threads.n; k++)
+		fd_close(t[k].dir);
+	if (p->ended)
+		fd_close(p->ended->dir);
+	fd_close(p->dir);
+	fd_close(p->mem);
+	fd_close(p->pidfd);
+	return 0;
+}
+
 void release_tree(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
 
 	bystanders_end(&c->tree);
-	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		struct thread *t = p[i]->threads.at;
-
-		for (size_t k = 0; k < p[i]->threads.n; k++)
-			room_leave(&p[i]->room, &t[k].held);
-		room_fill(&p[i]->room);
-		for (size_t k = 0; k < p[i]->threads.n; k++) {
-			c->tree.frozen |= t[k].held.seized; /* also where a part of it did not stop */
-			leave_nap(p[i], &t[k]);
-			hold_let_go(&t[k].held);
-		}
-	}
+	crew_each(c, NULL, let_go);
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		c->tree.frozen |= p[i]->was_held; /* also where a part of it did not stop */
 	if (c->tree.frozen && !c->thawed_at)
 		c->thawed_at = now_ns();
-	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		struct thread *t = p[i]->threads.at;
-
-		for (size_t k = 0; k < p[i]->threads.n; k++)
-			fd_close(t[k].dir);
-		if (p[i]->ended)
-			fd_close(p[i]->ended->dir);
-		fd_close(p[i]->dir);
-		fd_close(p[i]->mem);
-		fd_close(p[i]->pidfd);
-	}
-	if (c->root_dir.of)
-		fd_close(c->root_dir.fd);
-	c->root_dir = (struct root){ 0 };
+	crew_each(c, NULL, forget);
 	c->tree.processes.n = 0;
 }

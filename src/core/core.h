@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "base/op.h"
 #include "core/clock.h"
+#include "core/crew.h"
 #include "core/records.h"
 #include "image/image.h"
 #include "kinds/kind.h"
@@ -45,7 +46,8 @@ struct checkpoint {
 	int procfd;
 	pid_t target;
 	struct tree tree;
-	struct root root_dir; /* for the processes of the tree */
+	struct crew *crew;
+	struct lane *lane; /* by which this is done */
 	struct map by_pid; /* of struct process, by pid as we count */
 	bool held; /* all of it stands still */
 	struct span *objects; /* of struct stasis_object: the list for who wants it, or NULL */
@@ -58,14 +60,9 @@ struct checkpoint {
 	uint64_t threads;
 	uint64_t memory; /* bytes of page data written */
 	uint64_t planned; /* bytes that may be written */
-	uint64_t inside; /* bytes that read_inside() has read */
 	uint64_t frozen_at, thawed_at;
-	struct span cpu_clocks; /* for nap_look() */
 	struct clocks clocks; /* of the root when all had been stopped */
 	struct span open_files; /* of struct open_file *, in tree order */
-	size_t n_asked; /* how many of them have been asked about */
-	size_t n_asked_backings; /* likewise */
-	size_t n_refused; /* was_refused(): how many obstacles it has seen */
 	struct span backings; /* of struct backing * */
 	struct map by_key; /* of struct backing, by a mix of kind and key: the last one of those with that mix */
 	struct span mms; /* of struct mm_plan * */
@@ -95,6 +92,7 @@ struct backing {
 	bool can; /* that one could be kept */
 	bool tried, opens; /* its kind's open(): it was called, it gives a descriptor */
 	struct span covered; /* of struct range, in bytes: what is known of its pages */
+	uint64_t inside; /* bytes of it that read_inside() has read */
 	struct span pieces; /* its pages that exist, see pages.c */
 	struct span views; /* of struct view: who maps it */
 };
@@ -127,13 +125,14 @@ enum share {
 /** struct shares - the first process of the tree, maybe itself, that has the same */
 struct shares {
 	struct process *first[SHARE_N];
+	bool any; /* others have something of it, or it of others */
 };
 
 /* freeze.c */
 /** freeze_process() - hold all its threads still, the leader first if it lives; -ESRCH (not told) when all have ended */
-int freeze_process(struct checkpoint *c, struct process *p);
+int freeze_process(const struct checkpoint *c, struct process *p);
 /** list_threads() - the same without holding any; -errno is not told */
-int list_threads(struct checkpoint *c, struct process *p);
+int list_threads(const struct checkpoint *c, struct process *p);
 /* naps.c */
 /** recall_naps() - what an earlier checkpoint has left in the program about calls that go on; after find_shares() */
 void recall_naps(struct checkpoint *c);
@@ -146,21 +145,21 @@ void end_by_signal(const struct process *p, struct thread *t);
 void leave_nap(const struct process *p, struct thread *t);
 /* leader.c */
 /** reach_process() - by which thread? The leader, or another when that has ended; then it is no longer among the threads */
-int reach_process(struct checkpoint *c, struct process *p, bool frozen);
-void take_ended(struct checkpoint *c, struct process *p); /* what of the process is its leader's */
+int reach_process(const struct checkpoint *c, struct process *p, bool frozen);
+void take_ended(const struct checkpoint *c, struct process *p); /* what of the process is its leader's */
 /* collect.c */
 int collect_tree(struct checkpoint *c, bool freeze);
 int collect_facts(struct checkpoint *c); /* facts.c */
 int open_rooms(struct checkpoint *c); /* facts.c: needs the tree frozen. All it takes to dig them */
 /** dig_room() - put the stub into @p; one process at a time, as they may share their memory: room_fill() is next */
-int dig_room(struct checkpoint *c, struct process *p);
+int dig_room(const struct checkpoint *c, struct process *p);
 void release_tree(struct checkpoint *c);
 /* objects.c */
 int collect_open_files(struct checkpoint *c);
 int check_tree(struct checkpoint *c); /* tree.c: can sessions, groups and parents be made again? */
 int describe_tree(struct checkpoint *c);
 /** was_refused() - did kind @k, which gave @r, refuse what lies at the present place? Then the list of objects says so */
-bool was_refused(struct checkpoint *c, const struct kind *k, int r);
+bool was_refused(const struct checkpoint *c, const struct kind *k, int r);
 /* shares.c */
 void find_shares(struct checkpoint *c);
 int check_shares(struct checkpoint *c); /* after check_tree() */
@@ -169,22 +168,23 @@ struct process *first_sharer(const struct process *p, uint64_t flag);
 /* jobctl.c */
 void find_stop(struct process *p);
 void find_children(struct checkpoint *c);
-int ask_jobctl(struct checkpoint *c, struct process *p, struct batch *b); /* while its first thread is in the stub */
+int ask_jobctl(
+	const struct checkpoint *c, struct process *p, struct batch *b); /* while its first thread is in the stub */
 uint32_t jobctl_flags(const struct process *p);
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* inherit.c */
 /** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
-int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
+int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
 /* inside.c */
 #define INSIDE_STEP ((uint64_t)16 * IMAGE_PAGE)
 /**
  * read_inside() - at most INSIDE_STEP of mapping @v that only @p itself can read, while the stub is in it: *@ret, in the arena
  * Refuses what is too much of it.
  */
-int read_inside(struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len,
+int read_inside(const struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len,
 	unsigned char **ret);
 /* pages.c */
-int find_shared_pages(struct checkpoint *c, struct process *p); /* while the stub is in the process */
+int find_shared_pages(const struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);
 int save_pages(struct checkpoint *c, struct image_writer *w);

@@ -17,7 +17,7 @@
 #define BIT(signo) (1ull << ((signo)-1))
 
 /* the pids of @st at the level of the tree's root; deeper ones live in namespaces of their own */
-static int level_ids(struct checkpoint *c, struct process *p)
+static int level_ids(const struct checkpoint *c, struct process *p)
 {
 	const struct proc_status *st = &p->status;
 	unsigned int level = c->root->status.levels - 1;
@@ -28,11 +28,10 @@ static int level_ids(struct checkpoint *c, struct process *p)
 	p->vpid = st->nstgid[level];
 	p->vpgid = st->nspgid[level];
 	p->vsid = st->nssid[level];
-	p->vppid = p->parent ? p->parent->vpid : 0;
 	return 0;
 }
 
-static int read_thread(struct checkpoint *c, const struct process *p, struct thread *t)
+static int read_thread(const struct checkpoint *c, const struct process *p, struct thread *t)
 {
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
 	bool known = t->tid == p->tid;
@@ -49,7 +48,7 @@ static int read_thread(struct checkpoint *c, const struct process *p, struct thr
 	return 0;
 }
 
-static int read_threads(struct checkpoint *c, struct process *p)
+static int read_threads(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 	int r = p->ended ? read_thread(c, p, p->ended) : 0;
@@ -116,11 +115,13 @@ static struct room_plan plan_room(const struct process *p)
 	return plan;
 }
 
-static int open_room(struct checkpoint *c, struct process *p)
+static int open_room(const struct checkpoint *c, struct process *p)
 {
 	const struct thread *t = p->threads.at;
 	const struct room_plan plan = plan_room(p);
 
+	if (p->zombie)
+		return 0;
 	for (size_t i = 0; i < p->threads.n; i++)
 		if (room_has_guest(p->tid, &plan, &t[i].held))
 			return fail_as(c->op, OUTCOME_TIMEOUT, "stub-busy", "try again",
@@ -134,7 +135,7 @@ static int open_room(struct checkpoint *c, struct process *p)
 	return p->pidfd < 0 ? fail(c->op, -errno, "open a descriptor of the process") : 0;
 }
 
-int dig_room(struct checkpoint *c, struct process *p)
+int dig_room(const struct checkpoint *c, struct process *p)
 {
 	const struct room_plan plan = plan_room(p);
 	int r = plan.vdso.at ? room_dig(&p->room, p->tid, p->mem, &plan) : -ENOSPC;
@@ -148,7 +149,7 @@ int dig_room(struct checkpoint *c, struct process *p)
 	return r < 0 ? fail(c->op, r, "put the stub into the process") : 0;
 }
 
-static int read_process(struct checkpoint *c, struct process *p)
+static int read_process(const struct checkpoint *c, struct process *p)
 {
 	struct op *op = c->op;
 	int r = proc_read_status(&op->arena, p->dir, &p->status);
@@ -203,32 +204,15 @@ static void index_holders(struct checkpoint *c)
 int collect_facts(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
+	int r = crew_each(c, "looking", read_process);
 
-	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		int r = read_process(c, p[i]);
-
-		if (r == 0)
-			r = watch_tell(c->op, &c->watch, "looking", i, 0);
-		if (r < 0)
-			return r;
-	}
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		p[i]->vppid = p[i]->parent ? p[i]->parent->vpid : 0;
 	index_holders(c);
-	return 0;
+	return r;
 }
 
 int open_rooms(struct checkpoint *c)
 {
-	struct process **p = c->tree.processes.at;
-
-	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		if (p[i]->zombie)
-			continue;
-		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		int r = open_room(c, p[i]);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return crew_each(c, "opening", open_room);
 }

@@ -30,7 +30,7 @@ enum {
 };
 
 /* Documentation/admin-guide/LSM/Yama.rst; 0 without Yama */
-static int yama_scope(struct checkpoint *c)
+static int yama_scope(const struct checkpoint *c)
 {
 	char *text;
 	int r = read_text(&c->op->arena, c->procfd, "sys/kernel/yama/ptrace_scope", 16, &text, NULL);
@@ -38,7 +38,7 @@ static int yama_scope(struct checkpoint *c)
 	return r == 0 && text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : 0;
 }
 
-static int explain_yama(struct checkpoint *c, int scope)
+static int explain_yama(const struct checkpoint *c, int scope)
 {
 	if (scope == 1)
 		return fail_as(c->op, OUTCOME_PERMISSION, "ptrace-scope",
@@ -53,7 +53,7 @@ static int explain_yama(struct checkpoint *c, int scope)
 		"stop it: this host lets nobody trace (kernel.yama.ptrace_scope)");
 }
 
-static int explain_seize(struct checkpoint *c, const struct process *p, pid_t tid, int err)
+static int explain_seize(const struct checkpoint *c, const struct process *p, pid_t tid, int err)
 {
 	_cleanup_close_ int thread = proc_open_thread(p->dir, tid);
 	struct proc_status st;
@@ -97,7 +97,7 @@ enum fate {
 };
 
 /* of the thread at @dir; 0: nobody */
-static pid_t tracer_of(struct checkpoint *c, int dir)
+static pid_t tracer_of(const struct checkpoint *c, int dir)
 {
 	struct proc_status st;
 
@@ -105,7 +105,7 @@ static pid_t tracer_of(struct checkpoint *c, int dir)
 }
 
 /* why could it not be seized? A thread on its way out gives -EPERM (ptrace_attach() in kernel/ptrace.c) until it is gone */
-static enum fate learn_fate(struct checkpoint *c, const struct process *p, pid_t tid)
+static enum fate learn_fate(const struct checkpoint *c, const struct process *p, pid_t tid)
 {
 	const struct timespec nap = { 0, 1000000 };
 	const uint64_t pf_exiting = 4; /* include/linux/sched.h */
@@ -128,7 +128,7 @@ static enum fate learn_fate(struct checkpoint *c, const struct process *p, pid_t
 
 /* struct freeze - one process on its way to stand still */
 struct freeze {
-	struct checkpoint *c;
+	const struct checkpoint *c;
 	struct process *p;
 	struct span seized; /* of pid_t: all that were ever tried: when they end it is us who reap them */
 	size_t listed; /* in the last list */
@@ -155,7 +155,7 @@ static int denied(struct freeze *f, pid_t tid, int err)
 /* keeps those of the threads from number @first on that could be seized */
 static int keep_seized(struct freeze *f, size_t first, const int *err)
 {
-	struct checkpoint *c = f->c;
+	const struct checkpoint *c = f->c;
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
 	size_t kept = first;
@@ -186,11 +186,11 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return 0;
 }
 
-static struct nap *look_at_nap(struct checkpoint *c, const struct process *p, pid_t tid)
+static struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, pid_t tid)
 {
 	_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
 
-	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->cpu_clocks, dir);
+	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
 }
 
 static void end_nap(struct process *p, struct thread *t)
@@ -237,7 +237,7 @@ static bool is_in_vfork(const struct process *p, pid_t tid)
 	return call.nr == SYS_vfork || call.nr == SYS_clone3 || (call.nr == SYS_clone && call.arg[0] & CLONE_VFORK);
 }
 
-static int explain_stop(struct checkpoint *c, const struct process *p, pid_t tid, int err)
+static int explain_stop(const struct checkpoint *c, const struct process *p, pid_t tid, int err)
 {
 	if (err == -ETIMEDOUT && is_in_vfork(p, tid))
 		return fail_as(c->op, OUTCOME_TIMEOUT, "vfork",
@@ -391,7 +391,7 @@ static bool is_complete(const struct freeze *f)
 	       (proc_read_stat(f->p->dir, &st) < 0 || st.num_threads == (int64_t)f->listed);
 }
 
-int freeze_process(struct checkpoint *c, struct process *p)
+int freeze_process(const struct checkpoint *c, struct process *p)
 {
 	const struct timespec nap = { 0, 1000000 };
 	struct freeze f = { .c = c, .p = p, .found = true };
@@ -420,7 +420,7 @@ int freeze_process(struct checkpoint *c, struct process *p)
 	return p->threads.n ? 0 : -ESRCH;
 }
 
-int list_threads(struct checkpoint *c, struct process *p)
+int list_threads(const struct checkpoint *c, struct process *p)
 {
 	struct span tids = { 0 };
 	int r = proc_read_tids(&c->op->arena, p->dir, &tids);

@@ -34,9 +34,10 @@ struct window {
 };
 
 struct cut {
-	struct checkpoint *c;
+	const struct checkpoint *c;
 	struct mm_plan *child;
 	const struct mm_plan *parent;
+	const uint64_t *entries; /* of the parent, or NULL */
 	size_t at; /* in parent->all: both lists are walked upwards */
 	struct span own; /* what is left to the child */
 	struct window mine, theirs;
@@ -74,9 +75,9 @@ static uint64_t their_entry(struct cut *k, uint64_t at, uint64_t end)
 	const struct mm_plan *p = k->parent;
 	const struct proc_pages *run = p->all.at;
 
-	if (!p->entries)
+	if (!k->entries)
 		return entry_at(&k->theirs, at, end);
-	return p->entries[p->first_entry[k->at] + (at - run[k->at].start) / PAGE];
+	return k->entries[p->first_entry[k->at] + (at - run[k->at].start) / PAGE];
 }
 
 /* both have it; so they do all to @end */
@@ -180,7 +181,7 @@ static void share_run(struct cut *k, const struct proc_pages *run, size_t *mine,
 }
 
 /* what the first child has read is read once more for the second, and then for no other */
-static void remember_entries(struct checkpoint *c, struct mm_plan *p, int pagemap)
+static void remember_entries(const struct checkpoint *c, struct mm_plan *p, int pagemap)
 {
 	const struct proc_pages *run = p->all.at;
 	size_t n = 0;
@@ -212,7 +213,7 @@ static void look_through(struct window *w, const struct process *p, int pagemap)
 	w->start = w->end = w->text_start = w->text_end = 0;
 }
 
-int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent)
+int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent)
 {
 	_cleanup_close_ int mine = openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int theirs = openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
@@ -222,7 +223,10 @@ int share_with_parent(struct checkpoint *c, struct mm_plan *child, struct mm_pla
 
 	if (mine < 0 || theirs < 0)
 		return fail(c->op, -errno, "open its pagemap");
+	crew_lock(c);
 	remember_entries(c, parent, theirs);
+	k.entries = parent->entries;
+	crew_unlock(c);
 	k.c = c;
 	k.child = child;
 	k.parent = parent;

@@ -36,14 +36,23 @@ static struct stub_call *add_copy(
 	return call;
 }
 
-int read_inside(
-	struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len, unsigned char **ret)
+static uint64_t read_so_far(const struct checkpoint *c)
+{
+	struct backing *const *b = c->backings.at;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < c->backings.n; i++)
+		sum += b[i]->inside;
+	return sum;
+}
+
+int read_inside(const struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len,
+	unsigned char **ret)
 {
 	const struct thread *t = p->threads.at;
 	struct batch b;
 
-	c->inside += len;
-	if (c->inside > INSIDE_MOST)
+	if (read_so_far(c) + len > INSIDE_MOST)
 		return refuse(c->op, "secret-large", "more than 64 MiB of memory that only it can read",
 			"have it keep the descriptor open", "maps secret memory (memfd_secret), and has closed it");
 	batch_init(&b, &c->op->arena, &p->room, (struct held *)&t[0].held);

@@ -50,7 +50,7 @@ struct question {
 	const siginfo_t *info;
 };
 
-static int answer(struct checkpoint *c, struct batch *b, struct span *questions)
+static int answer(const struct checkpoint *c, struct batch *b, struct span *questions)
 {
 	struct question *q = questions->at;
 	int r = batch_run(b);
@@ -61,7 +61,7 @@ static int answer(struct checkpoint *c, struct batch *b, struct span *questions)
 	return r < 0 ? fail(c->op, r, "%s", batch_what(b)) : 0;
 }
 
-static void ask_about(struct checkpoint *c, struct process *child, struct batch *b, struct span *questions)
+static void ask_about(const struct checkpoint *c, struct process *child, struct batch *b, struct span *questions)
 {
 	struct question *q = span_push(&c->op->arena, questions, sizeof(*q));
 	struct taddr info = batch_out(b, sizeof(*q->info), &q->info);
@@ -71,7 +71,7 @@ static void ask_about(struct checkpoint *c, struct process *child, struct batch 
 		WCONTINUED | WNOHANG | WNOWAIT | __WALL);
 }
 
-int ask_jobctl(struct checkpoint *c, struct process *p, struct batch *b)
+int ask_jobctl(const struct checkpoint *c, struct process *p, struct batch *b)
 {
 	struct process **child = p->children.at;
 	struct span questions = { 0 };

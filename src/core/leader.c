@@ -43,7 +43,7 @@ static bool has_ended(const struct process *p, bool frozen)
 }
 
 /* a pidfd of the process leads to the leader, which has no files: PIDFD_THREAD (v6.9) makes one of another thread */
-static int open_way(struct checkpoint *c, struct process *p, pid_t tid)
+static int open_way(const struct checkpoint *c, struct process *p, pid_t tid)
 {
 	_cleanup_close_ int dir = proc_open(c->procfd, tid);
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, tid, THREAD);
@@ -65,7 +65,7 @@ static int open_way(struct checkpoint *c, struct process *p, pid_t tid)
 	return 0;
 }
 
-int reach_process(struct checkpoint *c, struct process *p, bool frozen)
+int reach_process(const struct checkpoint *c, struct process *p, bool frozen)
 {
 	struct thread *t = p->threads.at;
 	bool listed = p->threads.n && t[0].tid == p->pid;
@@ -80,7 +80,7 @@ int reach_process(struct checkpoint *c, struct process *p, bool frozen)
 }
 
 /* its status is what /proc says; what the parent gets is that of the last (synchronize_group_exit() in kernel/exit.c) */
-void take_ended(struct checkpoint *c, struct process *p)
+void take_ended(const struct checkpoint *c, struct process *p)
 {
 	struct proc_stat *st = &p->ended->stat;
 

@@ -133,7 +133,7 @@ int collect_open_files(struct checkpoint *c)
 
 /* ---- verdicts ---- */
 
-static void add_object(struct checkpoint *c, const char *kind, const char *what, bool can)
+static void add_object(const struct checkpoint *c, const char *kind, const char *what, bool can)
 {
 	if (!c->objects)
 		return;
@@ -149,13 +149,13 @@ static bool is_within(const char *where, const char *object)
 	return strncmp(where, object, n) == 0 && (!where[n] || where[n] == ':');
 }
 
-bool was_refused(struct checkpoint *c, const struct kind *k, int r)
+bool was_refused(const struct checkpoint *c, const struct kind *k, int r)
 {
 	struct stasis_object *o = c->objects ? c->objects->at : NULL;
 
-	if (r != -EOPNOTSUPP || c->op->err || c->op->obstacles.n == c->n_refused)
+	if (r != -EOPNOTSUPP || c->op->err || c->op->obstacles.n == c->lane->n_refused)
 		return false;
-	c->n_refused = c->op->obstacles.n;
+	c->lane->n_refused = c->op->obstacles.n;
 	const char *where = op_where(c->op);
 	for (size_t i = 0; o && i < c->objects->n; i++)
 		if (strcmp(o[i].kind, k->name) == 0 && is_within(where, o[i].where)) {
@@ -167,7 +167,7 @@ bool was_refused(struct checkpoint *c, const struct kind *k, int r)
 }
 
 /* refusals are obstacles, and the walk goes on; anything else is a failure */
-static int judge(struct checkpoint *c, const struct kind *k, const struct sight *s, const char *what)
+static int judge(const struct checkpoint *c, const struct kind *k, const struct sight *s, const char *what)
 {
 	size_t before = c->op->obstacles.n;
 	int r = k->check ? k->check(c->op, s) : 0;
@@ -178,7 +178,7 @@ static int judge(struct checkpoint *c, const struct kind *k, const struct sight 
 	return 0;
 }
 
-static int judge_tasks(struct checkpoint *c, struct process *p)
+static int judge_tasks(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 
@@ -222,7 +222,33 @@ static struct backing *find_backing(struct checkpoint *c, const struct kind *k, 
 	return fresh;
 }
 
-static int judge_memory(struct checkpoint *c, struct process *p)
+/* which kind each mapping is, and what is behind it */
+static void know_memory(struct checkpoint *c, struct process *p)
+{
+	struct proc_vma *vma = p->vmas.at;
+
+	for (size_t i = 0; i < p->vmas.n; i++) {
+		struct sight s = { .tree = &c->tree, .process = p, .vma = &vma[i] };
+
+		const struct kind *k = kind_of_vma(&s);
+
+		vma[i].kind = k;
+		if (!k || !k->key)
+			continue;
+		struct backing *b = find_backing(c, k, &s);
+		vma[i].backing = b;
+		*(struct view *)span_push(&c->op->arena, &b->views, sizeof(struct view)) = (struct view){ p, &vma[i] };
+	}
+}
+
+/* was what is behind it found to be well by another mapping of the name? By whom depends on who was first, the answer does not */
+static bool is_again(const struct backing *b, const struct proc_vma *vma)
+{
+	return b && __atomic_load_n(&b->can, __ATOMIC_RELAXED) && b->vma && b->vma->deleted == vma->deleted &&
+	       !strcmp(b->vma->name, vma->name);
+}
+
+static int judge_memory(const struct checkpoint *c, struct process *p)
 {
 	struct proc_vma *vma = p->vmas.at;
 	struct op *op = c->op;
@@ -232,29 +258,30 @@ static int judge_memory(struct checkpoint *c, struct process *p)
 		char *place =
 			arena_printf(&op->arena, "%lx-%lx", (unsigned long)vma[i].start, (unsigned long)vma[i].end);
 		struct where __attribute__((cleanup(where_pop), unused)) w = where_push(op, "mapping", -1, place);
-		const struct kind *k = kind_of_vma(&s);
+		struct backing *b = vma[i].backing;
+		size_t before = op->obstacles.n;
 
-		if (!k) {
+		if (!vma[i].kind) {
 			refuse(op, "vma-unknown", NULL, NULL, "is a mapping of \"%s\" that stasis cannot save",
 				vma[i].name);
 			add_object(c, "?", vma[i].name, false);
 			continue;
 		}
-		struct backing *b = k->key ? find_backing(c, k, &s) : NULL;
-		size_t before = op->obstacles.n;
-		s.again = b && b->can && b->vma->deleted == vma[i].deleted && !strcmp(b->vma->name, vma[i].name);
-		int r = judge(c, k, &s, vma[i].name);
+		s.again = is_again(b, &vma[i]);
+		int r = judge(c, vma[i].kind, &s, vma[i].name);
 		if (r < 0)
 			return r;
 		if (b && b->vma == &vma[i])
-			b->can = op->obstacles.n == before;
-		vma[i].kind = k;
-		vma[i].backing = b;
-		if (b)
-			*(struct view *)span_push(&op->arena, &b->views, sizeof(struct view)) =
-				(struct view){ p, &vma[i] };
+			__atomic_store_n(&b->can, op->obstacles.n == before, __ATOMIC_RELAXED);
 	}
 	return 0;
+}
+
+static int judge_process(const struct checkpoint *c, struct process *p)
+{
+	int r = p->zombie ? 0 : judge_tasks(c, p);
+
+	return r < 0 || p->zombie ? r : judge_memory(c, p);
 }
 
 static int judge_files(struct checkpoint *c)
@@ -289,13 +316,9 @@ int describe_tree(struct checkpoint *c)
 
 	if (r == 0)
 		r = check_shares(c);
-	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
-		if (p[i]->zombie)
-			continue;
-		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		r = judge_tasks(c, p[i]);
-		if (r == 0)
-			r = judge_memory(c, p[i]);
-	}
+	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++)
+		know_memory(c, p[i]);
+	if (r == 0)
+		r = crew_each(c, "looking", judge_process);
 	return r < 0 ? r : judge_files(c);
 }

@@ -26,7 +26,7 @@
 /* and: others have some of the pages as well, since a fork */
 #define FORK_SHARED (1ull << 62)
 
-static void fill_vma(struct checkpoint *c, const struct proc_vma *from, struct vma *to)
+static void fill_vma(const struct checkpoint *c, const struct proc_vma *from, struct vma *to)
 {
 	const struct kind *k = from->kind;
 	const struct backing *b = from->backing;
@@ -49,7 +49,7 @@ static bool is_full(const struct proc_vma *v)
 	return v->rss == v->end - v->start && v->anonymous == v->rss && (!v->huge || v->huge == v->rss);
 }
 
-static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
+static int scan_vma(const struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
 {
 	/* a page in swap is nobody's resident page */
 	uint64_t what =
@@ -71,7 +71,7 @@ static int scan_vma(struct checkpoint *c, struct mm_plan *plan, const struct pro
 		     : 0;
 }
 
-static int scan(struct checkpoint *c, struct mm_plan *plan)
+static int scan(const struct checkpoint *c, struct mm_plan *plan)
 {
 	struct process *p = plan->process;
 	struct proc_vma *v = p->vmas.at;
@@ -92,7 +92,7 @@ static int scan(struct checkpoint *c, struct mm_plan *plan)
 }
 
 /* what fork has left to it of a huge page is none any more */
-static void note_huge(struct checkpoint *c, struct mm_plan *plan)
+static void note_huge(const struct checkpoint *c, struct mm_plan *plan)
 {
 	const struct proc_pages *run = plan->own.at;
 
@@ -106,6 +106,28 @@ static void note_huge(struct checkpoint *c, struct mm_plan *plan)
 	}
 }
 
+static int scan_process(const struct checkpoint *c, struct process *p)
+{
+	struct mm_plan *plan = p->plan;
+
+	if (p->zombie || plan->process != p)
+		return 0;
+	int r = scan(c, plan);
+	plan->all = plan->own;
+	return r;
+}
+
+static int cut_process(const struct checkpoint *c, struct process *p)
+{
+	struct mm_plan *plan = p->plan;
+
+	if (p->zombie || plan->process != p)
+		return 0;
+	int r = p->parent && p->parent->plan ? share_with_parent(c, plan, p->parent->plan) : 0;
+	note_huge(c, plan);
+	return r;
+}
+
 int plan_memory(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
@@ -113,7 +135,6 @@ int plan_memory(struct checkpoint *c)
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		if (p[i]->zombie)
 			continue;
-		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		const struct process *first = first_sharer(p[i], CLONE_VM);
 		if (first != p[i]) {
 			p[i]->mm = first->mm;
@@ -123,19 +144,11 @@ int plan_memory(struct checkpoint *c)
 		struct mm_plan *plan = arena_alloc(&c->op->arena, sizeof(*plan));
 		plan->process = p[i];
 		p[i]->mm = c->next_id++;
-		*(struct mm_plan **)span_push(&c->op->arena, &c->mms, sizeof(plan)) = plan;
 		p[i]->plan = plan;
-		int r = scan(c, plan);
-		plan->all = plan->own;
-		if (r == 0 && p[i]->parent && p[i]->parent->plan)
-			r = share_with_parent(c, plan, p[i]->parent->plan);
-		note_huge(c, plan);
-		if (r == 0)
-			r = watch_tell(c->op, &c->watch, "looking for pages", i, 0);
-		if (r < 0)
-			return r;
+		*(struct mm_plan **)span_push(&c->op->arena, &c->mms, sizeof(plan)) = plan;
 	}
-	return 0;
+	int r = crew_each(c, "looking for pages", scan_process);
+	return r < 0 ? r : crew_each(c, "looking for pages", cut_process);
 }
 
 /* ---- writing ---- */
@@ -348,7 +361,7 @@ struct piece {
 #define MINCORE_PAGES ((uint64_t)65536)
 
 /* @here: its bytes, where they were read inside; else NULL */
-static void add_piece(struct checkpoint *c, struct backing *b, const struct process *p, const struct proc_vma *v,
+static void add_piece(const struct checkpoint *c, struct backing *b, const struct process *p, const struct proc_vma *v,
 	uint64_t start, uint64_t end, const unsigned char *here)
 {
 	struct piece *last = b->pieces.n ? (struct piece *)b->pieces.at + b->pieces.n - 1 : NULL;
@@ -362,7 +375,7 @@ static void add_piece(struct checkpoint *c, struct backing *b, const struct proc
 	*last = (struct piece){ start + shift, end + shift, p, shift, here };
 }
 
-static int add_pages(struct checkpoint *c, struct backing *b, struct process *p, const struct proc_vma *v,
+static int add_pages(const struct checkpoint *c, struct backing *b, struct process *p, const struct proc_vma *v,
 	uint64_t start, uint64_t end)
 {
 	if (!b->kind->inside)
@@ -374,6 +387,7 @@ static int add_pages(struct checkpoint *c, struct backing *b, struct process *p,
 		int r = read_inside(c, p, v, at, next - at, &here);
 		if (r < 0)
 			return r;
+		b->inside += next - at;
 		add_piece(c, b, p, v, at, next, here);
 	}
 	return 0;
@@ -391,15 +405,15 @@ static bool is_covered(const struct backing *b, const struct proc_vma *v)
 	return false;
 }
 
-static void cover(struct checkpoint *c, struct backing *b, const struct proc_vma *v)
+static void cover(const struct checkpoint *c, struct backing *b, const struct proc_vma *v)
 {
 	struct range *r = span_push(&c->op->arena, &b->covered, sizeof(*r));
 
 	*r = (struct range){ v->pgoff, v->end - v->start }; /* here in bytes */
 }
 
-static int find_in_core(
-	struct checkpoint *c, struct process *p, struct backing *b, const struct proc_vma *v, uint64_t at, uint64_t n)
+static int find_in_core(const struct checkpoint *c, struct process *p, struct backing *b, const struct proc_vma *v,
+	uint64_t at, uint64_t n)
 {
 	const struct thread *t = p->threads.at;
 	struct batch batch;
@@ -423,7 +437,7 @@ static int find_in_core(
 	return r;
 }
 
-static int open_backing(struct checkpoint *c, const struct backing *b)
+static int open_backing(const struct checkpoint *c, const struct backing *b)
 {
 	const struct sight s = { .tree = &c->tree, .process = b->process, .vma = b->vma, .fd = b->fd };
 
@@ -431,7 +445,7 @@ static int open_backing(struct checkpoint *c, const struct backing *b)
 }
 
 /* can it be read by itself? */
-static bool is_readable(struct checkpoint *c, struct backing *b)
+static bool is_readable(const struct checkpoint *c, struct backing *b)
 {
 	_cleanup_close_ int fd = -EBADF;
 
@@ -444,7 +458,7 @@ static bool is_readable(struct checkpoint *c, struct backing *b)
 
 /* struct look - one that has a backing mapped is looked at for pages of that */
 struct look {
-	struct checkpoint *c;
+	const struct checkpoint *c;
 	struct process *process;
 	struct backing *backing;
 	const struct proc_vma *vma;
@@ -470,7 +484,7 @@ static int by_start(const void *a, const void *b)
 }
 
 /* where the backing does not show in the mapping: pages of a private one's own, and what must not be touched */
-static int find_hidden(struct checkpoint *c, const struct process *p, const struct proc_vma *v, struct span *ret)
+static int find_hidden(const struct checkpoint *c, const struct process *p, const struct proc_vma *v, struct span *ret)
 {
 	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	int r = pagemap < 0 ? -errno : proc_scan_guards(&c->op->arena, pagemap, v->start, v->end, ret);
@@ -508,7 +522,7 @@ static int find_shown(struct look *l)
  * A page of shared memory may have been written by a process that has ended, and be in no page table: only mincore(2) by a
  * process that has the memory mapped tells of it. It does not tell of pages in swap, but smaps does: then all are read.
  */
-int find_shared_pages(struct checkpoint *c, struct process *p)
+static int find_pages(const struct checkpoint *c, struct process *p)
 {
 	const struct proc_vma *v = p->vmas.at;
 	int r = 0;
@@ -528,6 +542,14 @@ int find_shared_pages(struct checkpoint *c, struct process *p)
 		cover(c, b, &v[i]);
 		r = find_between(&look, v[i].start, v[i].end);
 	}
+	return r;
+}
+
+int find_shared_pages(const struct checkpoint *c, struct process *p)
+{
+	crew_lock(c); /* others have the same memory */
+	int r = find_pages(c, p);
+	crew_unlock(c);
 	return r;
 }
 

@@ -7,15 +7,15 @@
 
 #include <sys/syscall.h>
 
-static void add_part(struct checkpoint *c, struct span *parts, const struct kind *k)
+static void add_part(const struct checkpoint *c, struct span *parts, const struct kind *k)
 {
 	struct part *part = span_push(&c->op->arena, parts, sizeof(*part));
 
-	*part = (struct part){ .kind = k, .rec = arena_alloc(&c->op->arena, k->size), .id = c->next_id++ };
+	*part = (struct part){ .kind = k, .rec = arena_alloc(&c->op->arena, k->size) };
 }
 
 /* of what several processes share the first has the record */
-static void add_process_part(struct checkpoint *c, struct process *p, const struct kind *k)
+static void add_process_part(const struct checkpoint *c, struct process *p, const struct kind *k)
 {
 	struct process *first = first_sharer(p, k->shared_by);
 	const struct part *theirs = first->parts.at;
@@ -34,7 +34,7 @@ static void add_process_part(struct checkpoint *c, struct process *p, const stru
 }
 
 /* before a call is made in the thread */
-static int admit(struct checkpoint *c, const struct sight *s)
+static int admit(const struct checkpoint *c, const struct sight *s)
 {
 	struct part *part = s->thread->parts.at;
 
@@ -50,7 +50,7 @@ static int admit(struct checkpoint *c, const struct sight *s)
 }
 
 /* @all: else only kinds that ask every thread. A refusal ends it: what comes next may rely on what was not asked. */
-static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
+static int ask(const struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
 {
 	struct part *part = parts->at;
 
@@ -66,7 +66,7 @@ static int ask(struct checkpoint *c, struct span *parts, const struct sight *s, 
 	return 0;
 }
 
-static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
+static int save(const struct checkpoint *c, struct span *parts, const struct sight *s)
 {
 	struct part *part = parts->at;
 
@@ -80,14 +80,13 @@ static int save(struct checkpoint *c, struct span *parts, const struct sight *s)
 }
 
 /* what kinds of mappings ask in the first process that has one; backings are in the order of processes */
-static int ask_memory(struct checkpoint *c, struct process *p, struct batch *batch)
+static int ask_memory(const struct checkpoint *c, struct process *p, struct batch *batch)
 {
 	struct backing **all = c->backings.at;
 	int r = 0;
 
-	for (; r == 0 && c->n_asked_backings < c->backings.n && all[c->n_asked_backings]->process == p;
-		c->n_asked_backings++) {
-		struct backing *b = all[c->n_asked_backings];
+	for (size_t i = p->first_backing; r == 0 && i < c->backings.n && all[i]->process == p; i++) {
+		struct backing *b = all[i];
 		struct sight s = { .tree = &c->tree, .process = p, .vma = b->vma, .batch = batch };
 
 		if (!b->kind->ask)
@@ -100,12 +99,12 @@ static int ask_memory(struct checkpoint *c, struct process *p, struct batch *bat
 }
 
 /* what kinds of open files ask in the process of the first descriptor; open files are in the order of processes */
-static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
+static int ask_files(const struct checkpoint *c, struct process *p, struct batch *b)
 {
 	struct open_file **f = c->open_files.at;
 
-	for (; c->n_asked < c->open_files.n && f[c->n_asked]->process == p; c->n_asked++) {
-		struct open_file *of = f[c->n_asked];
+	for (size_t i = p->first_file; i < c->open_files.n && f[i]->process == p; i++) {
+		struct open_file *of = f[i];
 		struct sight s = { .tree = &c->tree, .process = p, .fd = of->fd, .batch = b };
 
 		if (!of->kind->ask)
@@ -123,6 +122,23 @@ static int ask_files(struct checkpoint *c, struct process *p, struct batch *b)
 	return r < 0 ? fail(c->op, r, "%s", batch_what(b)) : 0;
 }
 
+/* where in these lists are those of each process? What is but open comes after what is mapped, and is not asked about */
+static void find_first(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+	struct open_file **f = c->open_files.at;
+	struct backing **b = c->backings.at;
+
+	for (size_t i = 0, file = 0, backing = 0; i < c->tree.processes.n; i++) {
+		p[i]->first_file = file;
+		p[i]->first_backing = backing;
+		while (file < c->open_files.n && f[file]->process == p[i])
+			file++;
+		while (backing < c->backings.n && b[backing]->process == p[i])
+			backing++;
+	}
+}
+
 /* struct turn - the turn of a thread in the stub */
 struct turn {
 	struct process *process;
@@ -132,7 +148,7 @@ struct turn {
 	struct sight sight;
 };
 
-static int let_in(struct checkpoint *c, struct turn *turn, struct turn *before)
+static int let_in(const struct checkpoint *c, struct turn *turn, struct turn *before)
 {
 	struct room *room = &turn->process->room;
 	struct held *h = &turn->thread->held;
@@ -142,7 +158,7 @@ static int let_in(struct checkpoint *c, struct turn *turn, struct turn *before)
 }
 
 /* set it going with what only it can ask */
-static int begin_turn(struct checkpoint *c, struct turn *turn, struct turn *before)
+static int begin_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
 {
 	struct process *p = turn->process;
 	struct thread *t = turn->thread;
@@ -169,7 +185,7 @@ static int begin_turn(struct checkpoint *c, struct turn *turn, struct turn *befo
 	return r < 0 ? fail(c->op, r, "%s", batch_what(&turn->batch)) : 0;
 }
 
-static int end_turn(struct checkpoint *c, struct turn *turn)
+static int end_turn(const struct checkpoint *c, struct turn *turn)
 {
 	struct process *p = turn->process;
 	struct batch *b = &turn->batch;
@@ -188,7 +204,7 @@ static int end_turn(struct checkpoint *c, struct turn *turn)
 	return r < 0 ? r : ask_files(c, p, b);
 }
 
-static int save_thread(struct checkpoint *c, struct turn *turn)
+static int save_thread(const struct checkpoint *c, struct turn *turn)
 {
 	WHERE(c->op, "thread", turn->thread->tid);
 	turn->sight.batch = NULL;
@@ -200,7 +216,7 @@ static int save_thread(struct checkpoint *c, struct turn *turn)
  * Each thread is let in when the one before it has ended its turn, and while it runs what that has said is saved; of the first
  * thread before that, as its kinds may look at the others, which must stand still.
  */
-static int save_threads(struct checkpoint *c, struct process *p)
+static int save_threads(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 	struct turn *turn = NULL, *before = NULL;
@@ -226,7 +242,7 @@ static int save_threads(struct checkpoint *c, struct process *p)
 }
 
 /* nobody can ask it any more */
-static int save_ended(struct checkpoint *c, struct process *p)
+static int save_ended(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->ended;
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
@@ -237,15 +253,40 @@ static int save_ended(struct checkpoint *c, struct process *p)
 	return save(c, &t->parts, &s);
 }
 
-static int save_process(struct checkpoint *c, struct process *p)
+static int save_process(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
-	int r = p->ended ? save_ended(c, p) : 0;
+	int r = p->zombie ? 0 : dig_room(c, p);
 
+	if (r == 0 && p->ended)
+		r = save_ended(c, p);
 	if (r == 0)
 		r = save_threads(c, p);
-	return r < 0 || p->zombie ? r : save(c, &p->parts, &s);
+	if (r < 0 || p->zombie)
+		return r;
+	r = save(c, &p->parts, &s);
+	if (r < 0)
+		return r;
+	r = room_fill(&p->room);
+	return r < 0 ? fail(c->op, r, "take the stub out of the process again") : 0;
+}
+
+static void number(struct checkpoint *c, struct span *parts, const struct process *p)
+{
+	struct part *part = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++) {
+		if (!part[i].shared) {
+			part[i].id = c->next_id++;
+			continue;
+		}
+		const struct process *first = first_sharer(p, part[i].kind->shared_by);
+		const struct part *theirs = first->parts.at;
+		for (size_t k = 0; k < first->parts.n; k++)
+			if (theirs[k].kind == part[i].kind)
+				part[i].id = theirs[k].id;
+	}
 }
 
 int save_parts(struct checkpoint *c)
@@ -253,21 +294,16 @@ int save_parts(struct checkpoint *c)
 	struct process **p = c->tree.processes.at;
 
 	find_children(c);
+	find_first(c);
+	int r = crew_each(c, "asking", save_process);
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
-		int r = p[i]->zombie ? 0 : dig_room(c, p[i]);
-		if (r == 0)
-			r = save_process(c, p[i]);
-		if (r < 0)
-			return r;
-		if (p[i]->zombie)
-			continue;
-		r = watch_tell(c->op, &c->watch, "asking", i, 0);
-		if (r < 0)
-			return r;
-		r = room_fill(&p[i]->room);
-		if (r < 0)
-			return fail(c->op, r, "take the stub out of the process again");
+		struct thread *t = p[i]->threads.at;
+
+		if (p[i]->ended)
+			number(c, &p[i]->ended->parts, p[i]);
+		number(c, &p[i]->parts, p[i]);
+		for (size_t k = 0; k < p[i]->threads.n; k++)
+			number(c, &t[k].parts, p[i]);
 	}
-	return 0;
+	return r;
 }

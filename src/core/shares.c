@@ -55,34 +55,47 @@ static int by_object(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static void find_first(struct owner *o, size_t n, enum share type)
+static int find_first(const struct checkpoint *c, void *data, size_t type)
 {
+	const struct span *owners = data;
+	size_t n = owners->n;
+	struct owner *o = arena_dup(&c->op->arena, owners->at, n * sizeof(*o));
+
 	for (size_t i = 0; i < n; i++)
 		o[i].kcmp = shareable[type].kcmp;
-	if (n)
-		qsort(o, n, sizeof(*o), by_object);
+	qsort(o, n, sizeof(*o), by_object);
 	for (size_t i = 0; i < n; i++) {
 		struct process *p = o[i].process;
 		bool same = i && proc_kcmp(o[i - 1].process->tid, p->tid, shareable[type].kcmp, 0, 0) == 0;
 
 		p->shares->first[type] = same ? o[i - 1].process->shares->first[type] : p;
 	}
+	return 0;
+}
+
+static void mark_sharers(struct process *p)
+{
+	for (size_t i = 0; i < SHARE_N; i++)
+		if (p->shares->first[i] != p)
+			p->shares->any = p->shares->first[i]->shares->any = true;
 }
 
 void find_shares(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
-	struct owner *o = arena_array(&c->op->arena, c->tree.processes.n + 1, sizeof(*o));
-	size_t n = 0;
+	struct span owners = { 0 };
 
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		if (p[i]->zombie)
 			continue;
 		p[i]->shares = arena_alloc(&c->op->arena, sizeof(*p[i]->shares));
-		o[n++] = (struct owner){ .process = p[i], .order = i };
+		*(struct owner *)span_push(&c->op->arena, &owners, sizeof(struct owner)) =
+			(struct owner){ .process = p[i], .order = i };
 	}
-	for (enum share type = 0; type < SHARE_N; type++)
-		find_first(o, n, type);
+	crew_share(c, NULL, SHARE_N, find_first, &owners);
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		if (!p[i]->zombie)
+			mark_sharers(p[i]);
 }
 
 /* ---- can it be made again? ---- */

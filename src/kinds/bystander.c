@@ -153,7 +153,7 @@ static bool fits_self(const struct sight *s, uint64_t *ret_rights)
 	       !differs(s->process, "user", CLONE_NEWUSER) && !differs(s->process, "pid", CLONE_NEWPID);
 }
 
-int bystander_of(const struct sight *s, struct arena *a, pid_t *ret)
+static int find_or_plant(const struct sight *s, struct arena *a, pid_t *ret)
 {
 	const struct proc_status *st = &s->thread->status;
 	struct span *all = s->tree->bystanders;
@@ -186,6 +186,14 @@ int bystander_of(const struct sight *s, struct arena *a, pid_t *ret)
 	*(struct bystander *)span_push(a, all, sizeof(new)) = new;
 	*ret = new.vpid;
 	return 0;
+}
+
+int bystander_of(const struct sight *s, struct arena *a, pid_t *ret)
+{
+	tree_lock(s->tree);
+	int r = find_or_plant(s, a, ret);
+	tree_unlock(s->tree);
+	return r;
 }
 
 void bystanders_end(struct tree *tree)

@@ -6,6 +6,7 @@
  * core walks processes, threads, mappings and descriptors, asks the kinds about each, and orders the work; it knows no
  * kind by name. A kind knows one kernel object and nothing of the walk.
  */
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,6 +67,11 @@ struct process {
 	struct birth *birth; /* core's */
 	struct shares *shares; /* core's */
 	struct span children; /* core's: of struct process *, ended ones too */
+	unsigned int lane; /* core's: of the thread that traces it */
+	bool was_held; /* core's: it stood still, or a part of it */
+	struct span listed; /* core's: of pid_t, its children when it was looked at last */
+	size_t first_file,
+		first_backing; /* core's: in its lists, where those begin that are asked about in this process */
 };
 
 /** struct part - the record of one kind about a process or thread */
@@ -88,6 +94,7 @@ struct tree {
 	struct span processes; /* of struct process *: parents before children */
 	struct span holders; /* of struct holder, sorted by dev, ino */
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
+	pthread_mutex_t *lock; /* of these two, as processes are looked at side by side; NULL: they are not */
 	struct span *bystanders; /* of bystander.c's */
 	struct outsiders *outsiders; /* outsiders.c's; NULL: nobody is looked for */
 	unsigned int cpus; /* that are online: to ask takes longer than all else about a thread's CPUs */
@@ -96,6 +103,19 @@ struct tree {
 	uint64_t (*file_id)(
 		const struct proc_fd *fd); /* in save(): the object in the image that the open file at fd is */
 };
+
+/** tree_lock() - for what is shared by all who look at @tree */
+static inline void tree_lock(const struct tree *tree)
+{
+	if (tree->lock)
+		pthread_mutex_lock(tree->lock);
+}
+
+static inline void tree_unlock(const struct tree *tree)
+{
+	if (tree->lock)
+		pthread_mutex_unlock(tree->lock);
+}
 
 /** tree_holders() - the descriptors in the tree that lead to (dev, ino); *@ret_n of them, NULL when there is none */
 const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_t ino, size_t *ret_n);

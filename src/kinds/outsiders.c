@@ -12,7 +12,7 @@
 #include "base/io.h"
 #include "base/text.h"
 
-#define LOOK_MOST 1000 /* processes: a program of as many has pipes */
+#define LOOK_MOST 50 /* processes: where these have none, others of the program will not have many */
 
 /** struct outside_fd - a descriptor */
 struct outside_fd {
@@ -108,12 +108,12 @@ void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root)
 	struct span todo = { 0 };
 
 	*(pid_t *)span_push(a, &todo, sizeof(root)) = root;
-	for (size_t i = 0; i < todo.n; i++) {
+	for (size_t i = 0; i < todo.n && i < LOOK_MOST; i++) {
 		pid_t pid = ((pid_t *)todo.at)[i];
 		_cleanup_close_ int dir = proc_open(procfd, pid);
 		struct span children = { 0 };
 
-		if (i >= LOOK_MOST || has_nameless(procfd, pid)) {
+		if (has_nameless(procfd, pid)) {
 			look(a, o);
 			return;
 		}
@@ -164,10 +164,12 @@ static const char *find(struct op *op, const struct tree *tree, const char *link
 
 	if (!o)
 		return NULL;
+	tree_lock(tree);
 	if (!o->sorted) {
 		look(&op->arena, o);
 		sort(&op->arena, o, tree);
 	}
+	tree_unlock(tree);
 	for (const struct outside_fd *f = map_get(&o->by_link, hash(link)); f; f = f->next) {
 		snprintf(path, sizeof(path), "%d/comm", f->pid);
 		if (!leads_to(procfd, f, link, file) || read_text(&op->arena, procfd, path, 64, &comm, NULL) < 0)
