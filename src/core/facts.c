@@ -31,33 +31,60 @@ static int level_ids(const struct checkpoint *c, struct process *p)
 	return 0;
 }
 
-static int read_thread(const struct checkpoint *c, const struct process *p, struct thread *t)
+/* by which the process is reached: it has what that has */
+static int read_first(const struct checkpoint *c, struct process *p)
 {
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
-	bool known = t->tid == p->tid;
+	struct thread *t = p->threads.at;
 
 	t->dir = proc_open_thread(p->dir, t->tid);
 	t->stat = p->stat;
 	t->status = p->status;
-	int r = t->dir < 0 ? t->dir : known ? 0 : proc_read_stat(t->dir, &t->stat);
-	if (r == 0 && !known)
+	t->vtid = t->status.nspid[level];
+	return t->dir < 0 ? fail(c->op, t->dir, "read the state of thread %d", t->tid) : 0;
+}
+
+/* struct other - any other thread */
+struct other {
+	struct process *process;
+	struct thread *thread;
+};
+
+static int read_other(const struct checkpoint *c, void *data, size_t i)
+{
+	const struct other *o = (struct other *)data + i;
+	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
+	struct thread *t = o->thread;
+
+	WHERE_TASK(c->op, o->process->pid, o->process->stat.comm);
+	t->dir = proc_open_thread(o->process->dir, t->tid);
+	int r = t->dir < 0 ? t->dir : proc_read_stat(t->dir, &t->stat);
+	if (r == 0)
 		r = proc_read_status(&c->op->arena, t->dir, &t->status);
+	if (r == 0 && t != o->process->ended)
+		r = proc_read_namespaces(t->dir, PROC_NS_OF_THREADS, t->ns);
 	if (r < 0)
 		return fail(c->op, r, "read the state of thread %d", t->tid);
 	t->vtid = t->status.nspid[level];
 	return 0;
 }
 
-static int read_threads(const struct checkpoint *c, struct process *p)
+static int read_others(struct checkpoint *c)
 {
-	struct thread *t = p->threads.at;
-	int r = p->ended ? read_thread(c, p, p->ended) : 0;
+	struct process **p = c->tree.processes.at;
+	struct span others = { 0 };
 
-	for (size_t i = 0; i < p->threads.n && r == 0; i++)
-		r = read_thread(c, p, &t[i]);
-	if (r == 0 && p->ended)
-		take_ended(c, p);
-	return r;
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		struct thread *t = p[i]->threads.at;
+
+		if (p[i]->ended)
+			*(struct other *)span_push(&c->op->arena, &others, sizeof(struct other)) =
+				(struct other){ p[i], p[i]->ended };
+		for (size_t k = 1; k < p[i]->threads.n; k++)
+			*(struct other *)span_push(&c->op->arena, &others, sizeof(struct other)) =
+				(struct other){ p[i], &t[k] };
+	}
+	return crew_share(c, "looking", others.n, read_other, others.at);
 }
 
 /* signals that may be sent to it without any effect while nobody traces it */
@@ -158,13 +185,15 @@ static int read_process(const struct checkpoint *c, struct process *p)
 		r = proc_read_stat(p->dir, &p->stat);
 	if (r < 0)
 		return fail(op, r, "read its state");
+	r = p->zombie ? 0 : proc_read_namespaces(p->dir, PROC_NS_N, p->ns);
+	if (r < 0)
+		return fail(op, r, "read its namespaces");
 	r = level_ids(c, p);
 	if (p->zombie || r < 0)
 		return r == -EOPNOTSUPP ? 0 : r;
-	r = read_threads(c, p);
+	r = read_first(c, p);
 	if (r < 0)
 		return r;
-	find_stop(p);
 	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
 	if (r < 0)
 		return fail(op, r, "read its memory map");
@@ -206,8 +235,15 @@ int collect_facts(struct checkpoint *c)
 	struct process **p = c->tree.processes.at;
 	int r = crew_each(c, "looking", read_process);
 
-	for (size_t i = 0; i < c->tree.processes.n; i++)
+	if (r == 0)
+		r = read_others(c);
+	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
+		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		p[i]->vppid = p[i]->parent ? p[i]->parent->vpid : 0;
+		if (p[i]->ended)
+			take_ended(c, p[i]);
+		find_stop(p[i]);
+	}
 	index_holders(c);
 	return r;
 }

@@ -28,6 +28,7 @@ struct thread {
 	int dir; /* /proc/PID/task/TID */
 	struct proc_stat stat;
 	struct proc_status status;
+	uint64_t ns[PROC_NS_OF_THREADS]; /* its namespaces, by their inodes; not of the first thread that lives */
 	struct held held;
 	struct nap *nap; /* the call with a timeout that it slept in, or NULL */
 	struct span parts; /* of struct part */
@@ -49,6 +50,7 @@ struct process {
 	bool zombie;
 	struct proc_stat stat; /* of tid, but comm and exit signal of the leader */
 	struct proc_status status;
+	uint64_t ns[PROC_NS_N]; /* its namespaces, by their inodes */
 	struct span threads; /* of struct thread: those that live, that of tid first; empty for a zombie */
 	struct thread *ended; /* its first thread, when that has ended before others, and is not held; else NULL */
 	struct span vmas; /* of struct proc_vma */

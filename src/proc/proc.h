@@ -199,6 +199,28 @@ int proc_read_timers(struct arena *a, int dir, struct span *ret /* of struct pro
 /** proc_read_ns() - the inode of namespace @name ("pid", "user", "mnt", "time_for_children") of a process */
 int proc_read_ns(int dir, const char *name, uint64_t *ret_ino);
 
+/** enum proc_ns - the namespaces that /proc/PID/ns shows: first those that a thread may have for itself */
+enum proc_ns {
+	PROC_NS_NET,
+	PROC_NS_IPC,
+	PROC_NS_UTS,
+	PROC_NS_MNT,
+	PROC_NS_CGROUP,
+	PROC_NS_OF_THREADS, /* how many these are */
+	PROC_NS_USER = PROC_NS_OF_THREADS,
+	PROC_NS_TIME,
+	PROC_NS_PID,
+	PROC_NS_TIME_FOR_CHILDREN,
+	PROC_NS_PID_FOR_CHILDREN,
+	PROC_NS_N,
+};
+
+/** proc_ns_names - as they are called there */
+extern const char *const proc_ns_names[PROC_NS_N];
+
+/** proc_read_namespaces() - the inodes of the first @n; 0 of one that this kernel has not */
+int proc_read_namespaces(int dir, unsigned int n, uint64_t *ret_ino);
+
 /**
  * proc_cgroup() - the path of the process in the v2 hierarchy ("0::/..." of cgroup); -ENOENT when there is none
  * As printed: seen from the reader's cgroup namespace ("/../x"), with " (deleted)" when the cgroup has been removed.

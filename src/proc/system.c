@@ -65,6 +65,32 @@ int proc_read_ns(int dir, const char *name, uint64_t *ret_ino)
 	return parse_ns(link, ret_ino);
 }
 
+const char *const proc_ns_names[PROC_NS_N] = {
+	"net",
+	"ipc",
+	"uts",
+	"mnt",
+	"cgroup",
+	"user",
+	"time",
+	"pid",
+	"time_for_children",
+	"pid_for_children",
+};
+
+int proc_read_namespaces(int dir, unsigned int n, uint64_t *ret_ino)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < n && r == 0; i++) {
+		ret_ino[i] = 0;
+		r = proc_read_ns(dir, proc_ns_names[i], &ret_ino[i]);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	return r;
+}
+
 int parse_cgroup(struct arena *a, struct lines *l, const char **ret)
 {
 	struct line line;

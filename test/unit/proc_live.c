@@ -636,6 +636,17 @@ TEST(namespaces)
 		EXPECT_EQ(ino, st.st_ino);
 	}
 	EXPECT_EQ(proc_read_ns(self(), "none", &ino), -ENOENT);
+
+	uint64_t all[PROC_NS_N];
+	ASSERT_EQ(proc_read_namespaces(self(), PROC_NS_N, all), 0);
+	for (unsigned int i = 0; i < PROC_NS_N; i++) {
+		char path[64];
+		struct stat is = { 0 };
+
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", proc_ns_names[i]);
+		stat(path, &is);
+		EXPECT_EQ(all[i], is.st_ino);
+	}
 }
 
 TEST(cgroup)

@@ -84,63 +84,28 @@ static int check_threads(struct op *op, const struct sight *s)
 
 /* ---- namespaces ---- */
 
-/* struct namespace - one that all are to be in; @ino is the answer to a readlinkat() that gave @r */
-struct namespace
+static int compare_ns(struct op *op, enum proc_ns n, uint64_t ino, uint64_t to_be, const char *whose)
 {
-	const char *name;
-	uint64_t ino;
-	int r;
-};
-
-static struct namespace namespace_of(int dir, const char *name)
-{
-	struct namespace ns = { .name = name };
-
-	ns.r = proc_read_ns(dir, name, &ns.ino);
-	return ns;
-}
-
-/* @dir: a process or thread, whose namespace @name is to be @ns */
-static int compare_ns(struct op *op, int dir, const char *name, const struct namespace *ns, const char *whose)
-{
-	uint64_t ino = 0;
-	int r = proc_read_ns(dir, name, &ino);
-
-	if (r == -ENOENT && ns->r == -ENOENT) /* this kernel has no such namespaces */
-		return 0;
-	if (r < 0 && r != -ENOENT)
-		return fail(op, r, "read its %s namespace", name);
-	if (ns->r == 0 && r == 0 && ns->ino == ino)
+	if (ino == to_be)
 		return 0;
 	return refuse(op, "namespace", "namespaces are not kept yet", NULL, "has another %s namespace than %s",
-		ns->name, whose);
+		proc_ns_names[n], whose);
 }
 
 static int check_namespaces(struct op *op, const struct sight *s)
 {
-	static const char *const of_process[] = { "user", "mnt", "net", "ipc", "uts", "cgroup", "time", "pid" };
-	static const char *const of_children[][2] = { { "time_for_children", "time" }, { "pid_for_children", "pid" } };
-	static const char *const of_thread[] = { "net", "ipc", "uts", "mnt", "cgroup" };
+	static const char of_root[] = "the root of the program";
 	const struct process *p = s->process, *root = *(struct process **)s->tree->processes.at;
 	const struct thread *t = p->threads.at;
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(of_process) && p != root; i++) {
-		struct namespace ns = namespace_of(root->dir, of_process[i]);
-
-		r = worse(r, compare_ns(op, p->dir, of_process[i], &ns, "the root of the program"));
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(of_children); i++) {
-		struct namespace ns = namespace_of(root->dir, of_children[i][1]);
-
-		r = worse(r, compare_ns(op, p->dir, of_children[i][0], &ns, "the root of the program"));
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(of_thread) && p->threads.n > 1; i++) {
-		struct namespace ns = namespace_of(p->dir, of_thread[i]);
-
+	for (enum proc_ns i = 0; i <= PROC_NS_PID; i++)
+		r = worse(r, compare_ns(op, i, p->ns[i], root->ns[i], of_root));
+	r = worse(r, compare_ns(op, PROC_NS_TIME, p->ns[PROC_NS_TIME_FOR_CHILDREN], root->ns[PROC_NS_TIME], of_root));
+	r = worse(r, compare_ns(op, PROC_NS_PID, p->ns[PROC_NS_PID_FOR_CHILDREN], root->ns[PROC_NS_PID], of_root));
+	for (enum proc_ns i = 0; i < PROC_NS_OF_THREADS; i++)
 		for (size_t n = 1; n < p->threads.n; n++)
-			r = worse(r, compare_ns(op, t[n].dir, of_thread[i], &ns, "its leader"));
-	}
+			r = worse(r, compare_ns(op, i, t[n].ns[i], p->ns[i], "its leader"));
 	return r;
 }
 
