@@ -18,6 +18,9 @@
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#endif
 #ifndef HUGETLBFS_MAGIC
 #define HUGETLBFS_MAGIC 0x958458f6
 #endif
@@ -43,9 +46,14 @@ void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino)
 	*ret_ino = s->vma ? s->vma->ino : s->fd->st_ino;
 }
 
-bool memfd_is_device(uint64_t dev)
+uint32_t memfd_size_flags(uint64_t huge)
 {
-	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC);
+	return huge ? MFD_HUGETLB | (uint32_t)__builtin_ctzll(huge) << MFD_HUGE_SHIFT : 0;
+}
+
+bool memfd_is_device(uint64_t dev, uint64_t huge)
+{
+	_cleanup_close_ int own = (int)syscall(SYS_memfd_create, "stasis", MFD_CLOEXEC | memfd_size_flags(huge));
 	struct stat st;
 
 	return own >= 0 && fstat(own, &st) == 0 && st.st_dev == dev;

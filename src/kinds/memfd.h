@@ -16,8 +16,11 @@ bool memfd_is_name(const char *name);
 /** memfd_id() - which one is at s->vma or s->fd */
 void memfd_id(const struct sight *s, uint64_t *ret_dev, uint64_t *ret_ino);
 
-/** memfd_is_device() - is it that of the file system in which memfds lie, and which nobody can mount? */
-bool memfd_is_device(uint64_t dev);
+/** memfd_size_flags() - MFD_* for pages of @huge bytes; 0: as all memory has them */
+uint32_t memfd_size_flags(uint64_t huge);
+
+/** memfd_is_device() - is it that of the file system in which memfds of such pages lie, and which nobody can mount? */
+bool memfd_is_device(uint64_t dev, uint64_t huge);
 
 /**
  * memfd_open() - a new open file here of the memfd at s->vma or s->fd, for reading

@@ -342,6 +342,45 @@ TEST(segments)
 	expect_bad(k->restore(&op, rec, &site)); /* again */
 }
 
+static const struct kind *begin_huge(uint64_t size, uint64_t page, void **ret_rec)
+{
+	const struct kind *k = begin("shared huge pages", ret_rec);
+
+	memcpy(member(k, *ret_rec, "size"), &size, sizeof(size));
+	memcpy(member(k, *ret_rec, "page"), &page, sizeof(page));
+	return k;
+}
+
+TEST(shared_huge_pages)
+{
+	const uint64_t huge = 2 << 20;
+	const uint64_t odd[][2] = { { 0, huge }, { huge, 0 }, { 4096, 4096 }, { huge, 3 }, { huge + 4096, huge },
+		{ 1ull << 63, huge }, { huge, 1 << 30 } };
+	const struct vma vmas[] = {
+		{ .end = huge, .flags = VMA_SHARED },
+		{ .end = huge, .flags = VMA_SHARED | VMA_HUGETLB_1G },
+		{ .end = huge, .flags = VMA_HUGETLB_2M },
+		{ .end = huge, .flags = VMA_SHARED | VMA_HUGETLB_2M | VMA_MAYWRITE_OFF },
+		{ .end = huge + 4096, .flags = VMA_SHARED | VMA_HUGETLB_2M },
+		{ .end = huge, .pgoff = 4096, .flags = VMA_SHARED | VMA_HUGETLB_2M },
+		{ .end = 3 * huge, .flags = VMA_SHARED | VMA_HUGETLB_2M },
+		{ .end = huge, .pgoff = 2 * huge, .flags = VMA_SHARED | VMA_HUGETLB_2M },
+		{ .end = huge, .pgoff = -huge, .flags = VMA_SHARED | VMA_HUGETLB_2M },
+	};
+	static char page[4096];
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		expect_bad(begin_huge(odd[i][0], odd[i][1], &rec)->restore(&op, rec, &site));
+	for (size_t i = 0; i < sizeof(vmas) / sizeof(vmas[0]); i++) {
+		const struct kind *k = begin_huge(2 * huge, huge, &rec);
+		expect_bad(k->map(&op, &vmas[i], rec, -EBADF, &batch));
+	}
+	const struct kind *k = begin_huge(2 * huge, huge, &rec);
+	EXPECT_EQ(k->fill(&op, rec, -EBADF, 2 * huge, page, 4096), 0); /* beyond its end */
+	op_done(&op);
+}
+
 static const struct kind *begin_memfd(const char *text, uint64_t size, void **ret_rec)
 {
 	const struct kind *k = begin("memfd memory", ret_rec);

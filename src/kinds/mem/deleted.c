@@ -225,7 +225,7 @@ static int deleted_check(struct op *op, const struct sight *s)
 	if (s->again)
 		return r;
 	/* what the kernel has no place for lies where memfds do: buffers of graphics */
-	if (memfd_is_device(makedev(s->vma->major, s->vma->minor)))
+	if (memfd_is_device(makedev(s->vma->major, s->vma->minor), 0))
 		return refuse(op, "file-deleted", "it is memory of the kernel", NULL,
 			"maps \"%s\", which has been deleted", s->vma->name);
 	_cleanup_close_ int fd = deleted_open(s);

@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/hugetlb.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
 #include "kinds/outsiders.h"
@@ -38,9 +39,6 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #define MFD_EXEC	0x0010U
-#endif
-#ifndef MFD_HUGE_SHIFT
-#define MFD_HUGE_SHIFT 26
 #endif
 #define SEAL_EXEC 0x20u /* F_SEAL_EXEC */
 
@@ -80,6 +78,12 @@ static bool memfd_probe(const struct sight *s)
 	return vma_is_memfd(s->vma);
 }
 
+/* the size of its pages, as memfd_state has it */
+static uint64_t huge_of(const struct proc_vma *v)
+{
+	return vma_is_hugetlb(v) ? v->page_size : 0;
+}
+
 static void memfd_key(const struct sight *s, uint64_t key[2])
 {
 	memfd_id(s, &key[0], &key[1]);
@@ -92,18 +96,19 @@ static int check_bare(struct op *op, const struct sight *s)
 	uint64_t dev, ino;
 
 	memfd_id(s, &dev, &ino);
-	if (!memfd_is_device(dev))
+	if (!memfd_is_device(dev, huge_of(s->vma)))
 		return refuse(op, "memfd-unreachable", "only with CAP_CHECKPOINT_RESTORE it can be opened",
 			"save it as root", "maps \"%s\", and has closed it", name);
 	if (!s->vma->shared)
 		return refuse(op, "memfd-unreachable", "only with CAP_CHECKPOINT_RESTORE it can be opened",
 			"save it as root", "maps the memfd \"%s\" privately, and has closed it", name);
-	return 0;
+	return huge_of(s->vma) ? hugetlb_check_unopened(op, s) : 0;
 }
 
 static int mem_memfd_check(struct op *op, const struct sight *s)
 {
-	bool known = s->again && s->vma->shared; /* some heaps have tens of thousands of mappings */
+	/* some heaps have tens of thousands of mappings; but each of huge pages may have other promises */
+	bool known = s->again && s->vma->shared && !huge_of(s->vma);
 	int flags = vma_check_flags_but(op, s, "ht de"), fd = known ? -EBADF : memfd_open(s);
 	struct memfd_state state;
 
@@ -175,12 +180,20 @@ static int memfd_save(struct op *op, const struct sight *s, void *rec)
 	if (memfd_holder(s) || fd >= 0)
 		return fail(op, r, "examine the memfd \"%s\"", shown(&op->arena, m->name));
 	m->size = s->extent;
+	m->huge = huge_of(s->vma);
 	m->bare = true;
 	note(op,
 		"maps the memfd \"%s\", and has closed it: without CAP_CHECKPOINT_RESTORE its seals and its end cannot "
 		"be seen",
 		shown(&op->arena, m->name));
 	return 0;
+}
+
+static uint64_t memfd_reach(struct op *op, const struct sight *s, bool *ret_all)
+{
+	(void)op;
+	*ret_all = huge_of(s->vma) != 0; /* of huge pages mincore(2) tells only of those in a page table */
+	return s->vma->end - s->vma->start;
 }
 
 /* ---- restarting ---- */
@@ -201,18 +214,13 @@ static int check_record(struct op *op, const struct memfd *m)
 	return 0;
 }
 
-static uint32_t size_flags(const struct memfd *m)
-{
-	return m->huge ? MFD_HUGETLB | (uint32_t)__builtin_ctzll(m->huge) << MFD_HUGE_SHIFT : 0;
-}
-
 /*
  * MFD_EXEC came with v6.3, as did the sysctl vm.memfd_noexec, which says what it means to leave it out. A memfd that may not
  * become executable, and is not, is made so; any other gets that seal with the rest.
  */
 static int create(struct op *op, const struct memfd *m)
 {
-	uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | size_flags(m);
+	uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_size_flags(m->huge);
 	bool noexec = m->seals & SEAL_EXEC && !(m->mode & 0111);
 	int fd = (int)syscall(SYS_memfd_create, m->name, flags | (noexec ? MFD_NOEXEC_SEAL : MFD_EXEC));
 
@@ -254,29 +262,6 @@ static int memfd_restore(struct op *op, void *rec, struct site *site)
 	return TAKE_FD(fd);
 }
 
-/* what is of huge pages cannot be written to but in memory; a piece may lie in two of them */
-static int fill_huge(struct op *op, const struct memfd *m, uint64_t at, const unsigned char *data, size_t len)
-{
-	while (len) {
-		uint64_t begin = at & ~(m->huge - 1), n = begin + m->huge - at < len ? begin + m->huge - at : len;
-		unsigned char *to = mmap(NULL, m->huge, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, (off_t)begin);
-
-		if (to == MAP_FAILED && errno == ENOMEM)
-			return fail_as(op, OUTCOME_CANNOT, "huge-pages",
-				"reserve more of them (sysctl vm.nr_hugepages)",
-				"fill the memfd \"%s\": there are not enough huge pages of %" PRIu64 " bytes",
-				shown(&op->arena, m->name), m->huge);
-		if (to == MAP_FAILED)
-			return fail(op, -errno, "fill the memfd \"%s\"", shown(&op->arena, m->name));
-		memcpy(to + (at - begin), data, n);
-		munmap(to, m->huge);
-		at += n;
-		data += n;
-		len -= n;
-	}
-	return 0;
-}
-
 static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const void *data, size_t len)
 {
 	const struct memfd *m = rec;
@@ -285,7 +270,7 @@ static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const
 	if (!len)
 		return 0;
 	if (m->huge)
-		return fill_huge(op, m, at, data, len);
+		return hugetlb_fill(op, fd, "a memfd", m->huge, at, data, len);
 	int r = pwrite_all(fd, data, len < m->size - at ? len : (size_t)(m->size - at), (off_t)at);
 	return r < 0 ? fail(op, r, "fill the memfd \"%s\"", shown(&op->arena, m->name)) : 0;
 }
@@ -300,8 +285,8 @@ static int memfd_map(struct op *op, const struct vma *v, const void *rec, int fd
 		return r;
 	if (read_only && v->prot & PROT_WRITE)
 		return malformed(op, "it is mapped to be written to, and may not be");
-	BATCH_MUST(b, "map a memfd", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v),
-		(uint64_t)(read_only ? m->read_only : fd), v->pgoff);
+	BATCH_MUST(b, m->huge ? HUGETLB_MAP : "map a memfd", SYS_mmap, v->start, v->end - v->start, v->prot,
+		vma_mmap_flags(v), (uint64_t)(read_only ? m->read_only : fd), v->pgoff);
 	vma_advise(v, b);
 	return 0;
 }
@@ -355,6 +340,7 @@ const struct kind kind_mem_memfd = {
 	.check = mem_memfd_check,
 	.save = memfd_save,
 	.open = memfd_open,
+	.reach = memfd_reach,
 	.restore = memfd_restore,
 	.fill = memfd_fill,
 	.map = memfd_map,

@@ -1,51 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Huge pages of hugetlbfs, and a child that has changed some. Root adds what it needs to the pool, and takes it back at the end.
+ * Huge pages of hugetlbfs, and a child that has changed some.
  */
-#include <stdbool.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 
+#include "lib/hugepool.h"
 #include "lib/witness.h"
 
-#define HUGE  (2ul << 20)
 #define PAGES 4
 #define POOL  12 /* for this one and its child, each with its own */
 
 static char *pages;
 static pid_t child;
-
-/* others do so as well: one at a time */
-static bool enlarge_pool(long n)
-{
-	char text[32];
-	int fd = open("/proc/sys/vm/nr_hugepages", O_RDWR | O_CLOEXEC);
-	bool done = false;
-
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		return false;
-	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-	if (len > 0) {
-		text[len] = 0;
-		long before = strtol(text, NULL, 10);
-		dprintf(fd, "%ld\n", before + n);
-		len = pread(fd, text, sizeof(text) - 1, 0);
-		text[len > 0 ? len : 0] = 0;
-		done = strtol(text, NULL, 10) == before + n;
-		if (!done)
-			dprintf(fd, "%ld\n", before);
-	}
-	close(fd);
-	return done;
-}
-
-static pid_t enlarger;
-
-static void shrink_pool(void)
-{
-	if (getpid() == enlarger)
-		enlarge_pool(-POOL);
-}
 
 static void differ(void)
 {
@@ -55,12 +21,10 @@ static void differ(void)
 
 static void make(void)
 {
-	if (!enlarge_pool(POOL)) { /* what is free may be somebody else's */
-		witness_hidden("the pool of huge pages cannot be made larger (vm.nr_hugepages)");
+	if (!hugepool_have(POOL)) {
+		witness_hidden(HUGEPOOL_WHY);
 		return;
 	}
-	enlarger = getpid();
-	atexit(shrink_pool);
 	pages = mmap(NULL, PAGES * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	if (pages == MAP_FAILED)
 		_exit(3);
