@@ -250,7 +250,7 @@ static int build_memory(struct restart *r, struct patient *p)
 static int put_run(const struct page_sink *k, const struct page_run *run, const unsigned char *data)
 {
 	size_t len = (size_t)run->pages * PAGE;
-	int e = remote_write(k->pid, (struct taddr){ run->at }, data, len);
+	int e = remote_write(k->patient->pid, (struct taddr){ run->at }, data, len);
 
 	if (e != -EFAULT)
 		return e;
@@ -268,7 +268,7 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 	if (s->n_runs <= IMAGE_CHUNK_PAGES) {
 		for (size_t i = 0; i < s->n_runs; i++)
 			there[i] = (struct iovec){ (void *)s->runs[i].at, (size_t)s->runs[i].pages * PAGE };
-		ssize_t n = process_vm_writev(k->pid, &here, 1, there, s->n_runs, 0);
+		ssize_t n = process_vm_writev(k->patient->pid, &here, 1, there, s->n_runs, 0);
 
 		if (n == (ssize_t)s->data_len)
 			return 0;
@@ -287,7 +287,7 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 
 static int take_pages(struct restart *r, struct patient *p)
 {
-	struct page_sink sink = { .sink = { put_pages, .again = true }, .pid = p->pid };
+	struct page_sink sink = { .sink = { put_pages, .again = true }, .patient = p };
 	char path[64];
 	int e = 0;
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kinds/vma.h"
+
 static const struct {
 	uint32_t tag;
 	const struct field *fields;
@@ -19,10 +21,22 @@ static const struct {
 	{ TAG_FDTABLE, fdtable_fields, sizeof(struct fdtable_record) },
 };
 
+/* is it of the pool of huge pages, which may have too few? */
+static bool is_pooled(const struct page_sink *k)
+{
+	const struct mm_record *mm = k->patient ? k->patient->mm : NULL;
+	size_t n = mm ? vma_above(mm, k->failed_at) : 0;
+
+	return mm && n < mm->vmas.n && ((const struct vma *)mm->vmas.at)[n].flags & VMA_HUGETLB;
+}
+
 static int bad_image(struct restart *r, int err)
 {
 	const struct page_sink *k = (const struct page_sink *)image_failed_sink(r->image);
 
+	if (k && is_pooled(k) && (err == -EFAULT || err == -EIO))
+		return fail_as(r->op, OUTCOME_CANNOT, "huge-pages", "have more of them (sysctl vm.nr_hugepages)",
+			"put pages to %#lx: there are not enough huge pages", (unsigned long)k->failed_at);
 	if (k)
 		return fail(r->op, err, "put pages to %#lx", (unsigned long)k->failed_at);
 	if (err != -EBADMSG && err != -ENODATA && err != -EPROTONOSUPPORT)

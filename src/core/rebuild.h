@@ -98,7 +98,7 @@ struct restart {
 /** struct page_sink - where page data goes, by whichever thread has time */
 struct page_sink {
 	struct image_sink sink;
-	pid_t pid; /* a process, whose memory file is @mem */
+	const struct patient *patient; /* a process, whose memory file is @mem */
 	int mem;
 	struct restart *restart; /* or shared memory */
 	const struct object *object;

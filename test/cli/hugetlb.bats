@@ -86,3 +86,8 @@ needs_them() {
 	start_pages 'pages = have(SHARED | ANONYMOUS | HUGETLB)'
 	needs_them
 }
+
+@test "private memory that nobody was promised" {
+	start_pages 'pages = have(PRIVATE | ANONYMOUS | HUGETLB | NORESERVE)'
+	needs_them
+}
