@@ -91,3 +91,10 @@ needs_them() {
 	start_pages 'pages = have(PRIVATE | ANONYMOUS | HUGETLB | NORESERVE)'
 	needs_them
 }
+
+@test "a memfd" {
+	start_pages 'fd = libc.memfd_create(b"pages", 4)
+os.ftruncate(fd, size)
+pages = have(SHARED, fd)'
+	needs_them
+}

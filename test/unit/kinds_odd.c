@@ -418,6 +418,29 @@ TEST(memfds)
 		rec, -EBADF, &batch));
 }
 
+TEST(memfds_of_huge_pages)
+{
+	const uint64_t huge = 2 << 20;
+	const struct vma vmas[] = {
+		{ .end = huge },
+		{ .end = huge, .flags = VMA_HUGETLB_1G },
+		{ .end = huge, .flags = VMA_HUGETLB },
+		{ .end = 4096, .flags = VMA_HUGETLB_2M },
+		{ .end = 4096, .flags = VMA_SHARED },
+		{ .end = huge, .pgoff = 4096, .flags = VMA_SHARED },
+		{ .end = huge, .flags = VMA_SHARED | VMA_HUGETLB_1G },
+	};
+	void *rec;
+
+	for (size_t i = 0; i < sizeof(vmas) / sizeof(vmas[0]); i++) {
+		const struct kind *k = begin_memfd("x", 2 * huge, &rec);
+		memcpy(member(k, rec, "huge"), &huge, sizeof(huge));
+		expect_bad(k->map(&op, &vmas[i], rec, -EBADF, &batch));
+	}
+	const struct kind *k = begin_memfd("x", 2 * huge, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = huge, .flags = VMA_HUGETLB_2M }, rec, -EBADF, &batch));
+}
+
 TEST(memfds_that_are_filled_and_sealed)
 {
 	const uint64_t beyond[][2] = { { 4096, 4096 }, { 0, 8192 }, { 1ull << 40, 4096 }, { UINT64_MAX - 4095, 4096 } };

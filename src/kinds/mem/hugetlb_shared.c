@@ -12,8 +12,9 @@
  *
  * Seen:  /proc/PID/smaps, a shared mapping of "/anon_hugepage (deleted)" with the flag "ht"; /proc/PID/map_files
  * Lost:  what no process of the program has mapped, when who saves it is not privileged; then pages that were never touched come
- *	  into being by the checkpoint. When who restarts it is not, its name: it is "/memfd:anon_hugepage". Pages of zeros are not
- *	  there any more. That a process outside of the program has it as well
+ *	  into being by the checkpoint, and when nobody promised them (MAP_NORESERVE) it is refused. When who restarts it is not
+ *	  privileged, its name: it is "/memfd:anon_hugepage". Pages of zeros are not there any more. That a process outside of the
+ *	  program has it as well
  * Needs: as many huge pages of the same size
  */
 #include <errno.h>

@@ -11,7 +11,9 @@
  *        mapped, /proc/PID/map_files
  * Lost:  the number of the file, and its times but the last change; pages of zeros are holes then. When it is only mapped and who
  *        saves it is not privileged, its seals, owner and end (noted). That a process outside of the program has it (noted, when that has
- *        it open). Of huge pages, which lie there anew, that they had been allocated already
+ *        it open). Of huge pages, which lie there anew, that they had been allocated already, and that a child's own ones are its
+ *        parent's: it gets its own. When it is of huge pages, only mapped, and who saves it is not privileged, pages that were
+ *        never touched come into being by the checkpoint; when nobody promised them (MAP_NORESERVE) it is refused
  * Needs: huge pages at the destination, where it has such
  */
 #include <errno.h>
@@ -110,7 +112,6 @@ static int mem_memfd_check(struct op *op, const struct sight *s)
 	/* some heaps have tens of thousands of mappings; but each of huge pages may have other promises */
 	bool known = s->again && s->vma->shared && !huge_of(s->vma);
 	int flags = vma_check_flags_but(op, s, "ht de"), fd = known ? -EBADF : memfd_open(s);
-	struct memfd_state state;
 
 	if (known)
 		return flags;
@@ -118,11 +119,9 @@ static int mem_memfd_check(struct op *op, const struct sight *s)
 		return flags;
 	if (fd == -EPERM)
 		return check_bare(op, s);
-	if (fd >= 0 && !s->vma->shared && memfd_look(fd, &state) == 0 && state.huge)
-		flags = refuse(op, "memfd-huge", "which of its pages are its own cannot be seen yet", "map it shared",
-			"maps the memfd \"%s\", which is of huge pages, privately", shown(&op->arena, s->vma->name));
+	int size = huge_of(s->vma) && !s->vma->shared ? hugetlb_check_size(op, s) : 0;
 	int r = memfd_check(op, fd, s->vma->name);
-	return flags < 0 ? flags : r;
+	return flags < 0 ? flags : size < 0 ? size : r;
 }
 
 /* "/memfd:x (deleted)" */
@@ -275,18 +274,32 @@ static int memfd_fill(struct op *op, const void *rec, int fd, uint64_t at, const
 	return r < 0 ? fail(op, r, "fill the memfd \"%s\"", shown(&op->arena, m->name)) : 0;
 }
 
+/* images of older versions do not say it of shared mappings that they are of huge pages */
+static int check_pages(struct op *op, const struct vma *v, const struct memfd *m)
+{
+	if (v->flags & VMA_HUGETLB || (m->huge && !(v->flags & VMA_SHARED)))
+		return hugetlb_check_vma(op, v, m->huge);
+	return m->huge && (v->start | v->end | v->pgoff) & (m->huge - 1)
+		       ? malformed(op, "it is mapped between its huge pages")
+		       : 0;
+}
+
 static int memfd_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct memfd *m = rec;
-	bool read_only = v->flags & VMA_SHARED && v->flags & VMA_MAYWRITE_OFF;
+	bool shared = v->flags & VMA_SHARED, read_only = shared && v->flags & VMA_MAYWRITE_OFF;
 	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, 0);
 
+	if (r == 0)
+		r = check_pages(op, v, m);
 	if (r < 0)
 		return r;
 	if (read_only && v->prot & PROT_WRITE)
 		return malformed(op, "it is mapped to be written to, and may not be");
-	BATCH_MUST(b, m->huge ? HUGETLB_MAP : "map a memfd", SYS_mmap, v->start, v->end - v->start, v->prot,
-		vma_mmap_flags(v), (uint64_t)(read_only ? m->read_only : fd), v->pgoff);
+	/* Linux 6.1 lets not even a tracer write to huge pages where the program may not: it is protected in vma_finish() */
+	BATCH_MUST(b, m->huge ? HUGETLB_MAP : "map a memfd", SYS_mmap, v->start, v->end - v->start,
+		m->huge && !shared ? PROT_READ | PROT_WRITE : v->prot, vma_mmap_flags(v),
+		(uint64_t)(read_only ? m->read_only : fd), v->pgoff);
 	vma_advise(v, b);
 	return 0;
 }
@@ -299,6 +312,16 @@ static int seal(struct op *op, const struct memfd *m)
 	if (fcntl(m->fd, F_GET_SEALS) != (int)m->seals)
 		return malformed(op, "it has impossible seals");
 	return 0;
+}
+
+/* to map huge pages beyond the end moves that, if they may be written to (hugetlbfs_file_mmap() in fs/hugetlbfs/inode.c) */
+static int cut(struct op *op, const struct memfd *m)
+{
+	struct stat st;
+
+	if (!m->huge || (fstat(m->fd, &st) == 0 && (uint64_t)st.st_size == m->size))
+		return 0;
+	return vma_set_size(op, m->fd, m->size, "a memfd", "");
 }
 
 static int memfd_settle(struct op *op, void *rec, struct site *site)
@@ -314,7 +337,8 @@ static int memfd_settle(struct op *op, void *rec, struct site *site)
 		note(op, "the memfd \"%s\" has another owner now", name);
 	if (fchmod(m->fd, m->mode) < 0 || futimens(m->fd, times) < 0)
 		return fail(op, -errno, "make the memfd \"%s\" as it was", name);
-	return seal(op, m);
+	int r = cut(op, m);
+	return r < 0 ? r : seal(op, m);
 }
 
 static void memfd_describe(const void *rec, FILE *out)

@@ -5,11 +5,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "lib/hugepool.h"
 #include "lib/witness.h"
 
-#define PAGE 4096
-#define HUGE (2l << 20)
-#define INTS (PAGE / (int)sizeof(int))
+#define PAGE	4096
+#define INTS	(PAGE / (int)sizeof(int))
+#define IN_HUGE ((int)(HUGE / sizeof(int)))
+#define POOL	14
 
 #ifndef MFD_HUGE_2MB
 #define MFD_HUGE_2MB (21u << 26)
@@ -18,8 +20,9 @@
 #define F_SEAL_FUTURE_WRITE 0x10
 #endif
 
-static volatile int *closed, *open_too, *part, *own, *own_closed, *future, *constant, *read_only, *late, *huge;
-static int open_fd, future_fd, constant_fd, huge_fd;
+static volatile int *closed, *open_too, *part, *own, *own_closed, *future, *constant, *read_only, *late;
+static volatile int *huge, *huge_own, *huge_const, *huge_closed, *huge_short;
+static int open_fd, future_fd, constant_fd, huge_fd, huge_short_fd;
 static pid_t child;
 
 static int make_memfd(const char *name, unsigned int flags, off_t size)
@@ -61,12 +64,20 @@ static void live(void)
 {
 	munmap((void *)(closed + 8 * INTS), 8 * PAGE);
 	own[2 * INTS] = 222;
+	if (huge)
+		huge_own[IN_HUGE] = 666;
 }
 
 /* memory that only processes which have ended have ever touched */
 static int write_late(void)
 {
 	late[INTS] = 4711;
+	return 0;
+}
+
+static int write_closed(void)
+{
+	huge_closed[IN_HUGE + 3] = 4712;
 	return 0;
 }
 
@@ -139,15 +150,38 @@ static void make_sealed(void)
 	close(reader);
 }
 
+/* two pages of it are mapped shared, and twice privately; what is beyond its end cannot be touched */
+static void make_huge(void)
+{
+	const unsigned int flags = MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB;
+
+	if (!hugepool_have(POOL))
+		return;
+	huge_fd = make_memfd("huge", flags, 3 * HUGE);
+	huge = map_all(huge_fd, 2 * HUGE / PAGE);
+	huge_own = map(huge_fd, PROT_READ | PROT_WRITE, MAP_PRIVATE, 2 * HUGE / PAGE, 0);
+	huge_const = map(huge_fd, PROT_READ | PROT_WRITE, MAP_PRIVATE, HUGE / PAGE, HUGE / PAGE);
+	huge[7 * INTS] = 99;
+	huge[IN_HUGE] = 98;
+	huge_own[8 * INTS] = 97;
+	huge_const[INTS] = 96;
+	mprotect((void *)huge_const, HUGE, PROT_READ);
+	int fd = make_memfd("huge, closed", flags, 2 * HUGE);
+	huge_closed = map_all(fd, 2 * HUGE / PAGE);
+	close(fd);
+	witness_in_child(write_closed);
+	huge_short_fd = make_memfd("huge, short", flags, 2 * HUGE);
+	huge_short = map_all(huge_short_fd, 2 * HUGE / PAGE);
+	if (ftruncate(huge_short_fd, HUGE) < 0)
+		_exit(3);
+}
+
 static void make(void)
 {
 	make_closed();
 	make_open();
 	make_sealed();
-	huge_fd = make_memfd("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB, 2 * HUGE);
-	huge = huge_fd < 0 ? NULL : map_all(huge_fd, HUGE / PAGE);
-	if (huge)
-		huge[7 * INTS] = 99;
+	make_huge();
 	child = witness_child(live);
 }
 
@@ -243,19 +277,46 @@ static void look_sealed(void)
 	SAY(errno_of(mprotect((void *)constant, PAGE, PROT_READ | PROT_WRITE)));
 }
 
+static void look_huge(void)
+{
+	struct stat st = { 0 };
+
+	SAY(huge[7 * INTS]);
+	SAY(huge[8 * INTS]);
+	SAY(is_shared(&huge[7 * INTS]));
+	SAY(name_at(huge));
+	SAY(get(huge_fd, 7));
+	SAY(fstat(huge_fd, &st));
+	SAY(st.st_size / (long)HUGE);
+	SAY(st.st_blocks * 512 / (long)HUGE);
+	SAY(huge_own[7 * INTS]);
+	SAY(huge_own[8 * INTS]);
+	SAY(childs(&huge_own[8 * INTS]));
+	SAY(childs(&huge_own[IN_HUGE]));
+	huge[IN_HUGE] = 1234; /* a page that is not the mapping's own yet, and one that is */
+	SAY(huge_own[IN_HUGE]);
+	SAY(huge_const[0]);
+	huge[IN_HUGE] = 98;
+	SAY(huge_const[INTS]);
+	SAY(childs(&huge_const[INTS]));
+	SAY(errno_of(mprotect((void *)huge_const, HUGE, PROT_READ | PROT_WRITE)));
+	SAY(errno_of(mprotect((void *)huge_const, HUGE, PROT_READ)));
+	SAY(huge_closed[IN_HUGE + 3]);
+	SAY(is_shared(&huge_closed[5]));
+	SAY(fstat(huge_short_fd, &st));
+	SAY(st.st_size / (long)HUGE);
+	SAY(childs(huge_short));
+	SAY(childs(&huge_short[IN_HUGE]));
+}
+
 static void look(void)
 {
 	look_closed();
 	look_open();
 	look_sealed();
 	SAY(huge != NULL);
-	if (huge) {
-		SAY(huge[7 * INTS]);
-		SAY(huge[8 * INTS]);
-		SAY(is_shared(&huge[7 * INTS]));
-		SAY(name_at(huge));
-		SAY(get(huge_fd, 7));
-	}
+	if (huge)
+		look_huge();
 }
 
 WITNESS(make, look)
