@@ -324,11 +324,13 @@ static int put_shared_run(struct restart *r, const struct object *o, const struc
 		return beyond_end(r);
 	if (o->kind->has_own_pages && o->kind->has_own_pages(o->rec))
 		return 0;
-	if (!o->kind->make || !r->crowded) {
+	if (!o->kind->make) {
 		memcpy((void *)at, data, len);
 		return 0;
 	}
-	int e = remote_write((*(struct patient **)r->patients.at)->pid, (struct taddr){ at }, data, len);
+	/* by the kernel also here: where there are no huge pages left it gives an error, and no SIGBUS */
+	pid_t there = r->crowded ? (*(struct patient **)r->patients.at)->pid : getpid();
+	int e = remote_write(there, (struct taddr){ at }, data, len);
 	return e < 0 ? fail(r->op, e, "put pages into %s", o->kind->name) : 0;
 }
 

@@ -43,6 +43,11 @@ static bool in_stash(const struct kind *k)
 	return k->backing_has_pages && !k->fill;
 }
 
+static uint64_t align_of(const struct object *o)
+{
+	return o->kind && o->kind->align ? o->kind->align(o->rec) : IMAGE_PAGE;
+}
+
 /* shared memory knows its size only as a record of its kind: its kind or the mappings tell how much is reached */
 static uint64_t stash_size(struct restart *r)
 {
@@ -53,6 +58,7 @@ static uint64_t stash_size(struct restart *r)
 	for (size_t i = 0; i < r->objects.n && total <= TASK_END; i++) {
 		uint64_t room = all[i].kind && all[i].kind->room ? all[i].kind->room(all[i].rec) : 0;
 
+		room += room ? align_of(&all[i]) : 0;
 		total += room < TASK_END ? room : TASK_END + 1;
 	}
 	for (size_t i = 0; i < r->patients.n; i++) {
@@ -143,6 +149,8 @@ int restore_backings(struct restart *r)
 	for (size_t i = 0; i < r->objects.n; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_MEM)
 			continue;
+		const uint64_t mask = align_of(&o[i]) - 1;
+		r->site.stash.at = (r->site.stash.at + mask) & ~mask;
 		o[i].stash = r->site.stash.at;
 		int e = o[i].kind->restore(r->op, o[i].rec, &r->site);
 		if (e < 0)

@@ -357,6 +357,8 @@ struct kind {
 	int (*make_place)(void);
 	/** room - mem kinds with backing_has_pages: how much of the stash restore() takes, if not as far as mappings reach */
 	uint64_t (*room)(const void *rec);
+	/** align - besides room: what its place in the stash is a multiple of, a power of two */
+	uint64_t (*align)(const void *rec);
 	/**
 	 * make, made, keep - mem kinds with reserve: make it in its places in the stash, before there are tasks
 	 * Here or, when make_place() is called, after it in the same init: there is no story to be told there, and nobody here sees

@@ -19,9 +19,14 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "kinds/hugetlb.h"
 
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
+#endif
+
+#ifndef SHM_HUGE_SHIFT
+#define SHM_HUGE_SHIFT 26
 #endif
 
 #ifndef SHM_LOCKED
@@ -45,9 +50,16 @@ bool sysvshm_is_taken(const struct sysvshm *m)
 	return shmctl((int)m->id, SHM_STAT_ANY, &ds) >= 0;
 }
 
+uint64_t sysvshm_page(const struct sysvshm *m)
+{
+	return hugetlb_flag(m->page) ? m->page : PAGE;
+}
+
 uint64_t sysvshm_pages(const struct sysvshm *m)
 {
-	return m->size < SIZE_END ? (m->size + PAGE - 1) & ~(PAGE - 1) : SIZE_END;
+	uint64_t page = sysvshm_page(m);
+
+	return m->size < SIZE_END ? (m->size + page - 1) & ~(page - 1) : SIZE_END;
 }
 
 static bool is_the_same(const struct sysvshm *m, const struct shmid_ds *ds)
@@ -197,6 +209,8 @@ static void give_up_number(void)
 
 static int get(const struct sysvshm *m, int flags)
 {
+	if (m->page)
+		flags |= SHM_HUGETLB | __builtin_ctzll(m->page) << SHM_HUGE_SHIFT;
 	int id = shmget(m->key, m->size, IPC_CREAT | IPC_EXCL | 0600 | flags);
 
 	if (id < 0 && errno == EEXIST && m->state & SYSVSHM_DEST)
@@ -216,8 +230,13 @@ static int get_by_number(const struct sysvshm *m)
 	syscall(SYS_setresgid, -1, m->cgid, -1);
 	syscall(SYS_setresuid, -1, m->cuid, -1);
 	id = get(m, 0);
-	if (id == -ENOMEM) /* nothing shows whether it was made with that */
+	if (id == -ENOMEM && !m->page) /* nothing shows whether it was made with that */
 		id = get(m, SHM_NORESERVE);
+	if (id == -EPERM && m->page) { /* what he had for it then he may not have now */
+		syscall(SYS_setresuid, -1, getuid(), -1);
+		syscall(SYS_setresgid, -1, getgid(), -1);
+		id = get(m, 0);
+	}
 	if (id < 0)
 		give_up_number();
 	if (id < 0 || id == (int)m->id)
@@ -283,7 +302,8 @@ static int attach(const struct sysvshm *m, int id)
 	/* (void *)-1 is no address that anything is attached at */
 	if (shmat(id, (void *)m->at, 0) != (void *)m->at)
 		return -errno;
-	if (m->state & SYSVSHM_READONLY && shmat(id, (void *)m->at_readonly, SHM_RDONLY) != (void *)m->at_readonly)
+	if (m->state & SYSVSHM_READONLY && !m->page &&
+		shmat(id, (void *)m->at_readonly, SHM_RDONLY) != (void *)m->at_readonly)
 		return -errno;
 	return 0;
 }

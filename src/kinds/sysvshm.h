@@ -18,6 +18,7 @@ struct sysvshm {
 	int32_t cpid; /* who has made it, as the program counts; 0: nobody that it could see */
 	int64_t ctime; /* when its owner or mode were last changed */
 	uint64_t hash; /* XXH3 of its pages, if they are SYSVSHM_SMALL and nobody outside had attached it; else 0 */
+	uint64_t page; /* the size of its pages, when they are huge (SHM_HUGETLB); else 0 */
 	/* saving */
 	const struct shmid_ds *seen; /* by the program itself; NULL: it was not asked */
 	/* restarting */
@@ -25,6 +26,14 @@ struct sysvshm {
 	bool own_place; /* in namespaces made for the restart: it goes with them */
 	bool left; /* it was here still, with its pages */
 	int guard; /* see sysvshm_make(); -EBADF */
+	struct sysvshm_turn *turn; /* of huge pages: who is getting it */
+};
+
+/** struct sysvshm_turn - a task has attached it at sysvshm.at, from where its pieces go to their places */
+struct sysvshm_turn {
+	const struct held *task;
+	uint64_t base; /* the address of its first byte, where its pieces go */
+	uint64_t done; /* bytes from there that are not at sysvshm.at any more */
 };
 
 /** SYSVSHM_SMALL - bytes that can be looked at twice; nor does it matter then that pages come into being by that */
@@ -51,6 +60,9 @@ bool sysv_is_elsewhere(int dir, pid_t other);
 
 /** sysvshm_is_free() - may the caller choose ids, and do nobody's segments have the id or the key of this one? */
 bool sysvshm_is_free(const struct sysvshm *m);
+
+/** sysvshm_page() - the size of its pages; PAGE_SIZE when the record makes no sense */
+uint64_t sysvshm_page(const struct sysvshm *m);
 
 /** sysvshm_pages() - how many bytes its pages are; no more than an address space can hold */
 uint64_t sysvshm_pages(const struct sysvshm *m);

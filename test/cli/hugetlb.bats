@@ -98,3 +98,11 @@ os.ftruncate(fd, size)
 pages = have(SHARED, fd)'
 	needs_them
 }
+
+@test "System V shared memory" {
+	start_pages 'libc.shmat.restype = ctypes.c_void_p
+id = libc.shmget(0, ctypes.c_size_t(size), 0o4600)
+pages = (ctypes.c_char * size).from_address(libc.shmat(id, None, 0))
+libc.shmctl(id, 0, None)'
+	needs_them
+}

@@ -324,15 +324,25 @@ TEST(segments)
 	expect_bad_segment((struct sysvshm){ .size = UINT64_MAX });
 	expect_bad_segment((struct sysvshm){ .size = (1 << 20) + 1 });
 	expect_bad_segment((struct sysvshm){ .size = 1 << 20, .state = SYSVSHM_READONLY });
+	expect_bad_segment((struct sysvshm){ .size = 5000, .page = 3 });
+	expect_bad_segment((struct sysvshm){ .size = 5000, .page = 4096 });
+	expect_bad_segment(
+		(struct sysvshm){ .size = 5000, .page = 2 << 20 }); /* one page, and there is not so much room */
 	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 16384, .flags = 0 });
 	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 12288 + 8192, .flags = VMA_SHARED });
 	expect_bad_attachment(&good, (struct vma){ .start = 8192, .end = 12288, .pgoff = 8192, .flags = VMA_SHARED });
 	expect_bad_attachment(
 		&good, (struct vma){ .start = 8192, .end = 12288, .pgoff = -4096ull, .flags = VMA_SHARED });
 	expect_bad_attachment(&good, (struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_MAYWRITE_OFF });
+	expect_bad_attachment(&good, (struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_HUGETLB_2M });
 
-	m.state = SYSVSHM_READONLY;
+	m.page = 2 << 20;
 	struct sysvshm *rec = segment(&k, &m);
+	EXPECT_EQ(k->room(rec), 2 << 20);
+	EXPECT_EQ(k->align(rec), 2 << 20);
+	m.page = 0;
+	m.state = SYSVSHM_READONLY;
+	rec = segment(&k, &m);
 	EXPECT_EQ(k->room(rec), 4 * 4096);
 	EXPECT_EQ(k->restore(&op, rec, &site), 0);
 	EXPECT_EQ(rec->at, 1ull << 40);

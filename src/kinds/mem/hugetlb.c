@@ -18,7 +18,9 @@
 /* what is no other kind's as well, to be refused */
 static bool hugetlb_probe(const struct sight *s)
 {
-	return vma_is_hugetlb(s->vma) && !vma_is_memfd(s->vma) && !(hugetlb_is_anon(s->vma) && s->vma->shared);
+	const struct proc_vma *v = s->vma;
+
+	return vma_is_hugetlb(v) && !vma_is_memfd(v) && !vma_is_sysv(v) && !(hugetlb_is_anon(v) && v->shared);
 }
 
 static int hugetlb_check(struct op *op, const struct sight *s)

@@ -8,14 +8,16 @@
  * It is attached here, once for writing and once for reading only, before the first task is made, inherited by all, and doubled
  * to its places by mremap(2) with an old size of 0. So the pieces of an attachment have one open file, by which shmdt(2) knows them.
  *
+ * What is of huge pages each task attaches by itself, and moves.
+ *
  * Seen:  /proc/PID/smaps, a shared mapping of "/SYSV0000002a (deleted)" with the id for an inode; IPC_STAT of shmctl(2), by the program
  *	  itself, as it may live in another ipc namespace; where a seccomp filter forbids that, SHM_STAT_ANY from outside
  * Lost:  pages that no process has attached (noted); times, and who was the last to attach or detach it; the pid of who has made it, when
  *	  another process has that, or when the program has a pid namespace but no ipc namespace of its own; that it was made with
- *	  SHM_NORESERVE; that others outside of the program have attached it as well (noted): the program has a copy. Of SHM_HUGETLB
- *	  it is refused. A SIGKILL of stasis at the very end of a restart, when nothing can fail any more, can leave a segment
+ *	  SHM_NORESERVE; that others outside of the program have attached it as well (noted): the program has a copy. Of huge
+ *	  pages (SHM_HUGETLB) those of zeros are not there any more, and who is not privileged is refused. A SIGKILL of stasis at the very end of a restart, when nothing can fail any more, can leave a segment
  *	  that is not marked for removal
- * Needs: CONFIG_CHECKPOINT_RESTORE (kernel.shm_next_id); CAP_CHECKPOINT_RESTORE, or namespaces of its own
+ * Needs: as many huge pages, where it is of such. CONFIG_CHECKPOINT_RESTORE (kernel.shm_next_id); CAP_CHECKPOINT_RESTORE, or namespaces of its own
  */
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -30,6 +32,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "kinds/hugetlb.h"
 #include "kinds/sysvshm.h"
 #include "kinds/vma.h"
 
@@ -64,6 +67,7 @@ static const struct field fields[] = {
 	FIELD_I(10, struct sysvshm, cpid, "shmid_kernel.shm_cprid"),
 	FIELD_I(11, struct sysvshm, ctime, "shmid_kernel.shm_ctim"),
 	FIELD_U(12, struct sysvshm, hash, ""),
+	FIELD_U(13, struct sysvshm, page, "hstate.order"),
 	FIELDS_END,
 };
 
@@ -71,13 +75,38 @@ static const struct field fields[] = {
 
 static bool sysvshm_probe(const struct sight *s)
 {
-	return vma_is_sysv(s->vma) && !vma_is_hugetlb(s->vma);
+	return vma_is_sysv(s->vma);
 }
 
 static void sysvshm_key(const struct sight *s, uint64_t key[2])
 {
 	key[0] = (uint64_t)s->vma->major << 32 | s->vma->minor;
 	key[1] = s->vma->ino;
+}
+
+/* it takes the file to see which huge pages exist: mincore(2) tells nothing but what is in a page table */
+static int sysvshm_open(const struct sight *s)
+{
+	return vma_is_hugetlb(s->vma) ? vma_open_file(s) : -EOPNOTSUPP;
+}
+
+static int sysvshm_check(struct op *op, const struct sight *s)
+{
+	int r = vma_check_flags(op, s);
+
+	if (!vma_is_hugetlb(s->vma) || s->again)
+		return r;
+	_cleanup_close_ int fd = sysvshm_open(s);
+	if (fd == -EPERM)
+		return refuse(op, "hugetlb-unreachable",
+			"only with CAP_CHECKPOINT_RESTORE it can be seen which pages of it there are",
+			"save it as root", "has attached System V shared memory %lu, which is of huge pages",
+			(unsigned long)s->vma->ino);
+	if (fd < 0)
+		return refuse(op, "hugetlb-unreachable", strerror(-fd), NULL,
+			"has attached System V shared memory %lu, which is of huge pages", (unsigned long)s->vma->ino);
+	int size = hugetlb_check_size(op, s);
+	return r < 0 ? r : size;
 }
 
 static int sysvshm_ask(struct op *op, const struct sight *s, void *rec)
@@ -188,8 +217,9 @@ static int sysvshm_save(struct op *op, const struct sight *s, void *rec)
 	struct attached a = { 0 };
 	const struct shmid_ds *ds = m->seen ? m->seen : look_from_outside(op, s);
 
+	m->page = vma_is_hugetlb(s->vma) ? s->vma->page_size : 0;
 	/* an attachment stays when its process goes to another namespace, where the id is nobody's or another's */
-	if (!ds || ds->shm_segsz + PAGE - 1 < s->extent || !ds->shm_segsz ||
+	if (!ds || ds->shm_segsz + sysvshm_page(m) - 1 < s->extent || !ds->shm_segsz ||
 		(!(ds->shm_perm.mode & SHM_DEST) && ds->shm_perm.__key != key_of(s->vma)))
 		return refuse(op, "sysvshm", "it can be of another ipc namespace, or a seccomp filter forbids to ask",
 			NULL, "has attached System V shared memory %lu, of which the kernel tells nothing",
@@ -214,7 +244,7 @@ static int sysvshm_save(struct op *op, const struct sight *s, void *rec)
 	m->cpid = ds->shm_cpid;
 	m->ctime = ds->shm_ctime;
 	m->hash = ds->shm_nattch > a.n || m->state & SYSVSHM_DEST ? 0 : hash_pages(op, s, sysvshm_pages(m));
-	if (a.known < m->size)
+	if (a.known < m->size && !m->page)
 		note(op,
 			"System V shared memory %u is attached only in part: what no process has attached is not in "
 			"the "
@@ -235,7 +265,12 @@ static uint64_t sysvshm_room(const void *rec)
 {
 	const struct sysvshm *m = rec;
 
-	return m->state & SYSVSHM_READONLY ? 2 * sysvshm_pages(m) : sysvshm_pages(m);
+	return m->state & SYSVSHM_READONLY && !m->page ? 2 * sysvshm_pages(m) : sysvshm_pages(m);
+}
+
+static uint64_t sysvshm_align(const void *rec)
+{
+	return sysvshm_page(rec);
 }
 
 static bool sysvshm_reserve(struct op *op, const void *rec, struct site *site)
@@ -276,16 +311,16 @@ static int sysvshm_restore(struct op *op, void *rec, struct site *site)
 	struct sysvshm *m = rec;
 	uint64_t len = sysvshm_pages(m);
 
-	if (m->id > INT32_MAX || !m->size || sysvshm_pages(m) != ((m->size + PAGE - 1) & ~(PAGE - 1)) ||
-		m->mode & ~0777u || m->cpid < 0 || sysvshm_room(m) > site->stash_end.at - site->stash.at ||
-		!is_unique(op, site, m))
+	if (m->id > INT32_MAX || !m->size || len < m->size || (m->page && !hugetlb_flag(m->page)) || m->mode & ~0777u ||
+		m->cpid < 0 || sysvshm_room(m) > site->stash_end.at - site->stash.at || !is_unique(op, site, m))
 		return fail_as(op, OUTCOME_IMAGE, "image-sysvshm", NULL, "make System V shared memory %u of %lu bytes",
 			m->id, (unsigned long)m->size);
 	m->guard = -EBADF;
 	m->own_place = site->own_place;
 	m->at = site->stash.at;
+	m->turn = arena_alloc(&op->arena, sizeof(*m->turn));
 	site->stash.at += len;
-	if (!(m->state & SYSVSHM_READONLY))
+	if (!(m->state & SYSVSHM_READONLY) || m->page)
 		return 0;
 	site->stash_end.at -= len;
 	m->at_readonly = site->stash_end.at;
@@ -305,6 +340,11 @@ static int tell_failure(struct op *op, const struct sysvshm *m, int e)
 	if (e == -ENOSPC)
 		return fail_as(op, OUTCOME_ENVIRONMENT, "sysvshm-max", "raise kernel.shmmni or kernel.shmall",
 			"make System V shared memory %u: there is too much of it", m->id);
+	if (m->page && e == -EPERM)
+		return fail_as(op, OUTCOME_PERMISSION, "huge-pages", "restart it as root, or see vm.hugetlb_shm_group",
+			"make System V shared memory %u: the caller may not have it of huge pages", m->id);
+	if (m->page && (e == -ENOMEM || e == -EINVAL || e == -ENODEV))
+		return hugetlb_tell_failure(op, e, "System V shared memory", m->page);
 	if (e == -ENOENT || e == -EROFS || e == -EACCES)
 		return fail_as(op, OUTCOME_CANNOT, "sysvshm-id", NULL,
 			"make System V shared memory %u: ids cannot be chosen here (kernel.shm_next_id: %s)", m->id,
@@ -356,12 +396,34 @@ static bool sysvshm_has_pages(const void *rec)
 	return ((const struct sysvshm *)rec)->left;
 }
 
+/*
+ * mremap(2) does not double what is of huge pages: the task attaches it anew, where it has inherited it, and it is moved from there. The
+ * pieces of an attachment come from the same one.
+ */
+static int map_huge(struct op *op, const struct vma *v, const struct sysvshm *m, struct batch *b)
+{
+	struct sysvshm_turn *turn = m->turn;
+	uint64_t len = v->end - v->start, base = v->start - v->pgoff;
+	int r = hugetlb_check_vma(op, v, m->page);
+
+	if (r < 0)
+		return r;
+	if (turn->task != b->h || turn->base != base || v->pgoff < turn->done)
+		BATCH_MUST(b, "attach System V shared memory of huge pages", SYS_shmat, m->id, m->at,
+			SHM_REMAP | (v->flags & VMA_MAYWRITE_OFF ? SHM_RDONLY : 0));
+	*turn = (struct sysvshm_turn){ b->h, base, v->pgoff + len };
+	BATCH_MUST(b, "move System V shared memory", SYS_mremap, m->at + v->pgoff, len, len,
+		MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
+	return 0;
+}
+
 static int sysvshm_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct sysvshm *m = rec;
 	bool readonly = v->flags & VMA_MAYWRITE_OFF;
 	uint64_t len = sysvshm_pages(m);
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, VMA_SHARED);
+	int r = vma_check_image(
+		op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | (m->page ? 0 : VMA_HUGETLB), VMA_SHARED);
 
 	if (r < 0)
 		return r;
@@ -369,8 +431,14 @@ static int sysvshm_map(struct op *op, const struct vma *v, const void *rec, int 
 		(readonly && (!(m->state & SYSVSHM_READONLY) || v->prot & PROT_WRITE)))
 		return fail_as(op, OUTCOME_IMAGE, "image-sysvshm", NULL,
 			"attach System V shared memory beyond its end, or as nobody has");
-	BATCH_MUST(b, "attach System V shared memory", SYS_mremap, (readonly ? m->at_readonly : m->at) + v->pgoff, 0,
-		v->end - v->start, MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
+	if (m->page)
+		r = map_huge(op, v, m, b);
+	else
+		BATCH_MUST(b, "attach System V shared memory", SYS_mremap,
+			(readonly ? m->at_readonly : m->at) + v->pgoff, 0, v->end - v->start,
+			MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
+	if (r < 0)
+		return r;
 	BATCH_MUST(b, "protect System V shared memory", SYS_mprotect, v->start, v->end - v->start, v->prot);
 	vma_advise(v, b);
 	return 0;
@@ -385,12 +453,14 @@ const struct kind kind_mem_sysvshm = {
 	.backing_has_pages = true,
 	.probe = sysvshm_probe,
 	.key = sysvshm_key,
-	.check = vma_check_flags,
+	.check = sysvshm_check,
 	.ask = sysvshm_ask,
 	.save = sysvshm_save,
+	.open = sysvshm_open,
 	.reserve = sysvshm_reserve,
 	.make_place = sysvshm_make_place,
 	.room = sysvshm_room,
+	.align = sysvshm_align,
 	.restore = sysvshm_restore,
 	.make = sysvshm_make_it,
 	.made = sysvshm_made,

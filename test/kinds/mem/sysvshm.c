@@ -3,7 +3,9 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 
+#include "lib/hugepool.h"
 #include "lib/witness.h"
 
 #define PAGE 4096
@@ -14,8 +16,16 @@
 #define SHM_LOCKED 02000
 #endif
 
-static int removed, keyed, locked;
+#define POOL 10
+#define INTS (HUGE / sizeof(int))
+
+#ifndef SHM_HUGE_2MB
+#define SHM_HUGE_2MB (21 << 26)
+#endif
+
+static int removed, keyed, locked, huge_id;
 static volatile int *all, *split, *again, *reader, *by_key, *once;
+static volatile int *huge, *huge_split, *huge_reader, *huge_moved;
 static int key;
 static pid_t child;
 
@@ -43,6 +53,37 @@ static void answer(void)
 	shmdt((void *)again);
 	once = shmat(removed, NULL, 0);
 	once[5 * PAGE / 4] = 55;
+	if (!huge)
+		return;
+	shmdt((void *)huge_split);
+	huge[2 * INTS + 7] = 77;
+}
+
+static int write_once(void)
+{
+	huge[INTS] = 66;
+	return 0;
+}
+
+/* of five pages one is never touched, and one only by a process that has ended; attached in pieces, and where it was moved to */
+static void make_huge(void)
+{
+	if (geteuid() != 0 || !hugepool_have(POOL))
+		return;
+	huge_id = shmget(IPC_PRIVATE, 5 * HUGE - 100, IPC_CREAT | 0640 | SHM_HUGETLB | SHM_HUGE_2MB);
+	huge = shmat(huge_id, NULL, 0);
+	huge_split = shmat(huge_id, NULL, 0);
+	huge_reader = shmat(huge_id, NULL, SHM_RDONLY);
+	shmctl(huge_id, IPC_RMID, NULL);
+	huge[0] = 44;
+	witness_in_child(write_once);
+	huge[4 * INTS] = 88;
+	mprotect((char *)huge_split + HUGE, HUGE, PROT_READ);
+	munmap((char *)huge_split + 2 * HUGE, HUGE);
+	char *place = mmap(NULL, 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	huge_moved = (int *)(((uintptr_t)place + HUGE - 1) / HUGE * HUGE);
+	munmap(place, 2 * HUGE);
+	mremap((char *)huge_split + 4 * HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, huge_moved);
 }
 
 static void make(void)
@@ -70,6 +111,7 @@ static void make(void)
 	*at = 9;
 	shmctl(locked, SHM_LOCK, NULL);
 	shmctl(locked, IPC_RMID, NULL);
+	make_huge();
 	child = witness_child(answer);
 }
 
@@ -93,6 +135,17 @@ static void tell(int id)
 	SAY(ds.shm_cpid == getpid() || !ds.shm_cpid); /* whom a pid namespace does not know has the number 0 there */
 }
 
+static int detach(void)
+{
+	struct shmid_ds before, after;
+
+	shmctl(huge_id, IPC_STAT, &before);
+	if (shmdt((void *)huge_split) < 0)
+		return -1;
+	shmctl(huge_id, IPC_STAT, &after);
+	return (int)(before.shm_nattch - after.shm_nattch);
+}
+
 /* what /proc says of the segments: protection, offset and name */
 static void tell_maps(void)
 {
@@ -107,8 +160,39 @@ static void tell_maps(void)
 		fclose(f);
 }
 
+static void look_huge(void)
+{
+	struct stat st = { 0 };
+	char path[80];
+
+	tell(huge_id);
+	SAY(huge[0]);
+	SAY(huge[INTS]);
+	SAY(huge[2 * INTS + 7]);
+	SAY(huge_split[INTS]);
+	SAY(huge_reader[4 * INTS]);
+	SAY(huge_moved[0]);
+	SAY(childs(&huge[4 * INTS]));
+	SAY(childs(huge_split));
+	SAY(childs(huge_moved));
+	huge[4 * INTS]++;
+	SAY(childs(huge_moved) == huge[4 * INTS]);
+	SAY(huge_reader[4 * INTS] == huge_moved[0]);
+	huge[4 * INTS]--;
+	SAY(mprotect((void *)huge_reader, HUGE, PROT_READ | PROT_WRITE));
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)huge,
+		(unsigned long)huge + 5 * HUGE);
+	SAY(stat(path, &st));
+	SAY(st.st_blocks / (long)(HUGE / 512));
+	/* pieces of an attachment are detached together, which shows in a child */
+	SAY(witness_in_child(detach));
+}
+
 static void look(void)
 {
+	SAY(huge != NULL);
+	if (huge)
+		look_huge();
 	tell(removed);
 	tell(keyed);
 	tell(locked);
