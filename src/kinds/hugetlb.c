@@ -5,9 +5,13 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "kinds/vma.h"
 
+#ifndef HUGETLBFS_MAGIC
+#define HUGETLBFS_MAGIC 0x958458f6
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -37,6 +41,13 @@ int hugetlb_check_unopened(struct op *op, const struct sight *s)
 uint32_t hugetlb_flag(uint64_t page)
 {
 	return page == 2u << 20 ? VMA_HUGETLB_2M : page == 1u << 30 ? VMA_HUGETLB_1G : 0;
+}
+
+uint64_t hugetlb_page(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
 }
 
 int hugetlb_check_vma(struct op *op, const struct vma *v, uint64_t page)

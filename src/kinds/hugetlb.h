@@ -25,6 +25,9 @@ int hugetlb_check_unopened(struct op *op, const struct sight *s);
 /** hugetlb_flag() - the vma_flags of pages of @page bytes; 0: they have none */
 uint32_t hugetlb_flag(uint64_t page);
 
+/** hugetlb_page() - the size of the pages of the file @fd, when they are those of a hugetlbfs; else 0 */
+uint64_t hugetlb_page(int fd);
+
 /** hugetlb_check_vma() - fail when @v, of an image, is none of huge pages of @page bytes, or they do not divide it */
 int hugetlb_check_vma(struct op *op, const struct vma *v, uint64_t page);
 

@@ -10,19 +10,16 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/hugetlb.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
-#endif
-#ifndef HUGETLBFS_MAGIC
-#define HUGETLBFS_MAGIC 0x958458f6
 #endif
 
 const struct flag memfd_seals[] = {
@@ -122,13 +119,12 @@ int *memfd_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino)
 
 int memfd_look(int fd, struct memfd_state *ret)
 {
-	struct statfs fs;
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (seals < 0 || fstat(fd, &ret->st) < 0 || fstatfs(fd, &fs) < 0)
+	if (seals < 0 || fstat(fd, &ret->st) < 0)
 		return -errno;
 	ret->seals = (uint32_t)seals;
-	ret->huge = (unsigned long)fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
+	ret->huge = hugetlb_page(fd);
 	return 0;
 }
 

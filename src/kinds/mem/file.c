@@ -4,7 +4,7 @@
  * the image; the rest comes from the file again, which therefore must be the same. A file that is mapped shared, to be
  * written to, holds what the program wrote last, maybe after the checkpoint. Many are scratch, as the counters of a JVM: so that
  * is no obstacle. A file that is open as well has its descriptor's kind, which stops there and asks. /dev/zero, mapped privately,
- * is a file of zeros.
+ * is a file of zeros. Files of a hugetlbfs are files as others are.
  *
  * Seen:  /proc/PID/smaps
  * Lost:  what a file mapped shared held at the checkpoint: it is as it is (noted when its time has changed since, which a write by
@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/hugetlb.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -37,6 +38,7 @@ struct file {
 	struct span build_id; /* bytes; empty where there is none */
 	uint8_t writable; /* mapped shared with the right to write: opened for both */
 	uint8_t exact; /* mapped privately: must be the same */
+	uint64_t now, page; /* restarting: its size, and that of its pages, when they are huge */
 };
 
 static const struct field file_fields[] = {
@@ -53,8 +55,9 @@ static const struct field file_fields[] = {
 static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
+	bool huge = vma_is_hugetlb(v) && !v->deleted;
 
-	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_deleted(v) && !vma_is_special(v);
+	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_deleted(v) && (huge || !vma_is_special(v));
 }
 
 static bool may_write(const struct proc_vma *v)
@@ -98,12 +101,23 @@ static bool is_zero(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 5);
 }
 
+/* to map huge pages beyond the end of their file moves that (hugetlbfs_file_mmap() in fs/hugetlbfs/inode.c), and it is not ours */
+static int check_huge(struct op *op, const struct sight *s, const struct stat *st)
+{
+	const struct proc_vma *v = s->vma;
+
+	if (v->pgoff + (v->end - v->start) > (uint64_t)st->st_size)
+		return refuse(op, "hugetlb-file", "to map it again would make it longer", NULL,
+			"maps huge pages beyond the end of \"%s\"", shown(&op->arena, v->name));
+	return hugetlb_check_size(op, s);
+}
+
 static int file_check(struct op *op, const struct sight *s)
 {
 	struct stat st;
 	int r = vma_check_flags(op, s);
 
-	if (s->again)
+	if (s->again && !vma_is_hugetlb(s->vma))
 		return r;
 	if (s->vma->deleted)
 		return refuse(op, "file-deleted", "it is a device", NULL, "maps \"%s\", which has been deleted",
@@ -117,7 +131,8 @@ static int file_check(struct op *op, const struct sight *s)
 			s->vma->name);
 	if (!S_ISREG(st.st_mode) && !is_zero(&st))
 		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\"", s->vma->name);
-	return r;
+	int huge = vma_is_hugetlb(s->vma) ? check_huge(op, s, &st) : 0;
+	return r < 0 ? r : huge;
 }
 
 /* the GNU build id in the notes among the first page of an ELF file; empty when it has none */
@@ -193,7 +208,7 @@ static bool is_kept(const struct file *f, const struct site *site)
 
 static int file_restore(struct op *op, void *rec, struct site *site)
 {
-	const struct file *f = rec;
+	struct file *f = rec;
 	struct stat st;
 
 	if (!f->path || f->path[0] != '/')
@@ -217,6 +232,8 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 			"open \"%s\" for writing, which the program has mapped: it is being executed", f->path);
 	if (fd < 0)
 		return fail(op, fd, "open \"%s\", which the program has mapped", f->path);
+	f->now = (uint64_t)st.st_size;
+	f->page = hugetlb_page(fd);
 	bool same = (uint64_t)st.st_size == f->size && st.st_mtim.tv_sec == f->mtime_sec &&
 		    (uint64_t)st.st_mtim.tv_nsec == f->mtime_nsec;
 	if (f->exact && !same && !same_build(op, f, fd))
@@ -233,18 +250,37 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 	return TAKE_FD(fd);
 }
 
+static int check_pages(struct op *op, const struct vma *v, const struct file *f)
+{
+	if ((v->flags & VMA_HUGETLB) != hugetlb_flag(f->page))
+		return fail_as(op, OUTCOME_CANNOT, "file-changed", "put it where there are huge pages of that size",
+			"map \"%s\": its pages have another size now", shown(&op->arena, f->path));
+	if (!f->page)
+		return 0;
+	if (v->pgoff > f->now || v->end - v->start > f->now - v->pgoff)
+		return fail_as(op, OUTCOME_CANNOT, "file-changed", "give it the size that it had",
+			"map huge pages of \"%s\" beyond its end", shown(&op->arena, f->path));
+	return hugetlb_check_vma(op, v, f->page);
+}
+
 static int file_map(struct op *op, const struct vma *v, const void *rec, int fd, struct batch *b)
 {
 	const struct file *f = rec;
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | VMA_HUGETLB, 0);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE, 0);
+	uint32_t prot = v->prot;
 
+	if (r == 0)
+		r = check_pages(op, v, f);
 	if (r < 0)
 		return r;
 	if (v->flags & VMA_SHARED && v->prot & PROT_WRITE && !f->writable)
 		return fail_as(
 			op, OUTCOME_IMAGE, "image-vma", NULL, "write to \"%s\": it was not open for that", f->path);
-	BATCH_MUST(b, "map a file", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v), (uint64_t)fd,
-		v->pgoff);
+	/* Linux 6.1 lets not even a tracer write to huge pages where the program may not: it is protected in vma_finish() */
+	if (f->page && !(v->flags & VMA_SHARED))
+		prot = PROT_READ | PROT_WRITE;
+	BATCH_MUST(b, f->page ? HUGETLB_MAP : "map a file", SYS_mmap, v->start, v->end - v->start, prot,
+		vma_mmap_flags(v), (uint64_t)fd, v->pgoff);
 	vma_advise(v, b);
 	return 0;
 }

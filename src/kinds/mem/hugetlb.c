@@ -3,7 +3,8 @@
  * Huge pages of hugetlbfs: private memory by mmap(2) with MAP_HUGETLB. They come from a pool that whoever runs the host has
  * made (/proc/sys/vm/nr_hugepages), and are had when the memory is mapped.
  *
- * What is shared is the kind of hugetlb_shared.c, memfds are that of memfd.c. What is mapped of files there is refused.
+ * What is shared is the kind of hugetlb_shared.c, memfds are that of memfd.c, System V segments that of sysvshm.c, and files there
+ * are that of file.c, but for those that have been deleted: they are refused.
  *
  * Seen:  /proc/PID/smaps, a private mapping of "/anon_hugepage (deleted)" with the flag "ht"; KernelPageSize
  * Lost:  that pages are the very pages of the parent: a child gets its own
@@ -19,8 +20,9 @@
 static bool hugetlb_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
+	bool others = vma_is_memfd(v) || vma_is_sysv(v) || !v->deleted || (hugetlb_is_anon(v) && v->shared);
 
-	return vma_is_hugetlb(v) && !vma_is_memfd(v) && !vma_is_sysv(v) && !(hugetlb_is_anon(v) && v->shared);
+	return vma_is_hugetlb(v) && !others;
 }
 
 static int hugetlb_check(struct op *op, const struct sight *s)
@@ -28,8 +30,8 @@ static int hugetlb_check(struct op *op, const struct sight *s)
 	int r = vma_check_flags(op, s);
 
 	if (!hugetlb_is_anon(s->vma))
-		return refuse(op, "hugetlb-file", "the image would have to hold all of it", NULL,
-			"maps huge pages that others can have as well: \"%s\"", s->vma->name);
+		return refuse(op, "hugetlb-file", "this version has not considered it", NULL,
+			"maps huge pages of \"%s\", which has been deleted", s->vma->name);
 	int size = hugetlb_check_size(op, s);
 	return r < 0 ? r : size;
 }
