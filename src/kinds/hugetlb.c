@@ -16,11 +16,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-bool hugetlb_is_anon(const struct proc_vma *v)
-{
-	return vma_is_hugetlb(v) && v->deleted && strcmp(v->name, "/anon_hugepage") == 0;
-}
-
 int hugetlb_check_size(struct op *op, const struct sight *s)
 {
 	if (vma_flags(s->vma) & VMA_HUGETLB)

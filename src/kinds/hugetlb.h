@@ -9,9 +9,6 @@
 /** HUGETLB_MAP - what a call does that maps them, and fails when there are too few */
 #define HUGETLB_MAP "map huge pages (there must be enough of them: sysctl vm.nr_hugepages)"
 
-/** hugetlb_is_anon() - is it mapped by MAP_HUGETLB without a file? */
-bool hugetlb_is_anon(const struct proc_vma *v);
-
 /** hugetlb_check_size() - refuse a mapping of huge pages whose size the image has no flag for */
 int hugetlb_check_size(struct op *op, const struct sight *s);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
@@ -26,12 +27,23 @@ static int set(int fs, const char *key, const char *value)
 }
 
 /* without limits of its own: those of the memory of who has the files are enough */
-static int mount_one(void)
+static int set_up(int fs, uint64_t huge)
 {
-	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+	char size[24];
 
-	if (fs < 0 || set(fs, "size", "0") < 0 || set(fs, "nr_inodes", "0") < 0 || set(fs, "mode", "0700") < 0 ||
-		syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	snprintf(size, sizeof(size), "%" PRIu64, huge);
+	if (set(fs, "mode", "0700") < 0)
+		return -errno;
+	if (huge)
+		return set(fs, "pagesize", size);
+	return set(fs, "size", "0") < 0 ? -errno : set(fs, "nr_inodes", "0");
+}
+
+static int mount_one(uint64_t huge)
+{
+	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, huge ? "hugetlbfs" : "tmpfs", FSOPEN_CLOEXEC);
+
+	if (fs < 0 || set_up(fs, huge) < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
 	int mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	return mount < 0 ? -errno : mount;
@@ -65,7 +77,7 @@ static int mount_as_owner(int place)
 		return errno;
 	if (!map_own_ids(uid, gid))
 		return EPERM;
-	int mount = mount_one();
+	int mount = mount_one(0);
 	if (mount < 0)
 		return -mount;
 	return dup3(mount, place, O_CLOEXEC) < 0 ? errno : close(mount);
@@ -92,15 +104,15 @@ static int mount_by_child(void)
 	return WEXITSTATUS(status) ? -WEXITSTATUS(status) : TAKE_FD(place);
 }
 
-/* one for all files; it goes with the slot */
-static int find_mount(struct op *op, struct site *site)
+/* one for all files; it goes with the slot. Of a hugetlbfs no user namespace is enough */
+static int find_mount(struct op *op, struct site *site, uint64_t huge)
 {
 	static const char mounts[1];
-	int *slot = site_slot(op, site, mounts, 0);
+	int *slot = site_slot(op, site, mounts, huge);
 
 	if (*slot == -EBADF)
-		*slot = mount_one();
-	if (*slot == -EPERM)
+		*slot = mount_one(huge);
+	if (*slot == -EPERM && !huge)
 		*slot = mount_by_child();
 	return *slot;
 }
@@ -122,11 +134,11 @@ static bool is_plain(const char *path)
 	return true;
 }
 
-int limbo_make(struct op *op, struct site *site, const char *path)
+int limbo_make(struct op *op, struct site *site, const char *path, uint64_t huge)
 {
 	if (!is_plain(path))
 		return -EINVAL;
-	int root = find_mount(op, site);
+	int root = find_mount(op, site, huge);
 	if (root < 0)
 		return root;
 	char *name = arena_strdup(&op->arena, path + 1);

@@ -7,7 +7,7 @@
 #include "kinds/kind.h"
 
 /**
- * limbo_make() - a new, empty, deleted file that was @path, open for both, mode 0700
+ * limbo_make() - a new, empty, deleted file that was @path, open for both, mode 0700; of huge pages of @huge bytes, if that is not 0
  * -EINVAL: not an absolute path as the kernel would show one. -EPERM and others: there is no such file system to be had here.
  */
-int limbo_make(struct op *op, struct site *site, const char *path);
+int limbo_make(struct op *op, struct site *site, const char *path, uint64_t huge);

@@ -274,9 +274,14 @@ bool vma_is_aio(const struct proc_vma *v)
 	return v->shared && v->deleted && strcmp(v->name, "/[aio]") == 0 && !vma_is_hugetlb(v);
 }
 
+bool vma_is_anon_huge(const struct proc_vma *v)
+{
+	return vma_is_hugetlb(v) && v->deleted && strcmp(v->name, "/anon_hugepage") == 0;
+}
+
 bool vma_is_special(const struct proc_vma *v)
 {
-	return vma_is_memfd(v) || vma_is_secret(v) || vma_is_sysv(v) || vma_is_aio(v) || vma_is_hugetlb(v);
+	return vma_is_memfd(v) || vma_is_secret(v) || vma_is_sysv(v) || vma_is_aio(v) || vma_is_anon_huge(v);
 }
 
 static bool is_zero(const struct proc_vma *v)

@@ -70,6 +70,9 @@ bool vma_is_secret(const struct proc_vma *v);
 /** vma_is_hugetlb() - are its pages those of hugetlbfs (MAP_HUGETLB)? */
 bool vma_is_hugetlb(const struct proc_vma *v);
 
+/** vma_is_anon_huge() - is it mapped by MAP_HUGETLB without a file? */
+bool vma_is_anon_huge(const struct proc_vma *v);
+
 /** vma_is_aio() - the ring of an AIO context, io_setup(2)? */
 bool vma_is_aio(const struct proc_vma *v);
 

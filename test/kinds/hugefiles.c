@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Files of a hugetlbfs: mapped and closed, and open besides; shared with a child, privately with pages of one's own, and for
- * reading only. Only root can have such a file system for itself.
+ * reading only; and others that have been deleted. Only root can have such a file system for itself.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -13,11 +13,11 @@
 #include "lib/witness.h"
 
 #define INTS (HUGE / sizeof(int))
-#define POOL 16
+#define POOL 24
 
 static char dir[] = "/tmp/witness-hugefiles-XXXXXX";
-static volatile int *shared, *beside, *reader, *own, *constant;
-static int open_fd = -1;
+static volatile int *shared, *beside, *reader, *own, *constant, *gone, *gone_own, *gone_too, *gone_reader;
+static int open_fd = -1, gone_fd;
 static pid_t child;
 
 /* nothing is to be left behind: an outsider sees to that when this is over */
@@ -59,8 +59,44 @@ static volatile int *map(int fd, int prot, int how, size_t pages, size_t from)
 	return at;
 }
 
+static void unlink_file(const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	unlink(path);
+}
+
+static int write_gone(void)
+{
+	gone_too[INTS + 9] = 99;
+	return 0;
+}
+
+/* one is open as well, and the other is in nobody's page table */
+static void make_gone(void)
+{
+	gone_fd = make_file("gone", O_RDWR | O_CREAT, 3);
+	gone = map(gone_fd, PROT_READ | PROT_WRITE, MAP_SHARED, 2, 1);
+	gone_own = map(gone_fd, PROT_READ | PROT_WRITE, MAP_PRIVATE, 2, 0);
+	int fd = make_file("gone", O_RDONLY, 0);
+	gone_reader = map(fd, PROT_READ, MAP_SHARED, 1, 1);
+	close(fd);
+	gone[0] = 77;
+	gone_own[1] = 66;
+	mprotect((void *)gone_own, HUGE, PROT_READ);
+	lseek(gone_fd, HUGE, SEEK_SET);
+	unlink_file("gone");
+	fd = make_file("gone too", O_RDWR | O_CREAT, 3);
+	gone_too = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED, 2, 0);
+	close(fd);
+	unlink_file("gone too");
+	witness_in_child(write_gone);
+}
+
 static void live(void)
 {
+	gone_own[INTS] = 555;
 	own[0] = 333;
 	shared[2 * INTS] = 22;
 }
@@ -94,6 +130,7 @@ static void make(void)
 	own[INTS + 1] = 111;
 	constant[1] = 222;
 	mprotect((void *)constant, HUGE, PROT_READ);
+	make_gone();
 	child = witness_child(live);
 }
 
@@ -132,6 +169,35 @@ static void say_file(const char *name)
 	SAY(st.st_blocks / (long)(HUGE / 512));
 }
 
+static void look_gone(void)
+{
+	struct stat st = { 0 };
+	int value = -1;
+
+	SAY(fstat(gone_fd, &st));
+	SAY(st.st_size / (long)HUGE);
+	SAY(st.st_blocks / (long)(HUGE / 512));
+	SAY(st.st_mode);
+	SAY(st.st_nlink);
+	SAY(read(gone_fd, &value, sizeof(value)));
+	SAY(value);
+	lseek(gone_fd, HUGE, SEEK_SET);
+	SAY(gone[0]);
+	SAY(gone_reader[0]);
+	SAY(childs(gone));
+	gone[0] = 78;
+	SAY(gone_reader[0]);
+	SAY(gone_own[INTS]);
+	SAY(childs(gone));
+	SAY(childs(gone_own + INTS));
+	gone[0] = 77;
+	SAY(gone_own[1]);
+	SAY(errno_of(mprotect((void *)gone_own, HUGE, PROT_READ | PROT_WRITE)));
+	SAY(errno_of(mprotect((void *)gone_own, HUGE, PROT_READ)));
+	SAY(errno_of(mprotect((void *)gone_reader, HUGE, PROT_READ | PROT_WRITE)));
+	SAY(gone_too[INTS + 9]);
+}
+
 static void look(void)
 {
 	int value = -1;
@@ -142,6 +208,7 @@ static void look(void)
 	say_maps();
 	say_file("closed");
 	say_file("open");
+	look_gone();
 	SAY(shared[0]);
 	SAY(shared[2 * INTS]);
 	SAY(reader[0]);

@@ -13,6 +13,9 @@
 
 #define HUGE (2ul << 20)
 
+/* who takes back what it has added has some in use still, so that others miss as many until it has ended */
+#define HUGEPOOL_SPARE 32
+
 #define HUGEPOOL_WHY                                                                       \
 	"the pool of huge pages cannot be made larger (vm.nr_hugepages), and nobody else " \
 	"may go beyond it (vm.nr_overcommit_hugepages)"
@@ -60,9 +63,9 @@ static inline bool hugepool_have(long n)
 	bool beyond = hugepool_number(fd) >= n;
 
 	close(fd);
-	if (!hugepool_add(n))
+	if (!hugepool_add(n + HUGEPOOL_SPARE))
 		return beyond;
-	hugepool_added = n;
+	hugepool_added = n + HUGEPOOL_SPARE;
 	hugepool_owner = getpid();
 	return atexit(hugepool_shrink) == 0;
 }

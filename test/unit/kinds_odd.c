@@ -503,6 +503,14 @@ TEST(deleted_files)
 		uint64_t value;
 	} numbers[] = { { "size", 1ull << 63 }, { "size", UINT64_MAX }, { "size", INT64_MAX }, { "mode", 010000 },
 		{ "mtime_nsec", 1000000000 } };
+	const uint64_t huge = 2 << 20, pages[] = { 3, 4096, huge };
+	const struct vma vmas[] = {
+		{ .end = huge },
+		{ .end = 4096, .flags = VMA_HUGETLB_2M },
+		{ .end = huge, .flags = VMA_HUGETLB_1G },
+		{ .end = 2 * huge, .flags = VMA_HUGETLB_2M },
+		{ .end = huge, .pgoff = huge, .flags = VMA_HUGETLB_2M },
+	};
 	char name[300] = "/";
 	void *rec;
 
@@ -515,7 +523,19 @@ TEST(deleted_files)
 		memcpy(member(k, rec, numbers[i].name), &numbers[i].value, strcmp(numbers[i].name, "mode") ? 8 : 4);
 		expect_bad(k->restore(&op, rec, &site));
 	}
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		const struct kind *k = begin_deleted("/x", 5, &rec);
+		memcpy(member(k, rec, "page"), &pages[i], sizeof(pages[i]));
+		expect_bad(k->restore(&op, rec, &site));
+	}
+	for (size_t i = 0; i < sizeof(vmas) / sizeof(vmas[0]); i++) {
+		const struct kind *k = begin_deleted("/x", huge, &rec);
+		memcpy(member(k, rec, "page"), &huge, sizeof(huge));
+		expect_bad(k->map(&op, &vmas[i], rec, -EBADF, &batch));
+	}
 	const struct kind *k = begin_deleted("/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_HUGETLB_2M }, rec, -EBADF, &batch));
+	k = begin_deleted("/x", 5, &rec);
 	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_WIPEONFORK }, rec, -EBADF, &batch));
 	k = begin_deleted("/x", 5, &rec);
 	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED }, rec, -EBADF, &batch));

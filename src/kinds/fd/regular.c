@@ -8,7 +8,7 @@
  * user's to decide.
  *
  * A file that has been deleted is the program's alone. Its content is in the image, in the record of the first open file
- * of it, or with the memory that is mapped from it (mem/deleted.c).
+ * of it, or with the memory that is mapped from it (mem/deleted.c). One of a hugetlbfs that is not mapped is refused.
  *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
  * Lost:  advice (posix_fadvise(2)), write-life hints, F_SETOWN and F_SETSIG; that a process outside of the
@@ -30,6 +30,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/hugetlb.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
 #include "kinds/secretmem.h"
@@ -133,6 +134,9 @@ static int check_deleted(struct op *op, const struct sight *s, size_t len)
 	if (fd < 0 || openfile_is_live(fd))
 		return refuse(op, "file-deleted", fd < 0 ? strerror(-fd) : "writing to it acts on the kernel",
 			"wait until the program has closed it", "leads to \"%s\", which cannot be copied", f->link);
+	if (!mapped && hugetlb_page(fd))
+		return refuse(op, "hugetlb-file", "what is in huge pages can only be put there by who maps them",
+			"have the program map it, or close it", "leads to \"%s\" of huge pages", f->link);
 	if (!mapped && f->size > CONTENT_MAX)
 		return refuse(op, "file-deleted", "the image holds such files up to 32 MiB",
 			"wait until the program has closed it", "leads to \"%s\" of %" PRIu64 " bytes", f->link,

@@ -15,8 +15,10 @@
  * Lost:  its number and file system, and that a process outside of the program has it as well. The name of what was in a tmpfs,
  *        is shared, and has more than 16 MiB of holes. Where it is not open and who saves it is not privileged: owner, mode,
  *        times, holes, the end within the last page, what nobody has mapped, and what processes' own pages hide everywhere
- *        (zeros, where these are dropped: madvise(2))
- * Needs: tmpfs, mounted by who may do that, or in a user namespace; else it gets another name, in its directory or /tmp (noted)
+ *        (zeros, where these are dropped: madvise(2)).
+ *        Of huge pages those of zeros are not there any more, and when it is not open who is not privileged is refused
+ * Needs: where it was in a hugetlbfs, as many huge pages, and to keep its name the right to mount one; else it is a memfd (noted). And
+ *        tmpfs, mounted by who may do that, or in a user namespace; else it gets another name, in its directory or /tmp (noted)
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,6 +37,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/hugetlb.h"
 #include "kinds/limbo.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
@@ -52,6 +55,7 @@ struct deleted {
 	bool bare; /* only what is mapped of it was to be seen */
 	bool writable; /* it is mapped so that it can be written to */
 	bool beside; /* without a name, where it was */
+	uint64_t page; /* the size of its pages, when it was in a hugetlbfs; else 0 */
 	int fd, writer; /* restarting: for reading only, as what can be written to cannot be run; and for both */
 };
 
@@ -68,6 +72,7 @@ static const struct field fields[] = {
 	FIELD_U(10, struct deleted, bare, ""),
 	FIELD_U(11, struct deleted, writable, "vm_area_struct.vm_flags"),
 	FIELD_U(12, struct deleted, beside, ""),
+	FIELD_U(13, struct deleted, page, "hstate.order"),
 	FIELDS_END,
 };
 
@@ -218,11 +223,26 @@ static int check_names(struct op *op, const struct sight *s, int fd)
 		s->vma->name, other ? ", " : "", other ? other : "");
 }
 
+/* to read pages that do not exist makes them, in the file or as a private mapping's own */
+static int check_huge(struct op *op, const struct sight *s, int fd)
+{
+	const struct proc_vma *v = s->vma;
+	struct stat st;
+
+	if (fd < 0)
+		return refuse(op, "hugetlb-unreachable", strerror(-fd), "save it as root",
+			"maps huge pages of \"%s\", which has been deleted", v->name);
+	if (fstat(fd, &st) < 0 || v->pgoff + (v->end - v->start) > (uint64_t)st.st_size)
+		return refuse(op, "hugetlb-file", "to map it again would make it longer", NULL,
+			"maps huge pages beyond the end of \"%s\", which has been deleted", v->name);
+	return hugetlb_check_size(op, s);
+}
+
 static int deleted_check(struct op *op, const struct sight *s)
 {
 	int r = vma_check_flags(op, s);
 
-	if (s->again)
+	if (s->again && !vma_is_hugetlb(s->vma))
 		return r;
 	/* what the kernel has no place for lies where memfds do: buffers of graphics */
 	if (memfd_is_device(makedev(s->vma->major, s->vma->minor), 0))
@@ -232,8 +252,8 @@ static int deleted_check(struct op *op, const struct sight *s)
 	if (fd == -ENODEV)
 		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\", which has been deleted",
 			s->vma->name);
-	int names = check_names(op, s, fd);
-	return r < 0 ? r : names;
+	int names = check_names(op, s, fd), huge = vma_is_hugetlb(s->vma) ? check_huge(op, s, fd) : 0;
+	return r < 0 ? r : names < 0 ? names : huge;
 }
 
 static void save_state(struct deleted *d, const struct stat *st)
@@ -260,6 +280,7 @@ static int deleted_save(struct op *op, const struct sight *s, void *rec)
 	d->dev = makedev(s->vma->major, s->vma->minor);
 	d->ino = s->vma->ino;
 	d->writable = use.writable;
+	d->page = vma_is_hugetlb(s->vma) ? s->vma->page_size : 0;
 	d->bare = fd < 0;
 	d->size = use.end;
 	if (!d->bare) {
@@ -283,12 +304,22 @@ static int check_record(struct op *op, const struct deleted *d)
 		return malformed(op, "it had no path");
 	if (d->size > INT64_MAX - PAGE || d->mode > 07777 || d->mtime_nsec < 0 || d->mtime_nsec > 999999999)
 		return malformed(op, "it has an impossible size, mode or time");
+	if (d->page && (!hugetlb_flag(d->page) || d->size % d->page))
+		return malformed(op, "its huge pages have an impossible size");
 	return 0;
+}
+
+/* where no hugetlbfs can be had for it */
+static int make_memfd(struct op *op, const struct deleted *d)
+{
+	int fd = (int)syscall(SYS_memfd_create, strrchr(d->path, '/') + 1, MFD_CLOEXEC | memfd_size_flags(d->page));
+
+	return fd < 0 ? hugetlb_tell_failure(op, -errno, "a deleted file", d->page) : fd;
 }
 
 static int make_file(struct op *op, const struct deleted *d, struct site *site)
 {
-	int fd = d->beside ? -EXDEV : limbo_make(op, site, d->path);
+	int fd = d->beside ? -EXDEV : limbo_make(op, site, d->path, d->page);
 	bool made;
 
 	if (fd == -EINVAL)
@@ -298,6 +329,8 @@ static int make_file(struct op *op, const struct deleted *d, struct site *site)
 	if (!d->beside)
 		note(op, "\"%s\", which was deleted and is mapped, has another name now: %s",
 			shown(&op->arena, d->path), strerror(-fd));
+	if (d->page)
+		return make_memfd(op, d);
 	fd = deleted_make(op, site, d->path, d->dev, d->ino, 0, &made);
 	if (fd >= 0 && fchmod(fd, 0700) < 0)
 		return fail(
@@ -340,7 +373,9 @@ static int deleted_fill(struct op *op, const void *rec, int fd, uint64_t at, con
 	len = vma_part(d->size, at, len);
 	if (!len)
 		return 0;
-	_cleanup_close_ int out = openfile_reopen(fd, O_WRONLY);
+	_cleanup_close_ int out = openfile_reopen(fd, d->page ? O_RDWR : O_WRONLY);
+	if (out >= 0 && d->page)
+		return hugetlb_fill(op, out, "a deleted file", d->page, at, data, len);
 	int r = out < 0 ? out : pwrite_all(out, data, len < d->size - at ? len : (size_t)(d->size - at), (off_t)at);
 	return r < 0 ? fail(op, r, "fill \"%s\", which was deleted", shown(&op->arena, d->path)) : 0;
 }
@@ -349,13 +384,19 @@ static int deleted_map(struct op *op, const struct vma *v, const void *rec, int 
 {
 	const struct deleted *d = rec;
 	bool writes = v->flags & VMA_SHARED && !(v->flags & VMA_MAYWRITE_OFF);
-	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | VMA_HUGETLB, 0);
+	int r = vma_check_image(op, v, VMA_GROWSDOWN | VMA_WIPEONFORK | VMA_DROPPABLE | (d->page ? 0 : VMA_HUGETLB), 0);
 
+	if (r == 0 && d->page)
+		r = hugetlb_check_vma(op, v, d->page);
 	if (r < 0)
 		return r;
+	if (d->page && (v->pgoff > d->size || v->end - v->start > d->size - v->pgoff))
+		return malformed(op, "its huge pages are mapped beyond its end");
 	if (writes ? !d->writable : v->flags & VMA_SHARED && v->prot & PROT_WRITE)
 		return malformed(op, "it is mapped to be written to, and may not be");
-	BATCH_MUST(b, "map a deleted file", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v),
+	/* Linux 6.1 lets not even a tracer write to huge pages where the program may not: it is protected in vma_finish() */
+	BATCH_MUST(b, d->page ? HUGETLB_MAP : "map a deleted file", SYS_mmap, v->start, v->end - v->start,
+		d->page && !(v->flags & VMA_SHARED) ? PROT_READ | PROT_WRITE : v->prot, vma_mmap_flags(v),
 		(uint64_t)(writes ? d->writer : fd), v->pgoff);
 	vma_advise(v, b);
 	return 0;

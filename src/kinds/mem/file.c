@@ -55,9 +55,8 @@ static const struct field file_fields[] = {
 static bool file_probe(const struct sight *s)
 {
 	const struct proc_vma *v = s->vma;
-	bool huge = vma_is_hugetlb(v) && !v->deleted;
 
-	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_deleted(v) && (huge || !vma_is_special(v));
+	return v->ino && v->name[0] == '/' && !vma_is_shm(v) && !vma_is_deleted(v) && !vma_is_special(v);
 }
 
 static bool may_write(const struct proc_vma *v)

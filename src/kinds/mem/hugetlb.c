@@ -4,7 +4,7 @@
  * made (/proc/sys/vm/nr_hugepages), and are had when the memory is mapped.
  *
  * What is shared is the kind of hugetlb_shared.c, memfds are that of memfd.c, System V segments that of sysvshm.c, and files there
- * are that of file.c, but for those that have been deleted: they are refused.
+ * are those of file.c and deleted.c.
  *
  * Seen:  /proc/PID/smaps, a private mapping of "/anon_hugepage (deleted)" with the flag "ht"; KernelPageSize
  * Lost:  that pages are the very pages of the parent: a child gets its own
@@ -16,23 +16,15 @@
 #include "kinds/hugetlb.h"
 #include "kinds/vma.h"
 
-/* what is no other kind's as well, to be refused */
 static bool hugetlb_probe(const struct sight *s)
 {
-	const struct proc_vma *v = s->vma;
-	bool others = vma_is_memfd(v) || vma_is_sysv(v) || !v->deleted || (hugetlb_is_anon(v) && v->shared);
-
-	return vma_is_hugetlb(v) && !others;
+	return vma_is_anon_huge(s->vma) && !s->vma->shared;
 }
 
 static int hugetlb_check(struct op *op, const struct sight *s)
 {
-	int r = vma_check_flags(op, s);
+	int r = vma_check_flags(op, s), size = hugetlb_check_size(op, s);
 
-	if (!hugetlb_is_anon(s->vma))
-		return refuse(op, "hugetlb-file", "this version has not considered it", NULL,
-			"maps huge pages of \"%s\", which has been deleted", s->vma->name);
-	int size = hugetlb_check_size(op, s);
 	return r < 0 ? r : size;
 }
 

@@ -50,7 +50,7 @@ static const struct field fields[] = {
 
 static bool hugetlb_probe(const struct sight *s)
 {
-	return hugetlb_is_anon(s->vma) && s->vma->shared;
+	return vma_is_anon_huge(s->vma) && s->vma->shared;
 }
 
 static void hugetlb_key(const struct sight *s, uint64_t key[2])
