@@ -89,6 +89,7 @@ struct backing {
 	const struct process *process; /* of its first view */
 	const struct proc_vma *vma; /* NULL: nobody has mapped it, and the process has it as: */
 	const struct proc_fd *fd;
+	struct backing *keeper; /* what keeps it: this one, or that of another kind */
 	bool can; /* that one could be kept */
 	bool tried, opens; /* its kind's open(): it was called, it gives a descriptor */
 	struct span covered; /* of struct range, in bytes: what is known of its pages */

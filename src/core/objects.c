@@ -256,9 +256,22 @@ static struct backing *find_backing(struct checkpoint *c, const struct kind *k, 
 		.process = s->process,
 		.vma = s->vma,
 		.fd = s->fd };
-	*(struct backing **)span_push(&c->op->arena, &c->backings, sizeof(fresh)) = fresh;
 	map_set(&c->op->arena, &c->by_key, mix, fresh);
 	return fresh;
+}
+
+/* what keeps the object of kind @k at @s: what has its key, or what another kind has of it that this one picks */
+static struct backing *find_keeper(struct checkpoint *c, const struct kind *k, const struct sight *s)
+{
+	struct backing *b = find_backing(c, k, s);
+
+	if (b->keeper)
+		return b->keeper;
+	const struct kind *picked = k->pick ? k->pick(s) : k;
+	b->keeper = picked == k ? b : find_keeper(c, picked, s);
+	if (b->keeper == b)
+		*(struct backing **)span_push(&c->op->arena, &c->backings, sizeof(b)) = b;
+	return b->keeper;
 }
 
 /* which kind each mapping is, and what is behind it */
@@ -274,7 +287,8 @@ static void know_memory(struct checkpoint *c, struct process *p)
 		vma[i].kind = k;
 		if (!k || !k->key)
 			continue;
-		struct backing *b = find_backing(c, k, &s);
+		struct backing *b = find_keeper(c, k, &s);
+		vma[i].kind = b->kind;
 		vma[i].backing = b;
 		*(struct view *)span_push(&c->op->arena, &b->views, sizeof(struct view)) = (struct view){ p, &vma[i] };
 	}
@@ -343,7 +357,7 @@ static int judge_files(struct checkpoint *c)
 		if (r < 0)
 			return r;
 		if (of[i]->kind->backed_by)
-			of[i]->backing = find_backing(c, of[i]->kind->backed_by, &s);
+			of[i]->backing = find_keeper(c, of[i]->kind->backed_by, &s);
 	}
 	return 0;
 }

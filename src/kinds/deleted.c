@@ -40,19 +40,19 @@ int deleted_parent(struct op *op, const struct process *p, const char *path, uin
 
 static const char gone[] = " (deleted)";
 
-/* is @link what /proc calls the deleted file @name? */
-static bool is_link_to(const char *link, const char *name)
+/* is @link what /proc calls the file @name, which is @deleted? */
+static bool is_link_to(const char *link, const char *name, bool deleted)
 {
 	size_t n = strlen(name);
 
-	return strncmp(link, name, n) == 0 && strcmp(link + n, gone) == 0;
+	return strncmp(link, name, n) == 0 && strcmp(link + n, deleted ? gone : "") == 0;
 }
 
 bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f)
 {
 	if (!f->has_stat || v->ino != f->st_ino || !vma_is_deleted(v))
 		return false;
-	return makedev(v->major, v->minor) == f->dev || (f->nlink == 0 && is_link_to(f->link, v->name));
+	return makedev(v->major, v->minor) == f->dev || (f->nlink == 0 && is_link_to(f->link, v->name, true));
 }
 
 const struct proc_vma *deleted_mapping(const struct tree *tree, const struct proc_fd *f)
@@ -95,7 +95,7 @@ static int open_exe(const struct sight *s)
 	if (n < 0)
 		return -errno;
 	link[n] = '\0';
-	if (!is_link_to(link, s->vma->name))
+	if (!is_link_to(link, s->vma->name, s->vma->deleted))
 		return -EPERM;
 	int fd = openat(s->process->dir, "exe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;

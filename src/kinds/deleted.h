@@ -9,6 +9,9 @@
  */
 #include "kinds/kind.h"
 
+/** kind_mem_deleted - keeps what is mapped of them, and of files that their path does not lead to any more */
+extern const struct kind kind_mem_deleted;
+
 /** deleted_parent() - the directory of @path, a deleted file of @p on device @dev, when that is still on it; or -errno */
 int deleted_parent(struct op *op, const struct process *p, const char *path, uint64_t dev);
 

@@ -305,6 +305,11 @@ struct kind {
 	bool (*probe)(const struct sight *s);
 	/** key - what makes two sights the same backing object: mem kinds with a record. Of one in backed_by they may have an fd */
 	void (*key)(const struct sight *s, uint64_t key[2]);
+	/**
+	 * pick - mem kinds with a record: the kind that keeps what is at s->vma, which goes by its own key; without, this one
+	 * Asked for the first mapping of each key, before check(). It may look at the file.
+	 */
+	const struct kind *(*pick)(const struct sight *s);
 	/** check - could it be saved and put back? refuse() says every reason. Must not need a stopped program. */
 	int (*check)(struct op *op, const struct sight *s);
 	/**

@@ -70,9 +70,10 @@ int parse_timers(struct arena *a, struct lines *l, struct span *ret);
 int parse_children(struct arena *a, struct lines *l, struct span *ret);
 /** parse_ns() - "pid:[4026531836]" */
 int parse_ns(const char *link, uint64_t *ret_ino);
-/** parse_cgroup(), parse_cgroup2_mount() - -ENOENT where no line fits */
+/** parse_cgroup(), parse_cgroup2_mount(), parse_mount_dev() - -ENOENT where no line fits */
 int parse_cgroup(struct arena *a, struct lines *l, const char **ret);
 int parse_cgroup2_mount(struct arena *a, struct lines *l, const char **ret);
+int parse_mount_dev(struct lines *l, uint64_t id, uint64_t *ret_dev);
 
 /** scan_pagemap() - the fallback of proc_scan_pages(): reads what pagemap says of every page; appends runs to @ret */
 int scan_pagemap(struct arena *a, int pagemap, uint64_t start, uint64_t end, bool file, struct span *ret);

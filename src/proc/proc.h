@@ -230,6 +230,12 @@ int proc_cgroup(struct arena *a, int dir, const char **ret);
 /** proc_cgroup2_mount() - where cgroup v2 is mounted for the reader (from mountinfo below @procfd/self); -ENOENT */
 int proc_cgroup2_mount(struct arena *a, int procfd, const char **ret);
 
+/**
+ * proc_mount_dev() - the device of the superblock that is mounted as @id (STATX_MNT_ID), from mountinfo of a process; -ENOENT
+ * Mappings show that one; stat(2) shows others in some file systems.
+ */
+int proc_mount_dev(int dir, uint64_t id, uint64_t *ret_dev);
+
 /** enum pages - categories of PAGEMAP_SCAN (linux/fs.h), which older headers lack */
 enum pages {
 	PAGES_PRESENT = 1u << 3,

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "proc/parse.h"
 
@@ -138,6 +139,7 @@ static void unescape(char *s)
 }
 
 struct mount_line {
+	const char *id, *dev;
 	char *root, *point;
 	const char *type;
 };
@@ -162,7 +164,7 @@ static int parse_mount(char *s, struct mount_line *ret)
 	if (!end)
 		return -EBADMSG;
 	*end = '\0';
-	*ret = (struct mount_line){ field[3], field[4], type };
+	*ret = (struct mount_line){ field[0], field[2], field[3], field[4], type };
 	return 0;
 }
 
@@ -203,4 +205,34 @@ int proc_cgroup2_mount(struct arena *a, int procfd, const char **ret)
 	int r = lines_open(&l, procfd, "self/mountinfo");
 
 	return r < 0 ? r : parse_cgroup2_mount(a, &l, ret);
+}
+
+int parse_mount_dev(struct lines *l, uint64_t id, uint64_t *ret_dev)
+{
+	uint64_t this, major, minor;
+	struct line line;
+	int r;
+
+	while ((r = lines_next(l, &line)) > 0) {
+		struct mount_line m;
+
+		if (line.cut || parse_mount(line.s, &m) < 0 || scan_u64(&m.id, 10, UINT64_MAX, &this) < 0)
+			return -EBADMSG;
+		if (this != id)
+			continue;
+		if (scan_u64(&m.dev, 10, UINT32_MAX, &major) < 0 || !scan_char(&m.dev, ':') ||
+			scan_u64(&m.dev, 10, UINT32_MAX, &minor) < 0)
+			return -EBADMSG;
+		*ret_dev = makedev((unsigned int)major, (unsigned int)minor);
+		return 0;
+	}
+	return r < 0 ? r : -ENOENT;
+}
+
+int proc_mount_dev(int dir, uint64_t id, uint64_t *ret_dev)
+{
+	_cleanup_(lines_close) struct lines l;
+	int r = lines_open(&l, dir, "mountinfo");
+
+	return r < 0 ? r : parse_mount_dev(&l, id, ret_dev);
 }

@@ -127,6 +127,9 @@ static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const
 	case 11:
 		parse_sched(l, &sched);
 		break;
+	case 12:
+		parse_mount_dev(l, 33, &ino);
+		break;
 	default:
 		parse_ns(text, &ino);
 		break;
@@ -145,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(text);
 	memcpy(text, data + 1, len);
 	lines_mem(&l, text, len);
-	fuzz_one(data[0] % 13, &a, &l, text, len);
+	fuzz_one(data[0] % 14, &a, &l, text, len);
 	lines_close(&l);
 	arena_done(&a);
 	free(text);

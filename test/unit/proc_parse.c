@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -463,6 +464,12 @@ TEST(system_awkward)
 	EXPECT_STREQ(s, "/sys/fs/a b\t\n\\040"); /* "\134040" is unescaped once */
 	EXPECT_EQ(proc_cgroup2_mount(&a, tree("cut"), &s), -EBADMSG);
 	EXPECT_EQ(proc_cgroup2_mount(&a, tree("garbage"), &s), -EBADMSG);
+	ASSERT_EQ(proc_mount_dev(tree("awkward/self"), 33, &ino), 0);
+	EXPECT_EQ(ino, makedev(0, 41));
+	EXPECT_EQ(proc_mount_dev(tree("awkward/self"), 3, &ino), -ENOENT);
+	EXPECT_EQ(proc_mount_dev(tree("cut/self"), 999, &ino), -EBADMSG);
+	EXPECT_EQ(proc_mount_dev(tree("garbage/self"), 999, &ino), -EBADMSG);
+	EXPECT_EQ(proc_mount_dev(tree("zombie"), 1, &ino), -ENOENT);
 	ASSERT_EQ(proc_read_ns(tree("awkward"), "pid", &ino), 0);
 	EXPECT_EQ(ino, 4026531836);
 	ASSERT_EQ(proc_read_ns(tree("awkward"), "time_for_children", &ino), 0);

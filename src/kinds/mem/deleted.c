@@ -7,12 +7,16 @@
  * Who has CAP_CHECKPOINT_RESTORE opens the very file, and anybody one that is open or is run; then it is saved in full. Else what
  * the mappings show of it is saved: pages that a private mapping has of its own hide those of the file, which nobody needs then.
  *
+ * So are files whose path leads elsewhere now, as something was mounted over it, or what they are on was unmounted. They may have
+ * another name still: so those that are written to through a mapping are refused.
+ *
  * It is made anew in memory, in a file system that is mounted nowhere, under its old path, and deleted there (limbo.h): what is at
  * that path now is not touched. What was in a tmpfs, is shared, and is mostly holes is made beside where it was instead, without
  * a name: so who may not open it sees that it is of a tmpfs, where only the pages that are in memory exist, and need not read all.
  *
  * Seen:  /proc/PID/smaps, "/usr/lib/libx.so (deleted)"; the file: /proc/PID/map_files; what mappings show: /proc/PID/mem, pagemap
- * Lost:  its number and file system, and that a process outside of the program has it as well. The name of what was in a tmpfs,
+ * Lost:  of what only its path does not lead to any more, that others change it later (noted where it is mapped shared);
+ *        its number and file system, and that a process outside of the program has it as well. The name of what was in a tmpfs,
  *        is shared, and has more than 16 MiB of holes. Where it is not open and who saves it is not privileged: owner, mode,
  *        times, holes, the end within the last page, what nobody has mapped, and what processes' own pages hide everywhere
  *        (zeros, where these are dropped: madvise(2)).
@@ -91,7 +95,7 @@ static void deleted_key(const struct sight *s, uint64_t key[2])
 
 static bool is_same(const struct proc_vma *v, const struct proc_vma *w)
 {
-	return v->ino == w->ino && v->major == w->major && v->minor == w->minor && vma_is_deleted(v);
+	return v->ino == w->ino && v->major == w->major && v->minor == w->minor && v->deleted == w->deleted;
 }
 
 /* struct use - how the program has it mapped */
@@ -238,6 +242,21 @@ static int check_huge(struct op *op, const struct sight *s, int fd)
 	return hugetlb_check_size(op, s);
 }
 
+/* it has a name still, under which others may find it: what they write the program would not see, and they not what it writes */
+static int check_hidden(struct op *op, const struct sight *s)
+{
+	struct use use = find_use(op, s, false);
+
+	if (use.writable)
+		return refuse(op, "file-replaced", "what it writes there others may want to read",
+			"make the file reachable under its path again",
+			"maps \"%s\" shared, but that path leads elsewhere now", s->vma->name);
+	if (use.shared)
+		note(op, "maps \"%s\", but that path leads elsewhere now: at a restart it gets a copy",
+			shown(&op->arena, s->vma->name));
+	return 0;
+}
+
 static int deleted_check(struct op *op, const struct sight *s)
 {
 	int r = vma_check_flags(op, s);
@@ -250,9 +269,10 @@ static int deleted_check(struct op *op, const struct sight *s)
 			"maps \"%s\", which has been deleted", s->vma->name);
 	_cleanup_close_ int fd = deleted_open(s);
 	if (fd == -ENODEV)
-		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\", which has been deleted",
-			s->vma->name);
-	int names = check_names(op, s, fd), huge = vma_is_hugetlb(s->vma) ? check_huge(op, s, fd) : 0;
+		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\", which %s", s->vma->name,
+			s->vma->deleted ? "has been deleted" : "its path does not lead to any more");
+	int names = s->vma->deleted ? check_names(op, s, fd) : check_hidden(op, s);
+	int huge = vma_is_hugetlb(s->vma) ? check_huge(op, s, fd) : 0;
 	return r < 0 ? r : names < 0 ? names : huge;
 }
 

@@ -6,8 +6,8 @@
  * is no obstacle. A file that is open as well has its descriptor's kind, which stops there and asks. /dev/zero, mapped privately,
  * is a file of zeros. Files of a hugetlbfs are files as others are.
  *
- * Seen:  /proc/PID/smaps
- * Lost:  what a file mapped shared held at the checkpoint: it is as it is (noted when its time has changed since, which a write by
+ * Seen:  /proc/PID/smaps; which file it is: /proc/PID/map_files, mountinfo
+ * Lost:  of a file that overlayfs has copied up since it was mapped, what it was before; what a file mapped shared held at the checkpoint: it is as it is (noted when its time has changed since, which a write by
  *	  way of a mapping does when what was written before is on the disk, and in tmpfs never)
  * Needs: the file at the destination: the same size and time, or the same build id
  */
@@ -20,11 +20,14 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/deleted.h"
 #include "kinds/hugetlb.h"
+#include "kinds/mapped.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -64,35 +67,12 @@ static bool may_write(const struct proc_vma *v)
 	return v->shared && (!v->has_flags || strstr(v->vmflags, "mw"));
 }
 
+/* files of two subvolumes (btrfs) or layers (overlayfs) may have the same number on the same device: the name tells them apart */
 static void file_key(const struct sight *s, uint64_t key[2])
 {
 	key[0] = (uint64_t)s->vma->major << 32 | s->vma->minor | (uint64_t)may_write(s->vma) << 63 |
 		 (uint64_t)s->vma->shared << 62;
-	key[1] = s->vma->ino;
-}
-
-static int open_at(int root, const struct proc_vma *v, struct stat *st)
-{
-	_cleanup_close_ int fd = openat(root, root == AT_FDCWD ? v->name : v->name + 1, O_PATH | O_CLOEXEC);
-
-	if (fd < 0 || fstat(fd, st) < 0)
-		return -errno;
-	return st->st_ino == v->ino ? TAKE_FD(fd) : -ESTALE;
-}
-
-/*
- * maps shows the path as it is for the reader; where the process has another root or other mounts it may be meant there.
- * The device is that of the superblock, which is not always the one that stat(2) shows (btrfs, overlayfs).
- */
-static int open_mapped(const struct sight *s, struct stat *st)
-{
-	int fd = open_at(AT_FDCWD, s->vma, st);
-
-	if (fd >= 0)
-		return fd;
-	_cleanup_close_ int root = openat(s->process->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int inside = root < 0 ? -errno : open_at(root, s->vma, st);
-	return inside >= 0 ? inside : fd;
+	key[1] = s->vma->ino ^ XXH3_64bits(s->vma->name, strlen(s->vma->name));
 }
 
 static bool is_zero(const struct stat *st)
@@ -111,6 +91,17 @@ static int check_huge(struct op *op, const struct sight *s, const struct stat *s
 	return hugetlb_check_size(op, s);
 }
 
+extern const struct kind kind_mem_file;
+
+/* what the path does not lead to any more can only be copied */
+static const struct kind *file_pick(const struct sight *s)
+{
+	struct stat st;
+	_cleanup_close_ int fd = s->vma->deleted ? -EBADF : mapped_find(s, &st);
+
+	return fd == -ESTALE || openfile_is_absent(-fd) ? &kind_mem_deleted : &kind_mem_file;
+}
+
 static int file_check(struct op *op, const struct sight *s)
 {
 	struct stat st;
@@ -121,10 +112,7 @@ static int file_check(struct op *op, const struct sight *s)
 	if (s->vma->deleted)
 		return refuse(op, "file-deleted", "it is a device", NULL, "maps \"%s\", which has been deleted",
 			s->vma->name);
-	_cleanup_close_ int fd = open_mapped(s, &st);
-	if (fd == -ESTALE || fd == -ENOENT)
-		return refuse(op, "file-replaced", NULL, NULL, "maps \"%s\", but that path leads elsewhere now",
-			s->vma->name);
+	_cleanup_close_ int fd = mapped_find(s, &st);
 	if (fd < 0)
 		return refuse(op, "file-unreachable", strerror(-fd), NULL, "maps \"%s\", which cannot be reached",
 			s->vma->name);
@@ -174,7 +162,7 @@ static int file_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct file *f = rec;
 	struct stat st;
-	_cleanup_close_ int fd = open_mapped(s, &st);
+	_cleanup_close_ int fd = mapped_find(s, &st);
 
 	if (fd < 0)
 		return fail(op, fd, "reach the mapped file \"%s\"", s->vma->name);
@@ -293,6 +281,7 @@ const struct kind kind_mem_file = {
 	.has_pages = true,
 	.probe = file_probe,
 	.key = file_key,
+	.pick = file_pick,
 	.check = file_check,
 	.save = file_save,
 	.restore = file_restore,

@@ -33,7 +33,7 @@ struct layout {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	struct span auxv; /* bytes */
 	const char *exe;
-	uint64_t exe_dev, exe_ino; /* when that is a memfd, or was deleted */
+	uint64_t exe_dev, exe_ino; /* when that is a memfd, or was deleted or hidden */
 	struct stub_call *ask_brk; /* while saving */
 };
 
@@ -85,6 +85,20 @@ static bool is_of_exe(const struct proc_vma *v, const char *exe, size_t len, con
 	return vma_is_deleted(v) && strncmp(v->name, exe, len) == 0 && !v->name[len];
 }
 
+/* its path leads elsewhere now: when it has been judged, its kind tells */
+static bool find_hidden(const struct process *p, const char *exe, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+	const struct proc_vma *v = p->vmas.at;
+
+	for (size_t i = 0; i < p->vmas.n; i++)
+		if (v[i].kind == &kind_mem_deleted && !v[i].deleted && strcmp(v[i].name, exe) == 0) {
+			*ret_dev = makedev(v[i].major, v[i].minor);
+			*ret_ino = v[i].ino;
+			return true;
+		}
+	return false;
+}
+
 /* a memfd comes back when it is mapped or open, another file that was deleted when it is mapped; their names are no paths */
 static bool has_other(const struct sight *s, const char *exe, uint64_t *ret_dev, uint64_t *ret_ino)
 {
@@ -92,7 +106,9 @@ static bool has_other(const struct sight *s, const char *exe, uint64_t *ret_dev,
 	struct stat st;
 	size_t n;
 
-	if (!is_deleted(exe, &n) || fstatat(s->process->dir, "exe", &st, 0) < 0)
+	if (!is_deleted(exe, &n))
+		return find_hidden(s->process, exe, ret_dev, ret_ino);
+	if (fstatat(s->process->dir, "exe", &st, 0) < 0)
 		return false;
 	*ret_dev = st.st_dev;
 	*ret_ino = st.st_ino;
