@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kinds/deleted.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -24,18 +26,52 @@ static int open_on(int root, const char *path, uint64_t dev)
 }
 
 /* /proc shows paths from the root of who reads it, those of another mount namespace from the root of that */
-int deleted_parent(struct op *op, const struct process *p, const char *path, uint64_t dev)
+int deleted_parent(const struct process *p, const char *path, uint64_t dev)
 {
 	const char *slash = path[0] == '/' ? strrchr(path, '/') : NULL;
+	char dir[PATH_MAX];
 
 	if (!slash)
 		return -ENOENT;
-	const char *dir = arena_strndup(&op->arena, path, (size_t)(slash - path) + 1);
+	if (slash - path + 1 >= PATH_MAX)
+		return -ENAMETOOLONG;
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path + 1), path);
 	int fd = open_on(AT_FDCWD, dir, dev);
 	if (fd >= 0)
 		return fd;
 	_cleanup_close_ int root = openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return root < 0 ? -errno : open_on(root, dir[1] ? dir + 1 : ".", dev);
+}
+
+static int open_name(int dir, const char *name, const struct proc_vma *v)
+{
+	struct stat st;
+
+	_cleanup_close_ int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_ino == v->ino && st.st_dev == makedev(v->major, v->minor) ? TAKE_FD(fd) : -ESTALE;
+}
+
+/* sem_open(3) makes its files under one name and lets them go under another */
+int deleted_find_other(const struct sight *s, char path[PATH_MAX])
+{
+	const struct proc_vma *v = s->vma;
+	_cleanup_close_ int fd = deleted_parent(s->process, v->name, makedev(v->major, v->minor));
+	_cleanup_dir_ DIR *dir = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		int named = e->d_ino == v->ino ? open_name(fd, e->d_name, v) : -ENOENT;
+		int len = (int)(strrchr(v->name, '/') - v->name);
+
+		if (named < 0)
+			continue;
+		if (snprintf(path, PATH_MAX, "%.*s/%s", len, v->name, e->d_name) < PATH_MAX)
+			return named;
+		fd_close(named);
+		return -ENAMETOOLONG;
+	}
+	return dir ? -ENOENT : fd < 0 ? fd : -errno;
 }
 
 static const char gone[] = " (deleted)";

@@ -7,13 +7,21 @@
  * One that is open and mapped is one object: that of the mapping (mem/deleted.c). In some file systems (btrfs, overlayfs) a
  * mapping shows another device than stat(2): it is the one that counts.
  */
+#include <limits.h>
+
 #include "kinds/kind.h"
 
 /** kind_mem_deleted - keeps what is mapped of them, and of files that their path does not lead to any more */
 extern const struct kind kind_mem_deleted;
 
 /** deleted_parent() - the directory of @path, a deleted file of @p on device @dev, when that is still on it; or -errno */
-int deleted_parent(struct op *op, const struct process *p, const char *path, uint64_t dev);
+int deleted_parent(const struct process *p, const char *path, uint64_t dev);
+
+/**
+ * deleted_find_other() - an O_PATH descriptor of the deleted file at s->vma under another name, in the same directory: @path
+ * -ENOENT: it has none there.
+ */
+int deleted_find_other(const struct sight *s, char path[PATH_MAX]);
 
 /** deleted_is_mapped() - do mapping @v, of a deleted file, and descriptor @f lead to the same? */
 bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/io.h"
@@ -315,6 +317,40 @@ TEST(a_deleted_file_is_made_anew_once)
 	EXPECT_EQ(read(again, text, sizeof(text)), 7);
 	EXPECT_STREQ(text, "content");
 	EXPECT_EQ(access(path("gone"), F_OK), -1);
+	end();
+}
+
+TEST(a_file_in_memory_is_made_again)
+{
+	struct statfs fs;
+	char name[64], text[16] = "";
+	struct stat st;
+
+	if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+		SKIP("/dev/shm is no tmpfs");
+	begin();
+	snprintf(name, sizeof(name), "/dev/shm/kinds_fd.%d", getpid());
+	int first = open(name, O_RDWR | O_CREAT | O_EXCL, 0640), second = open(name, O_RDONLY);
+	ASSERT_EQ(write(first, "content", 7), 7);
+	collect();
+	void *rec = saved(first, &kind), *other = saved(second, &kind);
+	close(first);
+	close(second);
+	ASSERT_EQ(unlink(name), 0);
+	int again = kind->restore(&op, other, &site); /* in any order */
+	first = kind->restore(&op, rec, &site);
+	ASSERT_LE(0, first);
+	ASSERT_LE(0, again);
+	EXPECT_EQ(site.made_files.n, 1);
+	EXPECT_EQ(kind->settle(&op, other, &site), 0);
+	EXPECT_EQ(kind->settle(&op, rec, &site), 0);
+	EXPECT_EQ(lseek(first, 0, SEEK_CUR), 7);
+	EXPECT_EQ(read(again, text, sizeof(text)), 7);
+	EXPECT_STREQ(text, "content");
+	EXPECT_EQ(stat(name, &st), 0);
+	EXPECT_EQ(st.st_mode, S_IFREG | 0640);
+	EXPECT_EQ(unlink(name), 0);
+	site.made_files = (struct span){ 0 };
 	end();
 }
 

@@ -485,14 +485,92 @@ TEST(memfds_that_are_filled_and_sealed)
 	close(fd);
 }
 
-static const struct kind *begin_deleted(const char *path, uint64_t size, void **ret_rec)
+static const struct kind *begin_path(const char *kind, const char *path, uint64_t size, void **ret_rec)
 {
-	const struct kind *k = begin("deleted file", ret_rec);
+	const struct kind *k = begin(kind, ret_rec);
 
 	memcpy(member(k, *ret_rec, "path"), &path, sizeof(path));
 	memcpy(member(k, *ret_rec, "size"), &size, sizeof(size));
 	*(uint32_t *)member(k, *ret_rec, "mode") = 0640;
 	return k;
+}
+
+static const struct kind *begin_deleted(const char *path, uint64_t size, void **ret_rec)
+{
+	return begin_path("deleted file", path, size, ret_rec);
+}
+
+static const struct kind *begin_tmpfs(const char *path, uint64_t size, void **ret_rec)
+{
+	return begin_path("file in memory", path, size, ret_rec);
+}
+
+TEST(files_in_memory)
+{
+	static const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = { { "size", 1ull << 63 }, { "size", UINT64_MAX }, { "size", INT64_MAX }, { "mode", 010000 },
+		{ "mtime_nsec", 1000000000 } };
+	char name[5000] = "/";
+	void *rec;
+
+	expect_bad(begin_tmpfs(NULL, 5, &rec)->restore(&op, rec, &site));
+	expect_bad(begin_tmpfs("", 5, &rec)->restore(&op, rec, &site));
+	expect_bad(begin_tmpfs("x", 5, &rec)->restore(&op, rec, &site));
+	memset(name + 1, 'x', sizeof(name) - 2);
+	expect_bad(begin_tmpfs(name, 5, &rec)->restore(&op, rec, &site));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		const struct kind *k = begin_tmpfs("/nowhere/x", 5, &rec);
+		memcpy(member(k, rec, numbers[i].name), &numbers[i].value, strcmp(numbers[i].name, "mode") ? 8 : 4);
+		expect_bad(k->restore(&op, rec, &site));
+	}
+	const struct kind *k = begin_tmpfs("/nowhere/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_WIPEONFORK }, rec, -EBADF, &batch));
+	k = begin_tmpfs("/nowhere/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED }, rec, -EBADF, &batch));
+	k = begin_tmpfs("/nowhere/x", 5, &rec);
+	expect_bad(k->map(&op, &(struct vma){ .end = 4096, .flags = VMA_SHARED | VMA_MAYWRITE_OFF, .prot = PROT_WRITE },
+		rec, -EBADF, &batch));
+}
+
+/* one that is made is filled, and no further than it goes; one that is there is not */
+TEST(files_in_memory_that_are_filled)
+{
+	char dir[] = "/tmp/kinds_odd.XXXXXX", path[64], text[8] = "";
+	static char page[8192] = "abcde";
+	struct stat st;
+	void *rec;
+
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+	snprintf(path, sizeof(path), "%s/x", dir);
+	const struct kind *k = begin_tmpfs(path, 5, &rec);
+	int fd = k->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(site.made_files.n, 1);
+	EXPECT_EQ(k->fill(&op, rec, fd, 4096, page, 4096), 0);
+	EXPECT_EQ(k->fill(&op, rec, fd, UINT64_MAX - 4095, page, 4096), 0);
+	EXPECT_EQ(k->fill(&op, rec, fd, 0, page, 8192), 0);
+	EXPECT_EQ(lseek(fd, 0, SEEK_END), 5);
+	EXPECT_EQ(pread(fd, text, sizeof(text), 0), 5);
+	EXPECT_STREQ(text, "abcde");
+	EXPECT_EQ(k->settle(&op, rec, &site), 0);
+	EXPECT_EQ(fstat(fd, &st), 0);
+	EXPECT_EQ(st.st_mode, S_IFREG | 0640);
+	expect_bad(k->restore(&op, rec, &site)); /* again */
+	close(fd);
+	k = begin_tmpfs(path, 5, &rec);
+	memcpy(page, "fghij", 5);
+	fd = k->restore(&op, rec, &site);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(op.notes.n, 1);
+	EXPECT_EQ(k->fill(&op, rec, fd, 0, page, 4096), 0);
+	EXPECT_EQ(pread(fd, text, sizeof(text), 0), 5);
+	EXPECT_STREQ(text, "abcde");
+	op_done(&op);
+	close(fd);
+	EXPECT_EQ(unlink(path), 0);
+	EXPECT_EQ(rmdir(dir), 0);
 }
 
 TEST(deleted_files)

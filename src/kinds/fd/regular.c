@@ -10,10 +10,13 @@
  * A file that has been deleted is the program's alone. Its content is in the image, in the record of the first open file
  * of it, or with the memory that is mapped from it (mem/deleted.c). One of a hugetlbfs that is not mapped is refused.
  *
+ * A file in memory, as in /dev/shm, goes with the machine. Up to 32 MiB of it are kept in the same way, and it is made again where it
+ * is not there. What is there is treated as any file is.
+ *
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
  * Lost:  advice (posix_fadvise(2)), write-life hints, F_SETOWN and F_SETSIG; that a process outside of the
  *        program has the same open file, and its offset; of a deleted file its number, holes and extended
- *        attributes, and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
+ *        attributes (of one in memory that is made again as well), and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
  * Needs: openat2(2)
  */
 #include <errno.h>
@@ -34,9 +37,11 @@
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
 #include "kinds/secretmem.h"
+#include "kinds/tmpfs.h"
+#include "kinds/vma.h"
 
 #define TAIL_MAX    (64u << 10)
-#define CONTENT_MAX (32u << 20)
+#define CONTENT_MAX TMPFS_MAX
 
 enum {
 	FLAGS = O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOFOLLOW | O_NOATIME | O_PATH,
@@ -56,9 +61,10 @@ struct regular {
 	bool hashed;
 	uint64_t tail; /* XXH3 of the last block: the TAIL_MAX bytes, or fewer, before size */
 	bool deleted;
-	bool mapped; /* deleted: what is in it belongs to a mapping of it */
-	struct span content; /* deleted: bytes, in one record of each file */
-	uint32_t uid, gid; /* deleted */
+	bool in_memory; /* it is made again where it is not there */
+	bool mapped; /* these both: what is in it belongs to a mapping of it */
+	struct span content; /* bytes, in one record of each file */
+	uint32_t uid, gid;
 	uint32_t lent; /* n + 1: it was the stream n of whoever started the program, as with `stasis run CMD >FILE` */
 };
 
@@ -83,6 +89,7 @@ static const struct field fields[] = {
 	FIELD_BLOB(18, struct regular, content, "inode.i_mapping"),
 	FIELD_U(19, struct regular, uid, "inode.i_uid"),
 	FIELD_U(20, struct regular, gid, "inode.i_gid"),
+	FIELD_U(21, struct regular, in_memory, "super_block.s_magic"),
 	FIELDS_END,
 };
 
@@ -123,7 +130,7 @@ static int check_deleted(struct op *op, const struct sight *s, size_t len)
 {
 	const struct proc_fd *f = s->fd;
 	bool mapped = deleted_mapping(s->tree, f) != NULL;
-	_cleanup_close_ int dir = deleted_parent(op, s->process, old_path(op, s, len), f->dev);
+	_cleanup_close_ int dir = deleted_parent(s->process, old_path(op, s, len), f->dev);
 	_cleanup_close_ int fd = open_deleted(s);
 	int r = openfile_check_locks(op, s, false);
 	int flags = openfile_check_flags(op, s, (FLAGS & ~O_PATH) | O_TMPFILE);
@@ -183,24 +190,6 @@ static int tail_hash(struct op *op, int fd, uint64_t size, uint64_t *ret)
 	return 0;
 }
 
-static int save_tail(struct op *op, const struct sight *s, struct regular *r)
-{
-	struct stat st;
-
-	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
-	if (fd < 0)
-		return fail(op, fd, "find \"%s\"", r->path);
-	if (fstat(fd, &st) < 0)
-		return fail(op, -errno, "examine \"%s\"", r->path);
-	r->size = (uint64_t)st.st_size;
-	r->mtime_sec = st.st_mtim.tv_sec;
-	r->mtime_nsec = st.st_mtim.tv_nsec;
-	r->live = openfile_is_live(fd);
-	if (!r->live && openfile_can_write(r->flags))
-		r->hashed = tail_hash(op, fd, r->size, &r->tail) == 0;
-	return 0;
-}
-
 /* Is it this open file whose record holds the content: the first of the tree? */
 static bool keeps_content(const struct sight *s)
 {
@@ -217,6 +206,55 @@ static bool keeps_content(const struct sight *s)
 				number = h[k].fd->n;
 			}
 	return s->process == first && s->fd->n == number;
+}
+
+static int copy_content(struct op *op, const struct sight *s, struct regular *r, int fd)
+{
+	if (r->mapped || !keeps_content(s))
+		return 0;
+	if (r->size > CONTENT_MAX)
+		return fail(op, -EFBIG, "copy \"%s\"", r->path);
+	r->content = (struct span){ .at = arena_alloc(&op->arena, r->size + 1), .n = r->size };
+	ssize_t n = pread_all(fd, r->content.at, r->size, 0);
+	return n == (ssize_t)r->size ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
+}
+
+/* on a file system that no reboot leaves anything of? */
+static int save_in_memory(struct op *op, const struct sight *s, struct regular *r, int fd)
+{
+	struct stat st;
+
+	if (!tmpfs_has(fd))
+		return 0;
+	r->mapped = tmpfs_is_mapped(s->tree, r->dev, r->ino);
+	_cleanup_close_ int in = openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+	r->in_memory = r->mapped || (in >= 0 && r->size <= CONTENT_MAX);
+	if (r->in_memory && fstat(fd, &st) == 0) {
+		r->uid = st.st_uid;
+		r->gid = st.st_gid;
+		return copy_content(op, s, r, in);
+	}
+	note(op, "\"%s\" is in memory, and not in the image: it must be there at a restart",
+		shown(&op->arena, r->path));
+	return 0;
+}
+
+static int save_tail(struct op *op, const struct sight *s, struct regular *r)
+{
+	struct stat st;
+
+	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
+	if (fd < 0)
+		return fail(op, fd, "find \"%s\"", r->path);
+	if (fstat(fd, &st) < 0)
+		return fail(op, -errno, "examine \"%s\"", r->path);
+	r->size = (uint64_t)st.st_size;
+	r->mtime_sec = st.st_mtim.tv_sec;
+	r->mtime_nsec = st.st_mtim.tv_nsec;
+	r->live = openfile_is_live(fd);
+	if (!r->live && openfile_can_write(r->flags))
+		r->hashed = tail_hash(op, fd, r->size, &r->tail) == 0;
+	return save_in_memory(op, s, r, fd);
 }
 
 static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
@@ -237,13 +275,7 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 	r->uid = st.st_uid;
 	r->gid = st.st_gid;
 	r->mapped = v != NULL;
-	if (r->mapped || !keeps_content(s))
-		return 0;
-	if (r->size > CONTENT_MAX)
-		return fail(op, -EFBIG, "copy \"%s\"", r->path);
-	r->content = (struct span){ .at = arena_alloc(&op->arena, r->size + 1), .n = r->size };
-	ssize_t n = pread_all(fd, r->content.at, r->size, 0);
-	return n == (ssize_t)r->size ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
+	return copy_content(op, s, r, fd);
 }
 
 /* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
@@ -463,13 +495,57 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 	return 0;
 }
 
-static int open_named(struct op *op, const struct regular *r, struct site *site)
+/* the first that needs a file in memory makes it, if it is not there, and one of them fills it; *ret_fd: it, or < 0 */
+static int make_again(struct op *op, const struct regular *r, struct site *site, int *ret_fd)
 {
 	struct stat st;
+	int *slot = tmpfs_slot(op, site, r->dev, r->ino), err;
 
-	_cleanup_close_ int fd = open_path(op, r, &st);
-	int err = fd < 0 ? fd : compare(op, r, site, fd, &st);
+	if (*slot < 0 && !r->mapped && lstat(r->path, &st) < 0 && openfile_is_absent(errno)) {
+		const struct tmpfs_file file = { .path = r->path, .uid = r->uid, .gid = r->gid };
+		int made = tmpfs_make(op, site, &file);
+
+		if (made < 0)
+			return made;
+		slot = tmpfs_slot(op, site, r->dev, r->ino);
+		*slot = made;
+		err = vma_set_size(op, made, r->size, "a file", arena_printf(&op->arena, ", \"%s\"", r->path));
+		if (err < 0)
+			return err;
+	}
+	*ret_fd = *slot;
+	if (*slot < 0 || r->mapped || !r->content.n)
+		return 0;
+	err = r->content.n > r->size ? -EBADMSG : pwrite_all(*slot, r->content.at, r->content.n, 0);
+	return err < 0 ? fail(op, err, "fill \"%s\"", r->path) : 0;
+}
+
+static int open_named(struct op *op, const struct regular *r, struct site *site)
+{
+	struct stat st, again;
+	int made = -EBADF, err = r->in_memory ? make_again(op, r, site, &made) : 0;
+
+	_cleanup_close_ int fd = err < 0 ? err : open_path(op, r, &st);
+	if (fd < 0)
+		return fd;
+	if (made >= 0 && (fstat(made, &again) < 0 || again.st_dev != st.st_dev || again.st_ino != st.st_ino))
+		return fail(op, -ESTALE, "open \"%s\"", r->path);
+	err = made >= 0 ? 0 : compare(op, r, site, fd, &st);
 	return err < 0 ? err : TAKE_FD(fd);
+}
+
+/* its mode may forbid to open it, so that comes last; one that is mapped is its mapping's */
+static int settle_again(struct op *op, const struct regular *r, struct site *site)
+{
+	const struct timespec times[2] = { { 0, UTIME_OMIT }, { r->mtime_sec, (long)r->mtime_nsec } };
+
+	if (r->mapped)
+		return 0;
+	int *slot = tmpfs_slot(op, site, r->dev, r->ino);
+	_cleanup_close_ int fd = TAKE_FD(*slot);
+	if (fd >= 0 && (fchmod(fd, r->mode & 07777) < 0 || futimens(fd, times) < 0))
+		return fail(op, -errno, "make \"%s\" as it was", r->path);
+	return 0;
 }
 
 static int regular_restore(struct op *op, void *rec, struct site *site)
@@ -500,6 +576,9 @@ static int regular_settle(struct op *op, void *rec, struct site *site)
 
 	if (r->deleted)
 		return settle_nameless(op, r, site);
+	int err = r->in_memory ? settle_again(op, r, site) : 0;
+	if (err < 0)
+		return err;
 	int *slot = site_slot(op, site, fields, (uintptr_t)r);
 	_cleanup_close_ int fd = TAKE_FD(*slot);
 	struct stat st;

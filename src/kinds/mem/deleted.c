@@ -24,7 +24,6 @@
  * Needs: where it was in a hugetlbfs, as many huge pages, and to keep its name the right to mount one; else it is a memfd (noted). And
  *        tmpfs, mounted by who may do that, or in a user namespace; else it gets another name, in its directory or /tmp (noted)
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -45,6 +44,7 @@
 #include "kinds/limbo.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
+#include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
 #define PAGE	   4096u
@@ -136,7 +136,7 @@ static int open_parent(struct op *op, const struct sight *s)
 	const struct proc_vma *v = s->vma;
 	struct statfs fs;
 
-	_cleanup_close_ int dir = deleted_parent(op, s->process, v->name, makedev(v->major, v->minor));
+	_cleanup_close_ int dir = deleted_parent(s->process, v->name, makedev(v->major, v->minor));
 	if (dir < 0 || fstatfs(dir, &fs) < 0)
 		return dir < 0 ? dir : -errno;
 	return (unsigned long)fs.f_type == TMPFS_MAGIC ? TAKE_FD(dir) : -EXDEV;
@@ -198,33 +198,20 @@ static uint64_t deleted_reach(struct op *op, const struct sight *s, bool *ret_al
 
 /* ---- saving ---- */
 
-/* sem_open(3) makes its files under one name and lets them go under another */
-static const char *find_other_name(struct op *op, const struct sight *s)
-{
-	const struct proc_vma *v = s->vma;
-	_cleanup_close_ int fd = deleted_parent(op, s->process, v->name, makedev(v->major, v->minor));
-	_cleanup_dir_ DIR *dir = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-
-	for (struct dirent *e; dir && (e = readdir(dir));)
-		if (e->d_ino == v->ino)
-			return arena_printf(&op->arena, "and is \"%s\" there now", e->d_name);
-	return NULL;
-}
-
 /* what is only read is a copy as good as the file; what is shared is not, as others may open it */
 static int check_names(struct op *op, const struct sight *s, int fd)
 {
 	struct stat st;
-	const char *other = NULL;
+	char other[PATH_MAX];
 
 	if (!find_use(op, s, false).shared || (fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0))
 		return 0;
-	other = find_other_name(op, s);
-	if (!other && fd < 0)
+	_cleanup_close_ int named = deleted_find_other(s, other);
+	if (named < 0 && fd < 0)
 		return 0;
 	return refuse(op, "file-deleted", "it has another name still, under which others may open it",
-		"delete that as well (of a semaphore: sem_unlink(3))", "maps \"%s\", which has been deleted%s%s",
-		s->vma->name, other ? ", " : "", other ? other : "");
+		"delete that as well", "maps \"%s\", which has been deleted%s%s", s->vma->name,
+		named < 0 ? "" : ", and is there now as ", named < 0 ? "" : other);
 }
 
 /* to read pages that do not exist makes them, in the file or as a private mapping's own */
@@ -255,6 +242,21 @@ static int check_hidden(struct op *op, const struct sight *s)
 		note(op, "maps \"%s\", but that path leads elsewhere now: at a restart it gets a copy",
 			shown(&op->arena, s->vma->name));
 	return 0;
+}
+
+/* what others may find by another name is no less shared with them */
+static const struct kind *deleted_pick(const struct sight *s)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (!s->vma->deleted || !(tmpfs_use(s) & TMPFS_SHARED))
+		return &kind_mem_deleted;
+	_cleanup_close_ int fd = deleted_open(s);
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0)
+		return &kind_mem_deleted;
+	_cleanup_close_ int named = deleted_find_other(s, path);
+	return named >= 0 && tmpfs_keeps(s, named) ? &kind_mem_tmpfs : &kind_mem_deleted;
 }
 
 static int deleted_check(struct op *op, const struct sight *s)
@@ -456,6 +458,7 @@ const struct kind kind_mem_deleted = {
 	.backing_has_pages = true,
 	.probe = deleted_probe,
 	.key = deleted_key,
+	.pick = deleted_pick,
 	.check = deleted_check,
 	.save = deleted_save,
 	.open = deleted_open,

@@ -29,6 +29,7 @@
 #include "kinds/hugetlb.h"
 #include "kinds/mapped.h"
 #include "kinds/openfile.h"
+#include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
 #define BUILD_ID_MAX 64
@@ -99,7 +100,9 @@ static const struct kind *file_pick(const struct sight *s)
 	struct stat st;
 	_cleanup_close_ int fd = s->vma->deleted ? -EBADF : mapped_find(s, &st);
 
-	return fd == -ESTALE || openfile_is_absent(-fd) ? &kind_mem_deleted : &kind_mem_file;
+	if (fd == -ESTALE || openfile_is_absent(-fd))
+		return &kind_mem_deleted;
+	return fd >= 0 && tmpfs_keeps(s, fd) ? &kind_mem_tmpfs : &kind_mem_file;
 }
 
 static int file_check(struct op *op, const struct sight *s)
@@ -118,6 +121,9 @@ static int file_check(struct op *op, const struct sight *s)
 			s->vma->name);
 	if (!S_ISREG(st.st_mode) && !is_zero(&st))
 		return refuse(op, "device-mapping", NULL, NULL, "maps the device \"%s\"", s->vma->name);
+	if (s->vma->shared && S_ISREG(st.st_mode) && tmpfs_has(fd))
+		note(op, "\"%s\" is in memory, and not in the image: it must be there at a restart",
+			shown(&op->arena, s->vma->name));
 	int huge = vma_is_hugetlb(s->vma) ? check_huge(op, s, &st) : 0;
 	return r < 0 ? r : huge;
 }

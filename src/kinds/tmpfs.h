@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Files that have a name in a file system in memory: POSIX shared memory and named semaphores, and what lies in /tmp where that is a
+ * tmpfs. No reboot leaves anything of them, and another machine has none. So what the program writes to through mappings is in
+ * the image (mem/tmpfs.c), and so is what it has open (fd/regular.c) or only reads there, up to TMPFS_MAX.
+ *
+ * Restarting, what is not there is made again; it goes if the restart fails.
+ */
+#include <sys/stat.h>
+
+#include "kinds/kind.h"
+
+#define TMPFS_MAX (32u << 20)
+
+/** kind_mem_tmpfs - keeps what is mapped of them */
+extern const struct kind kind_mem_tmpfs;
+
+/** tmpfs_has() - is what descriptor @fd leads to in memory, and gone after a reboot? */
+bool tmpfs_has(int fd);
+
+enum tmpfs_use {
+	TMPFS_SHARED = 1u << 0,
+	TMPFS_WRITTEN = 1u << 1, /* or may be, through a mapping */
+};
+
+/** tmpfs_use() - how the tree has the file at s->vma mapped; enum tmpfs_use */
+unsigned int tmpfs_use(const struct sight *s);
+
+/** tmpfs_keeps() - is the file at s->vma, which @fd leads to, one that kind_mem_tmpfs keeps? */
+bool tmpfs_keeps(const struct sight *s, int fd);
+
+/** tmpfs_is_mapped() - does that kind keep (@dev, @ino)? Once mappings were judged */
+bool tmpfs_is_mapped(const struct tree *tree, uint64_t dev, uint64_t ino);
+
+/** tmpfs_is_used() - has anybody else the file at @fd open or mapped, as far as can be told? */
+bool tmpfs_is_used(int fd);
+
+/** tmpfs_slot() - restarting: the slot with what is at the path of (@dev, @ino) now, if that was made or is right as it is */
+int *tmpfs_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino);
+
+/** struct tmpfs_file - one to be made */
+struct tmpfs_file {
+	const char *path;
+	uint32_t uid, gid;
+	bool instead; /* something is there that makes way */
+};
+
+/** tmpfs_make() - make it, empty, mode 0600; open for both; < 0 after fail() */
+int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file);
