@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -71,6 +72,50 @@ bool tmpfs_is_mapped(const struct tree *tree, uint64_t dev, uint64_t ino)
 	return false;
 }
 
+const struct field tmpfs_dir_fields[] = {
+	FIELD_S(1, struct tmpfs_dir, path, "file.f_path"),
+	FIELD_U(2, struct tmpfs_dir, mode, "inode.i_mode"),
+	FIELD_U(3, struct tmpfs_dir, uid, "inode.i_uid"),
+	FIELD_U(4, struct tmpfs_dir, gid, "inode.i_gid"),
+	FIELDS_END,
+};
+
+/* how long the path of the directory is that is above the first @len bytes of @path; 0: that is the root */
+static size_t above(const char *path, size_t len)
+{
+	while (len && path[len - 1] != '/')
+		len--;
+	return len ? len - 1 : 0;
+}
+
+void tmpfs_save_dirs(struct op *op, const char *path, uint64_t dev, struct span *ret)
+{
+	size_t len = above(path, strlen(path));
+	struct stat st, next;
+
+	*ret = (struct span){ 0 };
+	if (!len || lstat(arena_strndup(&op->arena, path, len), &st) < 0)
+		return;
+	for (; len && S_ISDIR(st.st_mode) && st.st_dev == dev; st = next) {
+		size_t up = above(path, len);
+
+		/* the last of that device is where it is mounted */
+		if (lstat(up ? arena_strndup(&op->arena, path, up) : "/", &next) < 0 || next.st_dev != dev)
+			break;
+		struct tmpfs_dir *dir = span_push(&op->arena, ret, sizeof(*dir));
+		*dir = (struct tmpfs_dir){ arena_strndup(&op->arena, path, len), st.st_mode & 07777, st.st_uid,
+			st.st_gid };
+		len = up;
+	}
+	struct tmpfs_dir *all = ret->at;
+	for (size_t i = 0; i < ret->n / 2; i++) {
+		const struct tmpfs_dir inner = all[i];
+
+		all[i] = all[ret->n - 1 - i];
+		all[ret->n - 1 - i] = inner;
+	}
+}
+
 /* ---- restarting ---- */
 
 /*
@@ -103,6 +148,48 @@ static int cannot_make(struct op *op, int err, const char *path)
 	return fail(op, err, "make \"%s\" again, which was in memory", path);
 }
 
+static void remove_dir(void *rec)
+{
+	rmdir(rec);
+}
+
+static bool is_above(const struct tmpfs_dir *dir, const char *path)
+{
+	size_t len = dir->path ? strlen(dir->path) : 0;
+
+	return len && dir->mode <= 07777 && path[0] == '/' && strncmp(dir->path, path, len) == 0 && path[len] == '/';
+}
+
+static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *file)
+{
+	const struct tmpfs_dir *dir = file->dirs.at;
+
+	for (size_t i = 0; i < file->dirs.n; i++) {
+		if (!is_above(&dir[i], file->path))
+			return fail_as(op, OUTCOME_IMAGE, "image-tmpfs", NULL,
+				"make a directory from the image: \"%s\" is not in it", shown(&op->arena, file->path));
+		if (mkdir(dir[i].path, 0700) < 0) {
+			if (errno == EEXIST)
+				continue;
+			return cannot_make(op, -errno, shown(&op->arena, dir[i].path));
+		}
+		*(struct undoing *)span_push(&op->arena, &site->undoings, sizeof(struct undoing)) =
+			(struct undoing){ remove_dir, arena_strdup(&op->arena, dir[i].path) };
+		if (lchown(dir[i].path, dir[i].uid, dir[i].gid) < 0)
+			note(op, "\"%s\", which was made again, has another owner now", shown(&op->arena, dir[i].path));
+		if (chmod(dir[i].path, dir[i].mode) < 0)
+			return cannot_make(op, -errno, shown(&op->arena, dir[i].path));
+	}
+	return 0;
+}
+
+static int make_new(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 {
 	struct made_file made = { .path = file->path };
@@ -112,13 +199,18 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 		made.was = arena_printf(&op->arena, "%s.stasis-%d", file->path, getpid());
 	if (made.was && rename(file->path, made.was) < 0)
 		return fail(op, -errno, "put \"%s\" aside", name);
-	int fd = open(file->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		int err = -errno;
+	int fd = make_new(file->path);
+	if (fd == -ENOENT && file->dirs.n) {
+		int r = make_dirs(op, site, file);
 
+		if (r < 0)
+			return r;
+		fd = make_new(file->path);
+	}
+	if (fd < 0) {
 		if (made.was)
 			rename(made.was, file->path);
-		return cannot_make(op, err, name);
+		return cannot_make(op, fd, name);
 	}
 	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(made)) = made;
 	struct stat st;

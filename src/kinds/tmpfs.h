@@ -33,6 +33,17 @@ bool tmpfs_keeps(const struct sight *s, int fd);
 /** tmpfs_is_mapped() - does that kind keep (@dev, @ino)? Once mappings were judged */
 bool tmpfs_is_mapped(const struct tree *tree, uint64_t dev, uint64_t ino);
 
+/** struct tmpfs_dir - a directory that is as easily gone as the file in it */
+struct tmpfs_dir {
+	const char *path;
+	uint32_t mode, uid, gid;
+};
+
+extern const struct field tmpfs_dir_fields[];
+
+/** tmpfs_save_dirs() - those that @path goes through on device @dev, but for the root of that; the outermost first */
+void tmpfs_save_dirs(struct op *op, const char *path, uint64_t dev, struct span *ret);
+
 /** tmpfs_is_used() - has anybody else the file at @fd open or mapped, as far as can be told? */
 bool tmpfs_is_used(int fd);
 
@@ -43,6 +54,7 @@ int *tmpfs_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino);
 struct tmpfs_file {
 	const char *path;
 	uint32_t uid, gid;
+	struct span dirs; /* of struct tmpfs_dir: made as well where they are not there */
 	bool instead; /* something is there that makes way */
 };
 

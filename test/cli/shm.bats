@@ -277,19 +277,61 @@ rolls_back() {
 	sees word
 }
 
-@test "a directory that is gone is named" {
+# the file system itself is not there
+@test "a place that is gone is named" {
+	[ "$(id -u)" = 0 ] || skip "only root may mount"
 	begin
-	mkdir "$shm"
-	file "$shm/f" word
-	begins ./mapper "s:$shm/f"
+	mkdir place
+	mount -t tmpfs stasis-test place
+	file place/f word
+	begins ./mapper "s:place/f"
 	stop
-	rm -r "$shm"
+	umount place
+	rmdir place
 	run "$STASIS" restart image --detach
 	expect 121
 	says "its directory is not there"
-	mkdir "$shm"
+	[ ! -e place ]
+	mkdir place
 	restarts
 	sees word
+}
+
+# a file that is not there any more ends the restart when all directories have been made
+directories() {
+	"${as[@]}" mkdir -p "$shm/a/b c"
+	"${as[@]}" chmod 1770 "$shm/a"
+	"${as[@]}" touch log
+	file "$shm/a/b c/f" word
+	file "$shm/a/g" line
+	begins sh -c 'exec 4>>log 5<"$1/a/g"; exec ./mapper "s:$1/a/b c/f"' sh "$shm"
+	local was
+	was=$(stat -c '%n %a %u %g' "$shm" "$shm"/a "$shm"/a/*)
+	stop
+	rm -r "$shm"
+	if [ "$(stat -f -c %T .)" != tmpfs ]; then
+		mv log away
+		run "${as[@]}" "$stasis" restart "$dir/image" --detach
+		expect 121
+		no_others 0
+		mv away log
+	fi
+	restarts
+	never_says "$shm"
+	sees word
+	[ "$(stat -c '%n %a %u %g' "$shm" "$shm"/a "$shm"/a/*)" = "$was" ]
+	[ "$(head -c 4 "$shm/a/g")" = line ]
+}
+
+@test "directories in memory are made again as well" {
+	begin
+	directories
+}
+
+@test "directories in memory are made again as well by a user" {
+	begin
+	as_user
+	directories
 }
 
 # what is open: a shell that reads a line of it at each "ask", and writes one

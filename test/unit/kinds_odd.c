@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "kinds/sysvshm.h"
+#include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 #include "lib/test.h"
 
@@ -512,6 +513,9 @@ TEST(files_in_memory)
 		uint64_t value;
 	} numbers[] = { { "size", 1ull << 63 }, { "size", UINT64_MAX }, { "size", INT64_MAX }, { "mode", 010000 },
 		{ "mtime_nsec", 1000000000 } };
+	struct tmpfs_dir dirs[] = { { .path = NULL }, { .path = "" }, { .path = "/elsewhere" }, { .path = "/nowhere/" },
+		{ .path = "/now" }, { .path = "/nowhere/a/x" }, { .path = "/nowhere/a/x/y" },
+		{ .path = "/nowhere", .mode = 010000 } };
 	char name[5000] = "/";
 	void *rec;
 
@@ -523,6 +527,11 @@ TEST(files_in_memory)
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		const struct kind *k = begin_tmpfs("/nowhere/x", 5, &rec);
 		memcpy(member(k, rec, numbers[i].name), &numbers[i].value, strcmp(numbers[i].name, "mode") ? 8 : 4);
+		expect_bad(k->restore(&op, rec, &site));
+	}
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		const struct kind *k = begin_tmpfs("/nowhere/a/x", 5, &rec);
+		*(struct span *)member(k, rec, "dirs") = (struct span){ &dirs[i], 1 };
 		expect_bad(k->restore(&op, rec, &site));
 	}
 	const struct kind *k = begin_tmpfs("/nowhere/x", 5, &rec);

@@ -62,6 +62,7 @@ struct regular {
 	uint64_t tail; /* XXH3 of the last block: the TAIL_MAX bytes, or fewer, before size */
 	bool deleted;
 	bool in_memory; /* it is made again where it is not there */
+	struct span dirs; /* in memory: of struct tmpfs_dir */
 	bool mapped; /* these both: what is in it belongs to a mapping of it */
 	struct span content; /* bytes, in one record of each file */
 	uint32_t uid, gid;
@@ -90,6 +91,7 @@ static const struct field fields[] = {
 	FIELD_U(19, struct regular, uid, "inode.i_uid"),
 	FIELD_U(20, struct regular, gid, "inode.i_gid"),
 	FIELD_U(21, struct regular, in_memory, "super_block.s_magic"),
+	FIELD_A(22, struct regular, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
 	FIELDS_END,
 };
 
@@ -232,6 +234,7 @@ static int save_in_memory(struct op *op, const struct sight *s, struct regular *
 	if (r->in_memory && fstat(fd, &st) == 0) {
 		r->uid = st.st_uid;
 		r->gid = st.st_gid;
+		tmpfs_save_dirs(op, r->path, r->dev, &r->dirs);
 		return copy_content(op, s, r, in);
 	}
 	note(op, "\"%s\" is in memory, and not in the image: it must be there at a restart",
@@ -502,7 +505,7 @@ static int make_again(struct op *op, const struct regular *r, struct site *site,
 	int *slot = tmpfs_slot(op, site, r->dev, r->ino), err;
 
 	if (*slot < 0 && !r->mapped && lstat(r->path, &st) < 0 && openfile_is_absent(errno)) {
-		const struct tmpfs_file file = { .path = r->path, .uid = r->uid, .gid = r->gid };
+		const struct tmpfs_file file = { r->path, r->uid, r->gid, r->dirs, false };
 		int made = tmpfs_make(op, site, &file);
 
 		if (made < 0)

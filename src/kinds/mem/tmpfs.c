@@ -13,7 +13,7 @@
  * Seen:  /proc/PID/smaps; the file itself, in its place
  * Lost:  its number, extended attributes, and access and change times, when it is made again; what is not shared, or is only read
  *        and larger than 32 MiB (noted), is as other files are: it must be there
- * Needs: the directory that it is in, and a file lease (fcntl(2)) to know that nobody uses it: else it stays as it is
+ * Needs: the place where its file system was mounted, and a file lease (fcntl(2)) to know that nobody uses it: else it stays as it is
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +47,7 @@ struct tmpfs {
 	bool writable; /* it is mapped so that it can be written to */
 	bool hashed;
 	uint64_t hash; /* of its content */
+	struct span dirs; /* of struct tmpfs_dir */
 	bool made; /* restarting: it is to be filled */
 	int fd, writer; /* restarting: for reading only, and for both */
 };
@@ -64,6 +65,7 @@ static const struct field fields[] = {
 	FIELD_U(10, struct tmpfs, writable, "vm_area_struct.vm_flags"),
 	FIELD_U(11, struct tmpfs, hashed, ""),
 	FIELD_U(12, struct tmpfs, hash, ""),
+	FIELD_A(13, struct tmpfs, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
 	FIELDS_END,
 };
 
@@ -152,6 +154,7 @@ static int tmpfs_save(struct op *op, const struct sight *s, void *rec)
 	t->dev = st.st_dev;
 	t->ino = st.st_ino;
 	t->writable = (tmpfs_use(s) & TMPFS_WRITTEN) != 0;
+	tmpfs_save_dirs(op, t->path, t->dev, &t->dirs);
 	if (t->size <= TMPFS_MAX)
 		t->hashed = hash_content(op, fd, t->size, &t->hash) == 0;
 	return 0;
@@ -224,7 +227,7 @@ static int judge(struct op *op, const struct tmpfs *t, const struct site *site, 
 
 static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool instead)
 {
-	const struct tmpfs_file file = { t->path, t->uid, t->gid, instead };
+	const struct tmpfs_file file = { t->path, t->uid, t->gid, t->dirs, instead };
 	_cleanup_close_ int fd = tmpfs_make(op, site, &file);
 
 	if (fd < 0)
