@@ -86,9 +86,12 @@ static bool is_link_to(const char *link, const char *name, bool deleted)
 
 bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f)
 {
-	if (!f->has_stat || v->ino != f->st_ino || !vma_is_deleted(v))
+	if (!f->has_stat || v->ino != f->st_ino)
 		return false;
-	return makedev(v->major, v->minor) == f->dev || (f->nlink == 0 && is_link_to(f->link, v->name, true));
+	if (!v->deleted && v->kind == &kind_mem_deleted)
+		return makedev(v->major, v->minor) == f->dev || strcmp(v->name, f->link) == 0;
+	return vma_is_deleted(v) &&
+	       (makedev(v->major, v->minor) == f->dev || (f->nlink == 0 && is_link_to(f->link, v->name, true)));
 }
 
 const struct proc_vma *deleted_mapping(const struct tree *tree, const struct proc_fd *f)

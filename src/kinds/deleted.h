@@ -23,7 +23,7 @@ int deleted_parent(const struct process *p, const char *path, uint64_t dev);
  */
 int deleted_find_other(const struct sight *s, char path[PATH_MAX]);
 
-/** deleted_is_mapped() - do mapping @v, of a deleted file, and descriptor @f lead to the same? */
+/** deleted_is_mapped() - do mapping @v, of a deleted file or one that was judged to be out of reach, and descriptor @f lead to the same? */
 bool deleted_is_mapped(const struct proc_vma *v, const struct proc_fd *f);
 
 /** deleted_mapping() - a mapping in the tree of the deleted file at descriptor @f; NULL: there is none */

@@ -209,6 +209,13 @@ static bool is_mqueue(const struct sight *s)
 	return fd >= 0 && fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == MQUEUE_MAGIC;
 }
 
+bool openfile_is_hidden(const struct sight *s, int found)
+{
+	if (found != -ESTALE && !openfile_is_absent(-found))
+		return false;
+	return s->fd->nlink && !says_deleted(s->fd->link) && !is_mqueue(s);
+}
+
 int openfile_check_path(struct op *op, const struct sight *s)
 {
 	const struct proc_fd *f = s->fd;
@@ -216,7 +223,14 @@ int openfile_check_path(struct op *op, const struct sight *s)
 	if (!f->has_stat || !f->link[0])
 		return refuse(op, "file-unreachable", "its path or its attributes cannot be read", NULL,
 			"leads to a file that cannot be examined");
-	_cleanup_close_ int fd = openfile_find(s->process, f->link, f->dev, f->st_ino);
+	return openfile_check_found(op, s, openfile_find(s->process, f->link, f->dev, f->st_ino));
+}
+
+int openfile_check_found(struct op *op, const struct sight *s, int found)
+{
+	const struct proc_fd *f = s->fd;
+	_cleanup_close_ int fd = found;
+
 	if (fd >= 0 && shows_process(f->link) && openfile_is_live(fd))
 		return refuse(
 			op, "file-proc", NULL, "close it before the checkpoint", "shows a process: \"%s\"", f->link);

@@ -50,6 +50,12 @@ int openfile_find(const struct process *p, const char *path, uint64_t dev, uint6
 /** openfile_check_path() - as openfile_find() for s->fd, but refuses when the path does not lead to the open file */
 int openfile_check_path(struct op *op, const struct sight *s);
 
+/** openfile_check_found() - the same when that has given @found, which it takes over */
+int openfile_check_found(struct op *op, const struct sight *s, int found);
+
+/** openfile_is_hidden() - openfile_find() of s->fd has given @found: does the path lead elsewhere, although the file has one? */
+bool openfile_is_hidden(const struct sight *s, int found);
+
 /** openfile_is_live() - does the file system of @fd make up what is read at the time of reading, as proc(5) does? */
 bool openfile_is_live(int fd);
 

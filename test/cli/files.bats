@@ -208,6 +208,54 @@ same_number() {
 	same_number
 }
 
+# open as well, and mapped or not
+opened() {
+	mkdir place
+	file place/f word
+	printf 'one\ntwo\n' >place/lines
+	chmod 755 place
+	chmod 644 place/*
+	in=(sh -c 'exec 5<place/f 6<place/lines 7<place/lines; read -r first <&6; exec ./mapper p:place/f')
+	begin_mapper
+	mount_tmpfs place
+	save
+	says 'leads to "'"$dir"'/place/lines", but that path leads elsewhere now: at a restart it gets a copy'
+	there_and_back "word own"
+	[ "$(head -c 4 /proc/"$pid"/fd/5)" = word ]
+	[ "$(cat /proc/"$pid"/fd/7)" = one$'\n'two ]
+	grep -q '^pos:[[:space:]]*4$' /proc/"$pid"/fdinfo/6
+	[ "$(stat -L -c %i /proc/"$pid"/fd/6)" = "$(stat -L -c %i /proc/"$pid"/fd/7)" ]
+	[ "$(stat -L -c %i /proc/"$pid"/fd/5)" = "$(awk '/place\/f/ { print $5; exit }' /proc/"$pid"/maps)" ]
+}
+
+@test "what is open to be read, and covered, comes back as a copy" {
+	needs_root
+	begin
+	opened
+}
+
+@test "what is open to be read, and covered, comes back as a copy by a user" {
+	needs_root
+	begin
+	as_user
+	opened
+}
+
+@test "what is open to be written to, and covered, is refused" {
+	needs_root
+	begin
+	mkdir place
+	file place/f word
+	in=(sh -c 'exec 5<>place/f; exec ./mapper')
+	begin_mapper
+	mount_tmpfs place
+	run "$STASIS" checkpoint "$pid" -o image
+	expect 121
+	says "[file-unreachable]"
+	umount place
+	save
+}
+
 @test "what is mapped shared to be written to, and covered, is refused" {
 	needs_root
 	begin

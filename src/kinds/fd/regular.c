@@ -10,6 +10,9 @@
  * A file that has been deleted is the program's alone. Its content is in the image, in the record of the first open file
  * of it, or with the memory that is mapped from it (mem/deleted.c). One of a hugetlbfs that is not mapped is refused.
  *
+ * One whose path leads elsewhere now is copied in the same way, if the program only reads it (noted): it has a name still, and may
+ * change.
+ *
  * A file in memory, as in /dev/shm, goes with the machine. Up to 32 MiB of it are kept in the same way, and it is made again where it
  * is not there. What is there is treated as any file is.
  *
@@ -153,6 +156,18 @@ static int check_deleted(struct op *op, const struct sight *s, size_t len)
 	return flags < 0 ? flags : r;
 }
 
+/*
+ * Its path leads elsewhere now, as something was mounted over it: what is only read can be copied. It has a name still, under which
+ * others may write to it.
+ */
+static bool can_copy(const struct sight *s)
+{
+	_cleanup_close_ int fd =
+		openfile_can_read(s->fd->flags) && !openfile_can_write(s->fd->flags) ? open_deleted(s) : -EPERM;
+
+	return fd >= 0 && !openfile_is_live(fd) && (s->fd->size <= CONTENT_MAX || deleted_mapping(s->tree, s->fd));
+}
+
 static int regular_check(struct op *op, const struct sight *s)
 {
 	size_t len;
@@ -161,7 +176,13 @@ static int regular_check(struct op *op, const struct sight *s)
 		return check_deleted(op, s, len);
 	int locks = openfile_check_locks(op, s, false);
 	int r = openfile_check_flags(op, s, FLAGS);
-	_cleanup_close_ int fd = openfile_check_path(op, s);
+	int found = openfile_find(s->process, s->fd->link, s->fd->dev, s->fd->st_ino);
+	if (openfile_is_hidden(s, found) && can_copy(s)) {
+		note(op, "leads to \"%s\", but that path leads elsewhere now: at a restart it gets a copy",
+			shown(&op->arena, s->fd->link));
+		return r < 0 ? r : locks;
+	}
+	_cleanup_close_ int fd = openfile_check_found(op, s, found);
 
 	if (fd >= 0 && openfile_can_write(s->fd->flags) && openfile_is_live(fd))
 		r = refuse(op, "file-live", "writing to it acts on the kernel", "close it before the checkpoint",
@@ -192,7 +213,7 @@ static int tail_hash(struct op *op, int fd, uint64_t size, uint64_t *ret)
 	return 0;
 }
 
-/* Is it this open file whose record holds the content: the first of the tree? */
+/* Is it this open file whose record holds the content: the first of the tree that has it by this name? */
 static bool keeps_content(const struct sight *s)
 {
 	struct process *const *p = s->tree->processes.at;
@@ -203,7 +224,8 @@ static bool keeps_content(const struct sight *s)
 	const struct holder *h = tree_holders(s->tree, s->fd->dev, s->fd->st_ino, &n);
 	for (size_t i = 0; i < s->tree->processes.n && !first; i++)
 		for (size_t k = 0; k < n; k++)
-			if (h[k].process == p[i] && (number < 0 || h[k].fd->n < number)) {
+			if (h[k].process == p[i] && (number < 0 || h[k].fd->n < number) &&
+				strcmp(h[k].fd->link, s->fd->link) == 0) {
 				first = p[i];
 				number = h[k].fd->n;
 			}
@@ -219,6 +241,27 @@ static int copy_content(struct op *op, const struct sight *s, struct regular *r,
 	r->content = (struct span){ .at = arena_alloc(&op->arena, r->size + 1), .n = r->size };
 	ssize_t n = pread_all(fd, r->content.at, r->size, 0);
 	return n == (ssize_t)r->size ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
+}
+
+static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
+{
+	const struct proc_vma *v = deleted_mapping(s->tree, s->fd);
+	_cleanup_close_ int fd = open_deleted(s);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\"", r->path);
+	if (v)
+		r->dev = makedev(v->major, v->minor);
+	r->path = old_path(op, s, len);
+	r->deleted = true;
+	r->size = (uint64_t)st.st_size;
+	r->mtime_sec = st.st_mtim.tv_sec;
+	r->mtime_nsec = st.st_mtim.tv_nsec;
+	r->uid = st.st_uid;
+	r->gid = st.st_gid;
+	r->mapped = v != NULL;
+	return copy_content(op, s, r, fd);
 }
 
 /* on a file system that no reboot leaves anything of? */
@@ -247,6 +290,8 @@ static int save_tail(struct op *op, const struct sight *s, struct regular *r)
 	struct stat st;
 
 	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
+	if (openfile_is_hidden(s, fd))
+		return save_deleted(op, s, r, strlen(r->path));
 	if (fd < 0)
 		return fail(op, fd, "find \"%s\"", r->path);
 	if (fstat(fd, &st) < 0)
@@ -258,27 +303,6 @@ static int save_tail(struct op *op, const struct sight *s, struct regular *r)
 	if (!r->live && openfile_can_write(r->flags))
 		r->hashed = tail_hash(op, fd, r->size, &r->tail) == 0;
 	return save_in_memory(op, s, r, fd);
-}
-
-static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
-{
-	const struct proc_vma *v = deleted_mapping(s->tree, s->fd);
-	_cleanup_close_ int fd = open_deleted(s);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\"", r->path);
-	if (v)
-		r->dev = makedev(v->major, v->minor);
-	r->path = old_path(op, s, len);
-	r->deleted = true;
-	r->size = (uint64_t)st.st_size;
-	r->mtime_sec = st.st_mtim.tv_sec;
-	r->mtime_nsec = st.st_mtim.tv_nsec;
-	r->uid = st.st_uid;
-	r->gid = st.st_gid;
-	r->mapped = v != NULL;
-	return copy_content(op, s, r, fd);
 }
 
 /* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
@@ -302,10 +326,10 @@ static int regular_save(struct op *op, const struct sight *s, void *rec)
 	r->dev = s->fd->dev;
 	r->ino = s->fd->st_ino;
 	openfile_save_locks(op, s, &r->flock, &r->ofd_locks);
-	bool deleted = is_deleted(s, &len);
+	int err = is_deleted(s, &len) ? save_deleted(op, s, r, len) : save_tail(op, s, r);
 	/* what is read of a deleted file, as of a here-document, is in the image, and not where the next caller is */
-	r->lent = deleted && openfile_can_read(r->flags) ? 0 : find_lender(s);
-	return deleted ? save_deleted(op, s, r, len) : save_tail(op, s, r);
+	r->lent = r->deleted && openfile_can_read(r->flags) ? 0 : find_lender(s);
+	return err;
 }
 
 /* ---- the file may have changed ---- */
