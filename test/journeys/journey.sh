@@ -35,12 +35,21 @@ name="$(basename "$witness") $journey"
 as=() how=() pid=0 streams=0 dir='' checked='' sleeps=no stream=1
 case $witness in *-sleep*) sleeps=yes ;; esac
 
+# what a witness has mounted in its directory it cannot unmount where it has mounts of its own by now
+unmount() {
+	local at
+	while read -r _ at _; do
+		[[ $at != "$dir"/* ]] || umount -l "$at"
+	done < <(tac /proc/self/mounts)
+}
+
 result() {
 	[ "$pid" = 0 ] || { [ -d "/proc/$pid" ] && "$REAP" kill "$pid"; }
 	if [ "$streams" != 0 ]; then
 		exec 9>&-
 		wait "$streams"
 	fi
+	[ -z "$dir" ] || unmount
 	if [ -n "$dir" ] && { [ "$1" = ok ] || [ "${KEEP-}" != yes ]; }; then
 		rm -rf "$dir"
 	elif [ -n "$dir" ]; then
