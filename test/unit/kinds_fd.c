@@ -275,6 +275,13 @@ TEST(rewritten_in_place_stops)
 	end();
 }
 
+static bool is_in_memory(const char *where)
+{
+	struct statfs fs;
+
+	return statfs(where, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 TEST(reader_is_told)
 {
 	begin();
@@ -287,9 +294,11 @@ TEST(reader_is_told)
 	EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 500);
 	EXPECT_EQ(op.notes.n, 2);
 	ASSERT_EQ(unlink(path("f")), 0);
-	EXPECT_GT(0, kind->restore(&op, rec, &site));
-	EXPECT_STREQ(op.slug, "file-missing");
-	op.err = 0;
+	if (!is_in_memory(dir)) { /* there it is made again */
+		EXPECT_GT(0, kind->restore(&op, rec, &site));
+		EXPECT_STREQ(op.slug, "file-missing");
+		op.err = 0;
+	}
 	ASSERT_EQ(mkfifo(path("f"), 0600), 0);
 	EXPECT_GT(0, kind->restore(&op, rec, &site));
 	end();
@@ -322,11 +331,10 @@ TEST(a_deleted_file_is_made_anew_once)
 
 TEST(a_file_in_memory_is_made_again)
 {
-	struct statfs fs;
 	char name[64], text[16] = "";
 	struct stat st;
 
-	if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+	if (!is_in_memory("/dev/shm"))
 		SKIP("/dev/shm is no tmpfs");
 	begin();
 	snprintf(name, sizeof(name), "/dev/shm/kinds_fd.%d", getpid());
