@@ -186,9 +186,7 @@ rolls_back() {
 	sees later
 	stop
 	writes "$shm" other
-	rm -f ready
-	start ./mapper "r:$shm" # by a mapping alone
-	until_true 10 test -e ready
+	begins ./mapper "r:$shm" # by a mapping alone
 	kill -STOP "$pid"
 	restarts
 	says "goes on with \"$shm\" as it is now"
