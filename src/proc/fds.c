@@ -9,7 +9,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/pool.h"
 #include "proc/parse.h"
+
+#define FDINFO_MOST 1024 /* bytes; what is longer takes two reads */
+#define A_PIECE	    128u /* descriptors that a thread reads before it looks for more */
+#define ALONE	    2 /* so many pieces are read without threads: to make these would take longer */
 
 enum {
 	SEEN_POS = 1u << 0,
@@ -133,16 +138,34 @@ int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret)
 	return 0;
 }
 
+/*
+ * One read has all of it, when there was room for more: it is one record, made in one piece (single_open() in fs/seq_file.c).
+ * Of many descriptors the end of each is not worth another call.
+ */
+static int read_fdinfo(struct arena *a, int dir, const char *path, struct proc_fd *f)
+{
+	_cleanup_(lines_close) struct lines l;
+	char text[FDINFO_MOST + 1];
+	int r = lines_open(&l, dir, path);
+	if (r < 0)
+		return r;
+	ssize_t n = read(l.fd, text, FDINFO_MOST);
+	if (n < 0)
+		return -errno;
+	if (n == FDINFO_MOST && lseek(l.fd, 0, SEEK_SET) == 0)
+		return parse_fdinfo(a, &l, f);
+	struct lines whole;
+	lines_mem(&whole, text, (size_t)n);
+	return parse_fdinfo(a, &whole, f);
+}
+
 int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret)
 {
 	struct proc_fd f = { .n = n };
 	char path[32];
 
 	snprintf(path, sizeof(path), "fdinfo/%d", n);
-	_cleanup_(lines_close) struct lines l;
-	int r = lines_open(&l, dir, path);
-	if (r == 0)
-		r = parse_fdinfo(a, &l, &f);
+	int r = read_fdinfo(a, dir, path, &f);
 	if (r == 0)
 		*ret = f;
 	return r;
@@ -183,6 +206,73 @@ static int read_fd(struct arena *a, int dir, int n, struct proc_fd *ret)
 	return 0;
 }
 
+/* ---- all of a process ---- */
+
+/* struct table - the descriptors of a process, which any thread reads into its place and its own arena */
+struct table {
+	int dir;
+	const int *numbers;
+	struct proc_fd *fds;
+	struct arena *ours, theirs[POOL_MOST]; /* of who waits for it, and of the workers */
+};
+
+struct piece {
+	struct work work;
+	struct table *table;
+	size_t first, n;
+	int err;
+};
+
+/* one that is closed meanwhile gets a negative number */
+static void read_piece(struct work *work, unsigned int worker)
+{
+	struct piece *p = (struct piece *)work;
+	struct table *t = p->table;
+
+	for (size_t i = p->first; i < p->first + p->n && p->err == 0; i++) {
+		int r = read_fd(worker ? &t->theirs[worker - 1] : t->ours, t->dir, t->numbers[i], &t->fds[i]);
+
+		if (r == -ENOENT)
+			t->fds[i].n = -1;
+		else
+			p->err = r;
+	}
+}
+
+static int read_pieces(struct pool *pool, struct table *t, struct piece *p, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++)
+		pool_put(pool, &p[i].work);
+	for (size_t i = 0; i < n; i++) {
+		pool_wait(pool, &p[i].work);
+		if (r == 0)
+			r = p[i].err;
+	}
+	return r;
+}
+
+/* The kernel takes some microseconds for each of many, and several threads take less time for that. */
+static int read_table(struct arena *a, struct table *t, size_t n)
+{
+	size_t n_pieces = (n + A_PIECE - 1) / A_PIECE;
+	struct piece *p = arena_array(a, n_pieces, sizeof(*p));
+	struct pool *pool = NULL;
+
+	for (size_t i = 0; i < n_pieces; i++)
+		p[i] = (struct piece){
+			.work.run = read_piece, .table = t, .first = i * A_PIECE, .n = min_u64(A_PIECE, n - i * A_PIECE)
+		};
+	if (n_pieces > ALONE)
+		pool_start(&pool, (unsigned int)min_u64(pool_cpus(), n_pieces) - 1);
+	int r = read_pieces(pool, t, p, n_pieces);
+	pool_stop(pool);
+	for (size_t i = 0; i < ARRAY_SIZE(t->theirs); i++)
+		arena_join(a, &t->theirs[i]);
+	return r;
+}
+
 /* the kernel does not show an empty table of a zombie to its own user */
 static bool is_zombie(int dir)
 {
@@ -193,23 +283,23 @@ static bool is_zombie(int dir)
 
 int proc_read_fds(struct arena *a, int dir, struct span *ret)
 {
-	struct span numbers, fds = { 0 };
+	struct span numbers;
+	size_t kept = 0;
 	int r = list_numbers(a, dir, "fd", &numbers);
 	if (r == -EACCES && is_zombie(dir))
 		numbers = (struct span){ 0 };
 	else if (r < 0)
 		return r;
 
-	for (size_t i = 0; i < numbers.n; i++) {
-		struct proc_fd f = { 0 };
-
-		r = read_fd(a, dir, ((int *)numbers.at)[i], &f);
-		if (r == -ENOENT) /* closed since */
-			continue;
-		if (r < 0)
-			return r;
-		*(struct proc_fd *)span_push(a, &fds, sizeof(f)) = f;
-	}
-	*ret = fds;
+	struct table t = {
+		.dir = dir, .ours = a, .numbers = numbers.at, .fds = arena_array(a, numbers.n, sizeof(struct proc_fd))
+	};
+	r = read_table(a, &t, numbers.n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < numbers.n; i++)
+		if (t.fds[i].n >= 0)
+			t.fds[kept++] = t.fds[i];
+	*ret = (struct span){ t.fds, kept, 0 };
 	return 0;
 }

@@ -47,6 +47,33 @@ TEST(allocations_do_not_overlap)
 	arena_done(&a);
 }
 
+TEST(what_is_joined_lives_on)
+{
+	struct arena a, b, none;
+
+	arena_init(&a);
+	arena_init(&b);
+	arena_init(&none);
+	char *first = arena_strdup(&b, "first");
+	arena_join(&a, &b); /* one that has nothing takes all */
+	ASSERT_EQ(b.last, NULL);
+	char *mine = arena_strdup(&a, "mine"), *large = memset(arena_alloc(&b, 1 << 20), 7, 1 << 20);
+	for (size_t i = 0; i < 3000; i++)
+		memset(arena_alloc(&b, 100), 7, 100);
+	arena_join(&a, &b);
+	arena_join(&a, &none);
+	ASSERT_EQ(b.last, NULL);
+	memset(arena_alloc(&b, 100), 1, 100);
+	arena_done(&b);
+	memset(arena_alloc(&a, 100), 1, 100);
+	EXPECT_STREQ(first, "first");
+	EXPECT_STREQ(mine, "mine");
+	EXPECT_EQ(large[0], 7);
+	EXPECT_EQ(large[(1 << 20) - 1], 7);
+	arena_done(&a);
+	ASSERT_EQ(a.last, NULL);
+}
+
 TEST(grow_keeps_what_was_there)
 {
 	uint32_t first[3] = { 1, 2, 3 };

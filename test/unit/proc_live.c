@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -184,6 +185,38 @@ TEST(fds_self)
 
 	struct proc_fd none;
 	EXPECT_EQ(proc_read_fdinfo(&a, self(), 778, &none), -ENOENT);
+	arena_done(&a);
+}
+
+/* more than one thread reads, each descriptor in its place; one with more lines than most have */
+TEST(many_fds_self)
+{
+	const int n = 600;
+	struct arena a = { 0 };
+	struct span s;
+	int file = scratch(), event = eventfd(0, EFD_CLOEXEC), epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_EQ(prlimit(0, RLIMIT_NOFILE, &(struct rlimit){ 4096, 4096 }, NULL), 0);
+	for (int i = 0; i < n; i++) {
+		struct epoll_event e = { .events = EPOLLIN, .data.u32 = (uint32_t)i };
+
+		ASSERT_EQ(dup2(i % 3 ? file : event, 1000 + 2 * i), 1000 + 2 * i);
+		if (i % 3 == 0)
+			ASSERT_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, 1000 + 2 * i, &e), 0);
+	}
+	ASSERT_EQ(proc_read_fds(&a, self(), &s), 0);
+	const struct proc_fd *f = find_fd(&s, epoll);
+	ASSERT_TRUE(f);
+	EXPECT_EQ(f->extra.n, (size_t)n / 3);
+	for (int i = 0; i < n; i++) {
+		f = find_fd(&s, 1000 + 2 * i);
+		ASSERT_TRUE(f);
+		EXPECT_TRUE(f->has_stat);
+		EXPECT_EQ(S_ISREG(f->mode), i % 3 != 0);
+		EXPECT_EQ(strcmp(f->link, "anon_inode:[eventfd]") == 0, i % 3 == 0);
+		EXPECT_EQ(f->extra.n > 0, i % 3 == 0);
+		EXPECT_EQ(find_fd(&s, 1001 + 2 * i), NULL);
+	}
 	arena_done(&a);
 }
 
