@@ -34,10 +34,17 @@ struct thread {
 	struct span parts; /* of struct part */
 };
 
-/** struct root - the root directory of the process that was asked for it last, if it is "/" for us as well; kept open */
+/**
+ * struct root - what was found out about where files are, which is mostly the same of the next file: the root directory of
+ * the process that was asked for it last, if it is "/" for us as well, kept open; and the mount of the last file
+ */
 struct root {
 	const struct process *of; /* NULL: there is none */
 	int fd;
+	bool ours; /* and it is our root, so that every path means the same for us */
+	bool has_mount;
+	unsigned long fs; /* openfile_fs() of files on that mount */
+	uint64_t mnt_id;
 };
 
 /** struct process - a process of a program being saved */
@@ -60,7 +67,7 @@ struct process {
 	uint64_t takers[2]; /* signals (masks) that at least one thread, and at least two, do not block */
 	struct memos *memos; /* of its address space; NULL until they were looked for */
 	int mem; /* /proc/PID/mem */
-	struct root *root; /* the tree's, for openfile_find(); NULL: to be looked up each time */
+	struct root *root; /* the tree's, for openfile.c; NULL: to be looked up each time */
 	struct span parts; /* of struct part */
 	int stop_signal; /* by which job control has stopped it, or is about to; 0: it has not */
 	bool continued; /* after such a stop, and its parent has not waited for that */

@@ -140,12 +140,24 @@ static int open_below(int at, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static bool is_our_root(int at)
+{
+	const unsigned int mask = STATX_INO | STATX_MNT_ID;
+	struct statx own, theirs;
+
+	return statx(AT_FDCWD, "/", 0, mask, &own) == 0 && statx(at, "", AT_EMPTY_PATH, mask, &theirs) == 0 &&
+	       (own.stx_mask & theirs.stx_mask & mask) == mask && own.stx_ino == theirs.stx_ino &&
+	       own.stx_mnt_id == theirs.stx_mnt_id;
+}
+
 /* for the next file of this process: one that has ten thousand is looked at while it stands still */
 static void keep_root(const struct process *p, int at)
 {
 	if (p->root->of)
 		fd_close(p->root->fd);
-	*p->root = (struct root){ p, at };
+	p->root->of = p;
+	p->root->fd = at;
+	p->root->ours = is_our_root(at);
 }
 
 static int open_at_root(const struct process *p, const char *path)
@@ -186,6 +198,22 @@ int openfile_find(const struct process *p, const char *path, uint64_t dev, uint6
 	return TAKE_FD(fd);
 }
 
+/* a call instead of three where every path means the same for us as for the process */
+int openfile_leads(const struct sight *s)
+{
+	const struct process *p = s->process;
+	const struct proc_fd *f = s->fd;
+	struct stat st;
+
+	if (!p->root || p->root->of != p || !p->root->ours || f->link[0] != '/') {
+		_cleanup_close_ int fd = openfile_find(p, f->link, f->dev, f->st_ino);
+		return fd < 0 ? fd : 0;
+	}
+	if (fstatat(AT_FDCWD, f->link, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+		return -errno;
+	return st.st_dev == f->dev && st.st_ino == f->st_ino ? 0 : -ESTALE;
+}
+
 static bool says_deleted(const char *path)
 {
 	static const char tail[] = " (deleted)";
@@ -209,9 +237,9 @@ static bool is_mqueue(const struct sight *s)
 	return fd >= 0 && fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == MQUEUE_MAGIC;
 }
 
-bool openfile_is_hidden(const struct sight *s, int found)
+bool openfile_is_hidden(const struct sight *s, int err)
 {
-	if (found != -ESTALE && !openfile_is_absent(-found))
+	if (err != -ESTALE && !openfile_is_absent(-err))
 		return false;
 	return s->fd->nlink && !says_deleted(s->fd->link) && !is_mqueue(s);
 }
@@ -223,20 +251,19 @@ int openfile_check_path(struct op *op, const struct sight *s)
 	if (!f->has_stat || !f->link[0])
 		return refuse(op, "file-unreachable", "its path or its attributes cannot be read", NULL,
 			"leads to a file that cannot be examined");
-	return openfile_check_found(op, s, openfile_find(s->process, f->link, f->dev, f->st_ino));
+	return openfile_check_found(op, s, openfile_leads(s));
 }
 
-int openfile_check_found(struct op *op, const struct sight *s, int found)
+int openfile_check_found(struct op *op, const struct sight *s, int err)
 {
 	const struct proc_fd *f = s->fd;
-	_cleanup_close_ int fd = found;
 
-	if (fd >= 0 && shows_process(f->link) && openfile_is_live(fd))
+	if (err == 0 && shows_process(f->link) && openfile_shows_live(s))
 		return refuse(
 			op, "file-proc", NULL, "close it before the checkpoint", "shows a process: \"%s\"", f->link);
-	if (fd >= 0)
-		return TAKE_FD(fd);
-	if ((fd == -ENOENT || fd == -ESTALE) && (f->nlink == 0 || says_deleted(f->link)))
+	if (err == 0)
+		return 0;
+	if ((err == -ENOENT || err == -ESTALE) && (f->nlink == 0 || says_deleted(f->link)))
 		return refuse(op, "file-deleted",
 			f->nlink ? "it has another name still, which cannot be seen"
 				 : "nothing leads to the file any more",
@@ -245,19 +272,34 @@ int openfile_check_found(struct op *op, const struct sight *s, int found)
 	if (is_mqueue(s))
 		return refuse(op, "mqueue", NULL, "close it before the checkpoint", "is a POSIX message queue: \"%s\"",
 			f->link);
-	const char *why = fd == -ESTALE ? "the path leads to another file now: something was moved or mounted there"
-					: arena_printf(&op->arena, "the path leads to no file: %s", strerror(-fd));
+	const char *why = err == -ESTALE ? "the path leads to another file now: something was moved or mounted there"
+					 : arena_printf(&op->arena, "the path leads to no file: %s", strerror(-err));
 	return refuse(op, "file-unreachable", why, "make the file reachable under its path again", "leads to \"%s\"",
 		f->link);
 }
 
-bool openfile_is_live(int fd)
+/* An open file keeps its mount, and so the number of that, and a mount has one filesystem. */
+unsigned long openfile_fs(const struct sight *s)
 {
+	struct root *root = s->process->root;
 	struct statfs fs;
 
-	if (fstatfs(fd, &fs) < 0)
-		return false;
-	switch ((unsigned long)fs.f_type) {
+	if (root && root->has_mount && root->mnt_id == s->fd->mnt_id)
+		return root->fs;
+	_cleanup_close_ int fd = openfile_find(s->process, s->fd->link, s->fd->dev, s->fd->st_ino);
+	if (fd < 0 || fstatfs(fd, &fs) < 0)
+		return 0;
+	if (root) {
+		root->has_mount = true;
+		root->mnt_id = s->fd->mnt_id;
+		root->fs = (unsigned long)fs.f_type;
+	}
+	return (unsigned long)fs.f_type;
+}
+
+static bool is_live(unsigned long fs)
+{
+	switch (fs) {
 	case PROC_SUPER_MAGIC:
 	case SYSFS_MAGIC:
 	case CGROUP_SUPER_MAGIC:
@@ -272,6 +314,18 @@ bool openfile_is_live(int fd)
 	default:
 		return false;
 	}
+}
+
+bool openfile_shows_live(const struct sight *s)
+{
+	return is_live(openfile_fs(s));
+}
+
+bool openfile_is_live(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && is_live((unsigned long)fs.f_type);
 }
 
 int openfile_reopen(int fd, int flags)

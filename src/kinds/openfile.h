@@ -47,14 +47,23 @@ int openfile_set_status(int fd, uint32_t flags);
  */
 int openfile_find(const struct process *p, const char *path, uint64_t dev, uint64_t ino);
 
-/** openfile_check_path() - as openfile_find() for s->fd, but refuses when the path does not lead to the open file */
+/** openfile_check_path() - refuse when the path of s->fd does not lead to the open file; 0 or the refusal */
 int openfile_check_path(struct op *op, const struct sight *s);
 
-/** openfile_check_found() - the same when that has given @found, which it takes over */
-int openfile_check_found(struct op *op, const struct sight *s, int found);
+/** openfile_leads() - does the path of s->fd lead to the open file? As openfile_find() says it: 0 or -errno */
+int openfile_leads(const struct sight *s);
 
-/** openfile_is_hidden() - openfile_find() of s->fd has given @found: does the path lead elsewhere, although the file has one? */
-bool openfile_is_hidden(const struct sight *s, int found);
+/** openfile_check_found() - as openfile_check_path() when openfile_leads() has given @err */
+int openfile_check_found(struct op *op, const struct sight *s, int err);
+
+/** openfile_is_hidden() - openfile_leads() has given @err: does the path lead elsewhere, although the file has one? */
+bool openfile_is_hidden(const struct sight *s, int err);
+
+/** openfile_fs() - the type of the file system (statfs(2)) of the file at s->fd, which its path leads to; 0 when it leads nowhere */
+unsigned long openfile_fs(const struct sight *s);
+
+/** openfile_shows_live() - openfile_is_live() of the file at s->fd, which its path leads to; false when it leads nowhere */
+bool openfile_shows_live(const struct sight *s);
 
 /** openfile_is_live() - does the file system of @fd make up what is read at the time of reading, as proc(5) does? */
 bool openfile_is_live(int fd);

@@ -13,6 +13,8 @@
 #include "base/text.h"
 
 #define LOOK_MOST 50 /* processes: where these have none, others of the program will not have many */
+#define FIRST_MOST \
+	256 /* descriptors of one: it has a pipe among the first or, most likely, none; else it is looked later */
 
 /** struct outside_fd - a descriptor */
 struct outside_fd {
@@ -95,7 +97,7 @@ static bool has_nameless(int procfd, pid_t pid)
 	_cleanup_dir_ DIR *dir = open_fds(procfd, pid);
 	char link[PATH_MAX + 1];
 
-	while (dir && next_fd(dir, link) >= 0)
+	for (int i = 0; dir && i < FIRST_MOST && next_fd(dir, link) >= 0; i++)
 		if (strncmp(link, "pipe:", 5) == 0 || strncmp(link, "socket:", 7) == 0 ||
 			strncmp(link, "/memfd:", 7) == 0 || strncmp(link, "/secretmem", 10) == 0)
 			return true;

@@ -18,13 +18,16 @@
 
 /* ---- saving ---- */
 
+bool tmpfs_is(unsigned long fs)
+{
+	return fs == TMPFS_MAGIC || fs == RAMFS_MAGIC;
+}
+
 bool tmpfs_has(int fd)
 {
 	struct statfs fs;
 
-	if (fstatfs(fd, &fs) < 0)
-		return false;
-	return (unsigned long)fs.f_type == TMPFS_MAGIC || (unsigned long)fs.f_type == RAMFS_MAGIC;
+	return fstatfs(fd, &fs) == 0 && tmpfs_is((unsigned long)fs.f_type);
 }
 
 unsigned int tmpfs_use(const struct sight *s)

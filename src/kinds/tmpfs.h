@@ -16,6 +16,9 @@
 /** kind_mem_tmpfs - keeps what is mapped of them */
 extern const struct kind kind_mem_tmpfs;
 
+/** tmpfs_is() - is a file system of type @fs (statfs(2)) in memory, and gone after a reboot? */
+bool tmpfs_is(unsigned long fs);
+
 /** tmpfs_has() - is what descriptor @fd leads to in memory, and gone after a reboot? */
 bool tmpfs_has(int fd);
 

@@ -52,10 +52,10 @@ static int directory_check(struct op *op, const struct sight *s)
 {
 	int locks = openfile_check_locks(op, s, false);
 	int r = openfile_check_flags(op, s, FLAGS);
-	_cleanup_close_ int fd = openfile_check_path(op, s);
+	int path = openfile_check_path(op, s);
 
-	if (fd < 0)
-		return fd;
+	if (path < 0)
+		return path;
 	return r < 0 ? r : locks;
 }
 

@@ -171,11 +171,9 @@ static int pipe_check(struct op *op, const struct sight *s)
 	int flags = openfile_check_flags(op, s, FLAGS);
 	if (flags < 0)
 		return flags;
-	if (is_named(s)) {
-		_cleanup_close_ int fd = openfile_check_path(op, s);
-		if (fd < 0)
-			return fd;
-	}
+	int path = is_named(s) ? openfile_check_path(op, s) : 0;
+	if (path < 0)
+		return path;
 	if (openfile_pipe_ends(s) != PIPE_ENDS && !openfile_pipe_is_broken(s))
 		return refuse_outside(op, s);
 	if (keeps_data(s) && !is_named(s)) /* of a FIFO all find their ends again */

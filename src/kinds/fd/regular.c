@@ -176,32 +176,44 @@ static int regular_check(struct op *op, const struct sight *s)
 		return check_deleted(op, s, len);
 	int locks = openfile_check_locks(op, s, false);
 	int r = openfile_check_flags(op, s, FLAGS);
-	int found = openfile_find(s->process, s->fd->link, s->fd->dev, s->fd->st_ino);
-	if (openfile_is_hidden(s, found) && can_copy(s)) {
+	int err = openfile_leads(s);
+	if (openfile_is_hidden(s, err) && can_copy(s)) {
 		note(op, "leads to \"%s\", but that path leads elsewhere now: at a restart it gets a copy",
 			shown(&op->arena, s->fd->link));
 		return r < 0 ? r : locks;
 	}
-	_cleanup_close_ int fd = openfile_check_found(op, s, found);
+	int path = openfile_check_found(op, s, err);
 
-	if (fd >= 0 && openfile_can_write(s->fd->flags) && openfile_is_live(fd))
+	if (path == 0 && openfile_can_write(s->fd->flags) && openfile_shows_live(s))
 		r = refuse(op, "file-live", "writing to it acts on the kernel", "close it before the checkpoint",
 			"can write to \"%s\"", s->fd->link);
-	if (fd < 0)
-		return fd;
+	if (path < 0)
+		return path;
 	return r < 0 ? r : locks;
 }
 
-/* The hash of the last block before @size of the file at @fd; -errno when it cannot be read. */
-static int tail_hash(struct op *op, int fd, uint64_t size, uint64_t *ret)
+/* To read from; O_NONBLOCK: someone's lease makes it fail, not wait. */
+static int open_to_read(int dir, const char *path)
 {
-	size_t len = size < TAIL_MAX ? (size_t)size : TAIL_MAX;
-	void *block = arena_alloc(&op->arena, len + 1);
-	int flags = O_RDONLY | O_NONBLOCK; /* someone's lease makes it fail, not wait */
+	const int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int fd = openat(dir, path, flags | O_NOATIME);
 
-	_cleanup_close_ int in = openfile_reopen(fd, flags | O_NOATIME);
-	if (in == -EPERM)
-		in = openfile_reopen(fd, flags);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(dir, path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The hash of the last block before @size of the file that @path, a link of /proc, leads to; -errno when it cannot be read. */
+static int tail_hash(int dir, const char *path, uint64_t size, uint64_t *ret)
+{
+	unsigned char block[TAIL_MAX];
+	size_t len = size < TAIL_MAX ? (size_t)size : TAIL_MAX;
+
+	if (len == 0) {
+		*ret = XXH3_64bits(NULL, 0);
+		return 0;
+	}
+	_cleanup_close_ int in = open_to_read(dir, path);
 	if (in < 0)
 		return in;
 	ssize_t n = pread_all(in, block, len, (off_t)(size - len));
@@ -264,13 +276,14 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 	return copy_content(op, s, r, fd);
 }
 
-/* on a file system that no reboot leaves anything of? */
-static int save_in_memory(struct op *op, const struct sight *s, struct regular *r, int fd)
+/* on a file system that no reboot leaves anything of */
+static int save_in_memory(struct op *op, const struct sight *s, struct regular *r)
 {
+	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
 	struct stat st;
 
-	if (!tmpfs_has(fd))
-		return 0;
+	if (fd < 0)
+		return fail(op, fd, "find \"%s\"", r->path);
 	r->mapped = tmpfs_is_mapped(s->tree, r->dev, r->ino);
 	_cleanup_close_ int in = openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
 	r->in_memory = r->mapped || (in >= 0 && r->size <= CONTENT_MAX);
@@ -285,24 +298,26 @@ static int save_in_memory(struct op *op, const struct sight *s, struct regular *
 	return 0;
 }
 
+/*
+ * What it was like is known from when the program stood still already: who else writes to it since then writes after the checkpoint.
+ */
 static int save_tail(struct op *op, const struct sight *s, struct regular *r)
 {
-	struct stat st;
+	int err = openfile_leads(s);
+	char path[32];
 
-	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
-	if (openfile_is_hidden(s, fd))
+	if (openfile_is_hidden(s, err))
 		return save_deleted(op, s, r, strlen(r->path));
-	if (fd < 0)
-		return fail(op, fd, "find \"%s\"", r->path);
-	if (fstat(fd, &st) < 0)
-		return fail(op, -errno, "examine \"%s\"", r->path);
-	r->size = (uint64_t)st.st_size;
-	r->mtime_sec = st.st_mtim.tv_sec;
-	r->mtime_nsec = st.st_mtim.tv_nsec;
-	r->live = openfile_is_live(fd);
+	if (err < 0)
+		return fail(op, err, "find \"%s\"", r->path);
+	r->size = s->fd->size;
+	r->mtime_sec = s->fd->mtime_sec;
+	r->mtime_nsec = s->fd->mtime_nsec;
+	r->live = openfile_shows_live(s);
+	snprintf(path, sizeof(path), "fd/%d", s->fd->n);
 	if (!r->live && openfile_can_write(r->flags))
-		r->hashed = tail_hash(op, fd, r->size, &r->tail) == 0;
-	return save_in_memory(op, s, r, fd);
+		r->hashed = tail_hash(s->process->dir, path, r->size, &r->tail) == 0;
+	return tmpfs_is(openfile_fs(s)) ? save_in_memory(op, s, r) : 0;
 }
 
 /* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
@@ -339,11 +354,13 @@ static bool is_append_only(const struct regular *r)
 	return r->flags & O_APPEND || r->pos == r->size;
 }
 
-static bool is_same_before(struct op *op, const struct regular *r, int fd)
+static bool is_same_before(const struct regular *r, int fd)
 {
+	char path[64];
 	uint64_t tail;
 
-	return r->hashed && tail_hash(op, fd, r->size, &tail) == 0 && tail == r->tail;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return r->hashed && tail_hash(AT_FDCWD, path, r->size, &tail) == 0 && tail == r->tail;
 }
 
 static int changed(struct op *op, const struct regular *r, uint64_t size)
@@ -410,7 +427,7 @@ static int compare(struct op *op, const struct regular *r, struct site *site, in
 		note_reader(op, r, size);
 		return 0;
 	}
-	if (size < r->size || !is_append_only(r) || !is_same_before(op, r, fd))
+	if (size < r->size || !is_append_only(r) || !is_same_before(r, fd))
 		return changed(op, r, size);
 	if (size > r->size)
 		return plan_cut(op, r, site, fd, size);
