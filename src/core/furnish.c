@@ -222,7 +222,7 @@ static int send_fds(struct restart *r, const int *fds, size_t n)
 	return sendmsg(r->channel[0], &m, MSG_NOSIGNAL) < 0 ? fail(r->op, -errno, "send it %zu descriptors", n) : 0;
 }
 
-static void add_receive(struct restart *r, struct batch *b, size_t n)
+static void add_receive(struct restart *r, struct batch *b, size_t n, bool cloexec)
 {
 	unsigned char *space, *byte;
 	struct iovec io = { (void *)batch_out(b, 1, &byte).at, 1 };
@@ -231,15 +231,16 @@ static void add_receive(struct restart *r, struct batch *b, size_t n)
 
 	m.msg_control = (void *)batch_out(b, room, &space).at;
 	m.msg_iov = (void *)batch_in(b, &io, sizeof(io)).at;
-	BATCH_MUST(b, "take its descriptors", SYS_recvmsg, (uint64_t)r->channel[1], batch_in(b, &m, sizeof(m)).at, 0);
+	BATCH_MUST(b, "take its descriptors", SYS_recvmsg, (uint64_t)r->channel[1], batch_in(b, &m, sizeof(m)).at,
+		cloexec ? MSG_CMSG_CLOEXEC : 0);
 }
 
 /*
  * The descriptors of one message arrive at the lowest free numbers, in order; they belong at numbers in rising order, none
- * lower than where it arrived. So from the highest down each can be moved without hitting another.
+ * lower than where it arrived. So from the highest down each can be moved without hitting another. @cloexec: they arrive so
  */
-static int place(
-	struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n, const uint32_t *at)
+static int place(struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n,
+	const uint32_t *at, bool cloexec)
 {
 	int e = 0;
 
@@ -247,8 +248,9 @@ static int place(
 		if (at[i] != f[i].n) {
 			BATCH_MUST(b, "number a descriptor", SYS_dup3, at[i], f[i].n, f[i].cloexec ? O_CLOEXEC : 0);
 			BATCH_MUST(b, "close a descriptor", SYS_close, at[i]);
-		} else if (f[i].cloexec) {
-			BATCH_MUST(b, "mark a descriptor close-on-exec", SYS_fcntl, f[i].n, F_SETFD, FD_CLOEXEC);
+		} else if ((f[i].cloexec != 0) != cloexec) {
+			BATCH_MUST(b, "mark a descriptor close-on-exec", SYS_fcntl, f[i].n, F_SETFD,
+				f[i].cloexec ? FD_CLOEXEC : 0);
 		}
 		if (!batch_has_room(b, 16, 4096))
 			e = run_batch(r, p, b);
@@ -277,19 +279,20 @@ static int give_some(
 	const struct fd_record *placed = p->fdtable->fds.at;
 	int fds[FDS_A_MESSAGE];
 	uint32_t at[FDS_A_MESSAGE], next = 0;
-	size_t k = 0;
+	size_t k = 0, marked = 0;
 
 	for (size_t i = 0; i < n; i++, next++) {
 		while (k < done && placed[k].n <= next) /* numbers below that are taken already */
 			next = placed[k].n == next ? (k++, next + 1) : (k++, next);
 		at[i] = next;
 		fds[i] = here(r, &f[i]);
+		marked += f[i].cloexec != 0;
 	}
 	int e = send_fds(r, fds, n);
 	if (e < 0)
 		return e;
-	add_receive(r, b, n);
-	return place(r, p, b, f, n, at);
+	add_receive(r, b, n, marked > n / 2); /* then the fewer are marked one by one */
+	return place(r, p, b, f, n, at, marked > n / 2);
 }
 
 static int give_descriptors(struct restart *r, struct patient *p)
