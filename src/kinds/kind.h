@@ -207,6 +207,7 @@ struct site {
 	struct map task_by_vpid; /* of struct site_task */
 	int terminal; /* one of them: the terminal that the program gets with all that it had of its own; -EBADF: none */
 	const char *root; /* before a path: where the program's "/" is for us, "" or "/proc/PID/root" */
+	struct span last_dir; /* regular.c's: the path of the directory that the last file was in, bytes */
 	struct span *slots; /* of struct slot */
 	struct map slot_places; /* site_slot()'s: the place in slots plus 1, by a mix of owner and key */
 	int here; /* fd kinds, in link(): what restore() returned */

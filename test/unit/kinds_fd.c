@@ -18,6 +18,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "kinds/outsiders.h"
 #include "lib/test.h"
@@ -301,6 +302,40 @@ TEST(reader_is_told)
 	}
 	ASSERT_EQ(mkfifo(path("f"), 0600), 0);
 	EXPECT_GT(0, kind->restore(&op, rec, &site));
+	end();
+}
+
+/* each is looked for where it was, and not where the last one was */
+TEST(files_of_several_directories)
+{
+	const char *where[] = { "a/f", "b/f", "b/g", "f", "a/g", "ab/f" };
+	void *rec[ARRAY_SIZE(where)];
+	int fd[ARRAY_SIZE(where)];
+	struct stat st, now;
+
+	begin();
+	ASSERT_EQ(mkdir(path("a"), 0700) + mkdir(path("b"), 0700) + mkdir(path("ab"), 0700), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
+		ASSERT_LE(0, fd[i] = open(path(where[i]), O_RDWR | O_CREAT, 0600));
+	collect();
+	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
+		rec[i] = saved(fd[i], &kind);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(where); i++) {
+		size_t k = i % ARRAY_SIZE(where);
+		int here = kind->restore(&op, rec[k], &site);
+
+		ASSERT_LE(0, here);
+		ASSERT_EQ(fstat(fd[k], &st) + fstat(here, &now), 0);
+		EXPECT_EQ(now.st_ino, st.st_ino);
+		EXPECT_EQ(fcntl(here, F_GETFL), O_RDWR | 0100000);
+		close(here);
+	}
+	ASSERT_EQ(unlink(path("ab/f")) + rmdir(path("ab")) + unlink(path("b/f")), 0);
+	for (size_t i = 1; i < ARRAY_SIZE(where); i += 4) {
+		EXPECT_EQ(kind->restore(&op, rec[i], &site), -EOPNOTSUPP);
+		EXPECT_STREQ(op.slug, "file-missing");
+		op.err = 0;
+	}
 	end();
 }
 
