@@ -239,11 +239,13 @@ static int fetch(const struct stretch *s, uint64_t at, unsigned char *to, size_t
 	return s->what & PAGES_HUGE ? fetch_by_mem(s->process, at, to, n * PAGE) : fetch_shared(s->process, at, to, n);
 }
 
-/* append @n pages that lie behind the @have that are there; @at: their name in the image. Returns how many are there then */
-static size_t append(struct image_room *room, size_t have, uint64_t at, size_t n, bool keep_zeros)
+/*
+ * Append @n pages that lie at @from in the room, or further back as what came before had zeros; @at: their name in the image.
+ * Returns how many are there then.
+ */
+static size_t append(
+	struct image_room *room, size_t have, const unsigned char *from, uint64_t at, size_t n, bool keep_zeros)
 {
-	unsigned char *from = room->data + have * PAGE;
-
 	for (size_t i = 0; i < n; i++, at += PAGE, from += PAGE) {
 		if (!keep_zeros && is_zero(from))
 			continue;
@@ -260,26 +262,76 @@ static size_t append(struct image_room *room, size_t have, uint64_t at, size_t n
 	return have;
 }
 
+/* struct reach - where a chunk is being read */
+struct reach {
+	const struct stretch *s;
+	uint64_t at;
+	size_t left; /* pages */
+};
+
+/* how much of @r lies in one stretch; moves behind it */
+static size_t step(struct reach *r)
+{
+	size_t n = (size_t)min_u64(r->left, (r->s->end - r->at) / PAGE);
+
+	r->left -= n;
+	r->at += n * PAGE;
+	if (r->at == r->s->end && r->left)
+		r->at = (++r->s)->at;
+	return n;
+}
+
+static bool is_by_vm(const struct stretch *s)
+{
+	return s->file < 0 && !s->here && !(s->what & FORK_SHARED);
+}
+
+/* Of one process many at once: a call for each takes as long as a page of it. Returns the pages read, and moves behind them */
+static size_t fetch_many(struct reach *r, unsigned char *to)
+{
+	const struct process *p = r->s->process;
+	struct trange ranges[REMOTE_RANGES];
+	struct reach ahead = *r;
+	size_t n = 0, pages = 0;
+
+	while (ahead.left && n < REMOTE_RANGES && is_by_vm(ahead.s) && ahead.s->process == p) {
+		ranges[n].at.at = ahead.at;
+		ranges[n++].len = step(&ahead) * PAGE;
+	}
+	n = n > 1 ? remote_gather(p->tid, ranges, n, to) : 0;
+	for (size_t i = 0; i < n; i++)
+		pages += step(r);
+	return pages;
+}
+
 /* by any thread */
 static int fetch_chunk(struct image_source *source, struct image_room *room)
 {
 	struct chunk *k = (struct chunk *)source;
-	const struct stretch *s = k->stretch;
-	uint64_t at = k->at;
+	struct reach r = { k->stretch, k->at, k->n };
+	unsigned char *to = room->data;
 	size_t have = 0;
 
-	for (size_t left = k->n, n; left; left -= n) {
-		n = (size_t)min_u64(left, (s->end - at) / PAGE);
-		int r = fetch(s, at, room->data + have * PAGE, n);
-		if (r < 0) {
-			k->failed = s->process;
-			k->failed_at = at;
-			return r;
+	for (size_t n; r.left; to += n * PAGE) {
+		n = fetch_many(&r, to);
+		if (n)
+			continue;
+		const struct reach here = r;
+		n = step(&r);
+		int err = fetch(here.s, here.at, to, n);
+		if (err < 0) {
+			k->failed = here.s->process;
+			k->failed_at = here.at;
+			return err;
 		}
-		have = append(room, have, at + s->shift, n, s->what & KEEP_ZEROS);
-		at += n * PAGE;
-		if (at == s->end && left > n)
-			at = (++s)->at;
+	}
+	r = (struct reach){ k->stretch, k->at, k->n };
+	to = room->data;
+	for (size_t n; r.left; to += n * PAGE) {
+		const struct reach here = r;
+
+		n = step(&r);
+		have = append(room, have, to, here.at + here.s->shift, n, here.s->what & KEEP_ZEROS);
 	}
 	return 0;
 }

@@ -22,6 +22,23 @@ int remote_read(pid_t pid, struct taddr from, void *to, size_t len)
 	return 0;
 }
 
+size_t remote_gather(pid_t pid, const struct trange *ranges, size_t n, void *to)
+{
+	struct iovec there[REMOTE_RANGES] = { 0 }, here = { .iov_base = to };
+	size_t whole = 0;
+
+	if (n > REMOTE_RANGES)
+		n = REMOTE_RANGES;
+	for (size_t i = 0; i < n; i++) {
+		there[i] = (struct iovec){ (void *)ranges[i].at.at, ranges[i].len };
+		here.iov_len += ranges[i].len;
+	}
+	ssize_t left = process_vm_readv(pid, &here, 1, there, n, 0);
+	while (whole < n && left >= (ssize_t)ranges[whole].len)
+		left -= (ssize_t)ranges[whole++].len;
+	return whole;
+}
+
 int remote_write(pid_t pid, struct taddr to, const void *from, size_t len)
 {
 	for (size_t done = 0; done < len;) {

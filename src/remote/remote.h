@@ -28,6 +28,17 @@ struct taddr {
 int remote_read(pid_t pid, struct taddr from, void *to, size_t len);
 int remote_write(pid_t pid, struct taddr to, const void *from, size_t len);
 
+/** struct trange - bytes of a process */
+struct trange {
+	struct taddr at;
+	size_t len;
+};
+
+#define REMOTE_RANGES 256 /* most at once */
+
+/** remote_gather() - @n of @ranges of process @pid, one behind the other, to @to; returns how many were read, before one that cannot be */
+size_t remote_gather(pid_t pid, const struct trange *ranges, size_t n, void *to);
+
 /** remote_poke() - 8-byte words, into what the task itself may not write as well; @tid: stopped and traced by us */
 int remote_poke(pid_t tid, struct taddr to, const void *from, size_t len);
 
