@@ -15,7 +15,14 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/pool.h"
 #include "proc/parse.h"
+
+#define FIRST	   ((size_t)32 << 10) /* bytes, of the first block */
+#define BLOCK	   ((size_t)128 << 10) /* bytes: of some hundred mappings */
+#define BLOCK_MOST ((size_t)64 << 20)
+#define BLOCKS	   4
+#define ALONE	   2 /* so many blocks are parsed without a thread: to make one would take longer */
 
 static const char newline[] = "\\012";
 static const char deleted[] = " (deleted)";
@@ -73,6 +80,7 @@ static int scan_size(const char *p, uint64_t *ret)
 {
 	uint64_t kb;
 
+	scan_blanks(&p);
 	if (scan_u64(&p, 10, UINT64_MAX >> 10, &kb) < 0 || strcmp(p, " kB") != 0)
 		return -EBADMSG;
 	*ret = kb << 10;
@@ -81,6 +89,7 @@ static int scan_size(const char *p, uint64_t *ret)
 
 static int parse_vmflags(struct arena *a, const char *p, const struct proc_vma *before, struct proc_vma *v)
 {
+	scan_blanks(&p);
 	size_t len = strlen(p);
 
 	if (v->has_flags)
@@ -92,36 +101,47 @@ static int parse_vmflags(struct arena *a, const char *p, const struct proc_vma *
 	return 0;
 }
 
+static const struct {
+	const char *key;
+	size_t len, to;
+} sizes[] = {
+#define SIZE(key, m)                                               \
+	{                                                          \
+		key, sizeof(key) - 1, offsetof(struct proc_vma, m) \
+	}
+	SIZE("Rss", rss),
+	SIZE("Pss", pss),
+	SIZE("Anonymous", anonymous),
+	SIZE("AnonHugePages", huge),
+	SIZE("Swap", swap),
+	SIZE("KernelPageSize", page_size),
+	SIZE("Private_Hugetlb", own_huge),
+	SIZE("Shared_Hugetlb", shared_huge),
+#undef SIZE
+};
+
+static bool is_key(const char *s, size_t len, const char *key)
+{
+	return strncmp(s, key, len) == 0 && key[len] == '\0';
+}
+
 /* a line below the head; counters that nobody asked for are passed over */
 static int parse_counter(struct arena *a, const struct line *line, const struct proc_vma *before, struct proc_vma *v)
 {
-	const struct {
-		const char *key;
-		uint64_t *to;
-	} sizes[] = {
-		{ "Rss", &v->rss },
-		{ "Pss", &v->pss },
-		{ "Anonymous", &v->anonymous },
-		{ "AnonHugePages", &v->huge },
-		{ "Swap", &v->swap },
-		{ "KernelPageSize", &v->page_size },
-		{ "Private_Hugetlb", &v->own_huge },
-		{ "Shared_Hugetlb", &v->shared_huge },
-	};
-	char *colon = memchr(line->s, ':', line->len);
+	const char *colon = memchr(line->s, ':', line->len);
 	uint64_t key;
 
 	if (line->cut || !colon)
 		return -EBADMSG;
-	*colon = '\0';
+	const size_t len = (size_t)(colon - line->s);
 	const char *value = colon + 1;
-	scan_blanks(&value);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
-		if (strcmp(line->s, sizes[i].key) == 0)
-			return scan_size(value, sizes[i].to);
-	if (strcmp(line->s, "VmFlags") == 0)
+		if (sizes[i].len == len && memcmp(line->s, sizes[i].key, len) == 0)
+			return scan_size(value, (uint64_t *)((char *)v + sizes[i].to));
+	if (is_key(line->s, len, "VmFlags"))
 		return parse_vmflags(a, value, before, v);
-	if (strcmp(line->s, "ProtectionKey") == 0) {
+	if (is_key(line->s, len, "ProtectionKey")) {
+		scan_blanks(&value);
 		if (scan_u64(&value, 10, UINT32_MAX, &key) < 0 || *value)
 			return -EBADMSG;
 		v->protection_key = (uint32_t)key;
@@ -243,19 +263,173 @@ void settle_names(struct arena *a, int dir, struct span *vmas)
 	}
 }
 
+/* ---- reading ---- */
+
+/* struct block - text of whole mappings, which any thread parses */
+struct block {
+	struct work work;
+	struct text *text;
+	char *at;
+	size_t len, room;
+	struct span vmas;
+	int err;
+	bool put;
+};
+
+/* struct text - the file: of many mappings the next ones are read while those before are parsed */
+struct text {
+	int fd;
+	bool smaps, ended;
+	struct block blocks[BLOCKS]; /* used one after the other, round and round */
+	size_t n; /* put so far */
+	struct pool *pool;
+	struct span vmas;
+	struct arena arena; /* of the text */
+	struct arena *ours, theirs[POOL_MOST]; /* of who reads, and of the workers */
+};
+
+static void parse_block(struct work *work, unsigned int worker)
+{
+	struct block *b = (struct block *)work;
+	struct text *t = b->text;
+	struct lines l;
+
+	lines_mem(&l, b->at, b->len);
+	b->err = parse_maps(worker ? &t->theirs[worker - 1] : t->ours, &l, t->smaps, &b->vmas);
+	lines_close(&l);
+}
+
+static void make_room(struct text *t, struct block *b, size_t room)
+{
+	if (b->room >= room)
+		return;
+	b->at = arena_grow(&t->arena, b->at, b->len, room + 1, 1);
+	b->room = room;
+}
+
+/* up to the end of the room or of the file */
+static int read_more(struct text *t, struct block *b)
+{
+	while (b->len < b->room && !t->ended) {
+		ssize_t n = read(t->fd, b->at + b->len, b->room - b->len);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		t->ended = n == 0;
+		b->len += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* where the last mapping begins, which may not be whole; 0: it is the first. The other lines of one begin with a capital letter */
+static size_t last_head(const struct block *b)
+{
+	size_t at = b->len;
+
+	while (at > 0) {
+		const char *end = memrchr(b->at, '\n', at);
+		size_t line = end ? (size_t)(end - b->at) + 1 : 0;
+
+		if (line < b->len && (b->at[line] < 'A' || b->at[line] > 'Z'))
+			return line;
+		at = line ? line - 1 : 0;
+	}
+	return 0;
+}
+
+static int read_block(struct text *t, struct block *b, size_t *ret_whole)
+{
+	int r = read_more(t, b);
+
+	while (r == 0 && !t->ended && !(*ret_whole = last_head(b))) {
+		if (b->room >= BLOCK_MOST)
+			return -EBADMSG;
+		make_room(t, b, b->room * 2);
+		r = read_more(t, b);
+	}
+	if (t->ended)
+		*ret_whole = b->len;
+	return r;
+}
+
+/* to the end of the list; the block may be used again */
+static int take_block(struct text *t, struct block *b)
+{
+	if (!b->put)
+		return 0;
+	pool_wait(t->pool, &b->work);
+	const struct proc_vma *v = b->vmas.at, *last = t->vmas.at;
+	b->put = false;
+	b->len = 0;
+	if (b->err == 0 && t->vmas.n && b->vmas.n && v[0].start < last[t->vmas.n - 1].end)
+		b->err = -EBADMSG;
+	if (b->err == 0 && !t->vmas.n)
+		t->vmas = b->vmas;
+	else if (b->err == 0)
+		for (size_t i = 0; i < b->vmas.n; i++)
+			*(struct proc_vma *)span_push(t->ours, &t->vmas, sizeof(*v)) = v[i];
+	return b->err;
+}
+
+/* the first ones are not worth a thread */
+static void put_block(struct text *t, struct block *b, size_t whole)
+{
+	if (t->n == ALONE && !t->ended && pool_cpus() > 1)
+		pool_start(&t->pool, 1); /* parsing takes less than half of the time that reading does */
+	b->len = whole;
+	b->work.run = parse_block;
+	b->text = t;
+	b->put = true;
+	pool_put(t->pool, &b->work);
+	if (t->n++ < ALONE)
+		pool_wait(NULL, &b->work);
+}
+
+static int read_blocks(struct text *t)
+{
+	char first[FIRST + 1]; /* enough for most processes */
+	size_t whole = 0;
+	int r;
+
+	t->blocks[0].at = first;
+	t->blocks[0].room = FIRST;
+	while ((r = read_block(t, &t->blocks[t->n % BLOCKS], &whole)) == 0) {
+		struct block *b = &t->blocks[t->n % BLOCKS], *next = &t->blocks[(t->n + 1) % BLOCKS];
+		size_t rest = b->len - whole;
+
+		r = take_block(t, next);
+		if (r < 0)
+			break;
+		if (!t->ended) {
+			make_room(t, next, max_u64(BLOCK, b->room));
+			memcpy(next->at, b->at + whole, rest);
+			next->len = rest;
+		}
+		put_block(t, b, whole);
+		if (t->ended)
+			break;
+	}
+	for (size_t i = 0; i < BLOCKS && r == 0; i++)
+		r = take_block(t, &t->blocks[(t->n + i) % BLOCKS]);
+	pool_stop(t->pool);
+	return r;
+}
+
 int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret)
 {
-	_cleanup_(lines_close) struct lines l;
-	struct span vmas = { 0 };
-	int r = lines_open(&l, dir, smaps ? "smaps" : "maps");
-	if (r == 0)
-		r = parse_maps(a, &l, smaps, &vmas);
+	_cleanup_close_ int fd = open_below(dir, smaps ? "smaps" : "maps", O_RDONLY);
+	struct text t = { .fd = fd, .smaps = smaps, .ours = a };
+	int r = fd < 0 ? fd : read_blocks(&t);
+
+	arena_done(&t.arena);
+	for (size_t i = 0; i < ARRAY_SIZE(t.theirs); i++)
+		arena_join(a, &t.theirs[i]);
 	/* some kernels say that a zombie, which has no memory, is no process */
 	if (r == -ESRCH)
 		r = missing(dir, -ENOENT) == -ESRCH ? -ESRCH : 0;
 	if (r < 0)
 		return r;
-	settle_names(a, dir, &vmas);
-	*ret = vmas;
+	settle_names(a, dir, &t.vmas);
+	*ret = t.vmas;
 	return 0;
 }

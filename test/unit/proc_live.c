@@ -308,6 +308,72 @@ static bool has_flag(const struct proc_vma *v, const char *flag)
 	return p && (p == v->vmflags || p[-1] == ' ') && (p[2] == ' ' || p[2] == '\0');
 }
 
+/* more than is read at once, and every mapping is there once, in order, with what is its own */
+TEST(many_maps_self)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 6000;
+	struct arena a = { 0 };
+	char *p = map(n, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct span s;
+
+	for (size_t i = 0; i < n; i += 2)
+		ASSERT_EQ(mprotect(p + i * page, page, PROT_READ | PROT_WRITE), 0);
+	for (size_t i = 0; i < n; i += 6)
+		p[i * page] = 1;
+	for (int smaps = 0; smaps < 2; smaps++) {
+		ASSERT_EQ(proc_read_maps(&a, self(), smaps, &s), 0);
+		const struct proc_vma *v = s.at, *first = v;
+		while (first < v + s.n && first->start != (uintptr_t)p)
+			first++;
+		ASSERT_GE((size_t)(v + s.n - first), n);
+		for (size_t i = 0; i < n; i++) {
+			ASSERT_EQ(first[i].start, (uintptr_t)p + i * page);
+			ASSERT_EQ(first[i].end, first[i].start + page);
+			EXPECT_EQ(first[i].prot, PROC_READ | (i % 2 ? 0 : PROC_WRITE));
+			EXPECT_EQ(first[i].anonymous, smaps && i % 6 == 0 ? page : 0);
+			EXPECT_EQ(strstr(first[i].vmflags, "wr") != NULL, smaps && i % 2 == 0);
+		}
+		for (size_t i = 1; i < s.n; i++)
+			EXPECT_LE(v[i - 1].end, v[i].start);
+	}
+	arena_done(&a);
+}
+
+static void print_map(FILE *f, uint64_t start, int padding)
+{
+	fprintf(f, "%lx-%lx r--p 00000000 00:00 0 \nRss: 4 kB\nOdd: %0*d\nVmFlags: rd mr\n", (unsigned long)start,
+		(unsigned long)start + 4096, padding, 0);
+}
+
+/* where one piece of a file meets the next one */
+TEST(maps_in_pieces)
+{
+	const struct {
+		int long_one, early_one, ret; /* at which place; -1: at none */
+	} cases[] = { { -1, -1, 0 }, { 0, -1, 0 }, { 1500, -1, 0 }, { 1999, -1, 0 }, { -1, 1, -EBADMSG },
+		{ -1, 1000, -EBADMSG }, { -1, 1999, -EBADMSG } };
+	char path[] = "/tmp/proc_live.XXXXXX";
+	struct arena a = { 0 };
+	struct span s;
+
+	ASSERT_TRUE(mkdtemp(path));
+	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		FILE *f = fdopen(openat(dir, "smaps", O_WRONLY | O_CREAT | O_TRUNC, 0600), "w");
+
+		ASSERT_TRUE(f);
+		for (int k = 0; k < 2000; k++)
+			print_map(f, (uint64_t)(k == cases[i].early_one ? 1 : k + 2) << 12,
+				k == cases[i].long_one ? 1000000 : 100);
+		fclose(f);
+		ASSERT_EQ(proc_read_maps(&a, dir, true, &s), cases[i].ret);
+		EXPECT_TRUE(cases[i].ret < 0 || s.n == 2000);
+	}
+	ASSERT_EQ(unlinkat(dir, "smaps", 0), 0);
+	ASSERT_EQ(rmdir(path), 0);
+	arena_done(&a);
+}
+
 TEST(maps_self)
 {
 	struct arena a = { 0 };
