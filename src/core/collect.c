@@ -268,6 +268,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	c->tree.cpus = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN);
 	c->tree.bystanders = &c->bystanders;
 	c->tree.outsiders = &c->outsiders;
+	c->tree.sockets = &c->sockets;
 	r = walk(c, freeze);
 	c->held = r == 0 && freeze;
 	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)

@@ -19,6 +19,7 @@
 #include "image/image.h"
 #include "kinds/kind.h"
 #include "kinds/outsiders.h"
+#include "kinds/sockets.h"
 
 /** struct watch - how the caller follows and stops an operation */
 struct watch {
@@ -53,6 +54,7 @@ struct checkpoint {
 	struct span *objects; /* of struct stasis_object: the list for who wants it, or NULL */
 	struct span bystanders; /* the tree's */
 	struct outsiders outsiders; /* likewise */
+	struct sockets sockets; /* likewise */
 	struct process *root;
 	bool own_pidns; /* the target lives in another pid namespace than we */
 	pid_t init; /* own_pidns: the init of that namespace as we count, which stays out; 0: the root is its init */

@@ -103,9 +103,10 @@ struct tree {
 	struct span processes; /* of struct process *: parents before children */
 	struct span holders; /* of struct holder, sorted by dev, ino */
 	pid_t init; /* of its pid namespace, as we count, when that is ours and no part of the program; else 0 */
-	pthread_mutex_t *lock; /* of these two, as processes are looked at side by side; NULL: they are not */
+	pthread_mutex_t *lock; /* of these three, as processes are looked at side by side; NULL: they are not */
 	struct span *bystanders; /* of bystander.c's */
 	struct outsiders *outsiders; /* outsiders.c's; NULL: nobody is looked for */
+	struct sockets *sockets; /* sockets.c's; NULL: nothing is kept */
 	unsigned int cpus; /* that are online: to ask takes longer than all else about a thread's CPUs */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
 	bool is_check; /* there will be no image: what a look would change for the next one is not looked at */

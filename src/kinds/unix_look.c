@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "kinds/openfile.h"
 #include "kinds/outsiders.h"
+#include "kinds/sockets.h"
 #include "kinds/sockopt.h"
 #include "kinds/unix.h"
 
@@ -185,7 +186,7 @@ static int find_end(struct op *op, const struct sight *s, uint32_t ino, struct p
 		return -ENOENT;
 	struct sight other = { .tree = s->tree, .process = h->process, .fd = h->fd };
 	_cleanup_close_ int fd = openfile_take(&other);
-	int r = fd < 0 ? fd : proc_unix_read(&op->arena, ino, ret_u);
+	int r = fd < 0 ? fd : sockets_find(op, s->tree, ino, ret_u);
 	if (r < 0)
 		return r == -ENOENT ? -ESTALE : r;
 	return fill_end(op, &other, fd, ret_u, ret);
@@ -233,7 +234,7 @@ static int look_for_meeting(struct op *op, const struct sight *s, struct unix_so
 	u->role = UNIX_PAIR;
 	if (!e[UNIX_SELF].name.n && !peer_name->n)
 		return 0;
-	int r = proc_unix_listeners(&op->arena, &m.listeners);
+	int r = sockets_listeners(op, s->tree, &m.listeners);
 	if (r < 0)
 		return fail(op, r, "list the sockets that listen");
 	m.here = count_listeners(&m.listeners, u->type, &e[UNIX_SELF].name);
@@ -278,13 +279,13 @@ static int look_at_pending(struct op *op, const struct sight *s, struct unix_soc
 	bool waits = false;
 
 	_cleanup_close_ int fd = openfile_take(s);
-	int unread = 0, r = proc_unix_listeners(&op->arena, &m.listeners);
+	int unread = 0, r = sockets_listeners(op, s->tree, &m.listeners);
 	if (r == 0)
 		r = find_listener(op, s, u, &m, &u->remote, &e[UNIX_LISTENER]);
 	if (r == -ENOENT || r == -EOPNOTSUPP)
 		return r == -ENOENT ? refuse_outside(op, s, 0, &u->remote) : r;
 	if (r == 0)
-		r = proc_unix_read(&op->arena, e[UNIX_LISTENER].ino, &seen);
+		r = sockets_find(op, s->tree, e[UNIX_LISTENER].ino, &seen);
 	if (r < 0)
 		return fail(op, r, "find out who accepts it");
 	for (size_t i = 0; i < seen.pending.n; i++)
@@ -451,7 +452,7 @@ int unix_look(struct op *op, const struct sight *s, struct unix_sock *u)
 		return refuse(op, "fd-taken", strerror(-fd), NULL, "is a socket that cannot be examined");
 	u->ends = (struct span){ .at = arena_array(&op->arena, UNIX_ENDS, sizeof(struct unix_end)), .n = UNIX_ENDS };
 	u->flags = s->fd->flags;
-	r = proc_unix_read(&op->arena, s->fd->st_ino, &d);
+	r = sockets_find(op, s->tree, s->fd->st_ino, &d);
 	if (r == -ENOENT)
 		return refuse(op, "unix-diag", "the kernel does not show it (unix_diag)", "modprobe unix_diag",
 			"is a socket that cannot be examined");

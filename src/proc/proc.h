@@ -303,6 +303,9 @@ struct proc_unix {
 /** proc_unix_read() - the socket with inode @ino in our network namespace; -ENOENT: none, or a kernel without unix_diag */
 int proc_unix_read(struct arena *a, uint64_t ino, struct proc_unix *ret);
 
+/** proc_unix_all() - all in our network namespace, those left out that come or go meanwhile, and perhaps others for these */
+int proc_unix_all(struct arena *a, struct span *ret /* of struct proc_unix */);
+
 /** proc_unix_listeners() - all that listen in our network namespace: ino, type and name */
 int proc_unix_listeners(struct arena *a, struct span *ret /* of struct proc_unix */);
 

@@ -14,6 +14,7 @@
 #include "proc/proc.h"
 
 #define STATE_LISTEN 10 /* TCP_LISTEN of the kernel */
+#define SHOW_ALL     (UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN)
 
 struct request {
 	struct nlmsghdr head;
@@ -142,8 +143,7 @@ int proc_unix_read(struct arena *a, uint64_t ino, struct proc_unix *ret)
 
 	if (!ino || ino > UINT32_MAX)
 		return -ENOENT;
-	r = ask(&fd, (uint32_t)ino, UINT32_MAX,
-		UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN, false);
+	r = ask(&fd, (uint32_t)ino, UINT32_MAX, SHOW_ALL, false);
 	while (r == 0 && (r = read_answer(a, fd, &all)) > 0)
 		r = 0;
 	fd_closep(&fd);
@@ -154,10 +154,10 @@ int proc_unix_read(struct arena *a, uint64_t ino, struct proc_unix *ret)
 	return r;
 }
 
-int proc_unix_listeners(struct arena *a, struct span *ret)
+static int list(struct arena *a, uint32_t states, uint32_t show, struct span *ret)
 {
 	struct span all = { 0 };
-	int fd = -EBADF, r = ask(&fd, 0, 1u << STATE_LISTEN, UDIAG_SHOW_NAME, true);
+	int fd = -EBADF, r = ask(&fd, 0, states, show, true);
 
 	if (r == 0)
 		do
@@ -167,4 +167,14 @@ int proc_unix_listeners(struct arena *a, struct span *ret)
 	if (r == 0)
 		*ret = all;
 	return r;
+}
+
+int proc_unix_all(struct arena *a, struct span *ret)
+{
+	return list(a, UINT32_MAX, SHOW_ALL, ret);
+}
+
+int proc_unix_listeners(struct arena *a, struct span *ret)
+{
+	return list(a, 1u << STATE_LISTEN, UDIAG_SHOW_NAME, ret);
 }

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "kinds/outsiders.h"
+#include "kinds/sockets.h"
 #include "lib/test.h"
 
 static struct op op;
@@ -831,6 +832,77 @@ TEST(unix_diag_knows_peers)
 	EXPECT_TRUE(found);
 	EXPECT_EQ(proc_unix_read(&op.arena, 0, &one), -ENOENT);
 	EXPECT_EQ(proc_unix_read(&op.arena, 1ull << 40, &one), -ENOENT);
+	end();
+}
+
+static uint64_t any_id(const struct proc_fd *fd)
+{
+	return 1;
+}
+
+static struct proc_unix find_socket(int fd)
+{
+	struct proc_unix u = { 0 };
+	struct stat st;
+
+	ASSERT_EQ(fstat(fd, &st), 0);
+	ASSERT_EQ(sockets_find(&op, &tree, st.st_ino, &u), 0);
+	EXPECT_EQ(u.ino, st.st_ino);
+	return u;
+}
+
+static bool is_among(const struct span *sockets, uint64_t ino)
+{
+	const struct proc_unix *u = sockets->at;
+
+	for (size_t i = 0; i < sockets->n; i++)
+		if (u[i].ino == ino)
+			return true;
+	return false;
+}
+
+/* many are asked for at once; what is new is found all the same, and what has changed when records are saved */
+TEST(many_unix_sockets)
+{
+	struct sockets sockets = { 0 };
+	struct span listeners;
+	struct proc_unix u;
+	struct stat st;
+	int pair[50][2], late[2];
+
+	begin();
+	tree = (struct tree){ .sockets = &sockets };
+	for (size_t i = 0; i < ARRAY_SIZE(pair); i++)
+		ASSERT_EQ(socketpair(AF_UNIX, i % 2 ? SOCK_DGRAM : SOCK_STREAM, 0, pair[i]), 0);
+	fstat(pair[0][0], &st);
+	if (proc_unix_read(&op.arena, st.st_ino, &u) == -ENOENT)
+		SKIP("the kernel has no unix_diag");
+	for (size_t i = 0; i < ARRAY_SIZE(pair); i++) {
+		u = find_socket(pair[i][0]);
+		fstat(pair[i][1], &st);
+		EXPECT_EQ(u.peer, st.st_ino);
+		EXPECT_EQ(u.type, i % 2 ? SOCK_DGRAM : SOCK_STREAM);
+		EXPECT_EQ(u.received, 0);
+	}
+	EXPECT_TRUE(sockets.listed);
+	EXPECT_GE(sockets.all.n, 2 * ARRAY_SIZE(pair));
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, late), 0);
+	find_socket(late[0]);
+	EXPECT_EQ(sockets_find(&op, &tree, 0, &u), -ENOENT);
+	EXPECT_EQ(sockets_find(&op, &tree, 1ull << 40 | st.st_ino, &u), -ENOENT);
+	ASSERT_EQ(sockets_listeners(&op, &tree, &listeners), 0);
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	ASSERT_EQ(bind(fd, (struct sockaddr *)&un, offsetof(struct sockaddr_un, sun_path)), 0);
+	ASSERT_EQ(listen(fd, 1), 0);
+	ASSERT_EQ(write(pair[0][1], "hello", 5), 5);
+	tree.file_id = any_id;
+	EXPECT_EQ(find_socket(pair[0][0]).received, 5);
+	EXPECT_FALSE(sockets.listed);
+	ASSERT_EQ(fstat(fd, &st), 0);
+	EXPECT_FALSE(is_among(&listeners, st.st_ino));
+	ASSERT_EQ(sockets_listeners(&op, &tree, &listeners), 0);
+	EXPECT_TRUE(is_among(&listeners, st.st_ino));
 	end();
 }
 
