@@ -72,7 +72,7 @@ static bool shares(const struct process *p)
 
 static bool is_mine(const struct hand *h, const struct pass *p, size_t i)
 {
-	return p->owners[i]->lane == h->lane.n && (i == 0 || shares(p->owners[i]) == p->alone);
+	return p->owners[i]->lane == h->lane.n && (i == 0 || h->crew->most == 1 || shares(p->owners[i]) == p->alone);
 }
 
 static size_t next_item(struct hand *h, struct pass *p, size_t after)
@@ -210,7 +210,8 @@ static int join(struct checkpoint *c, struct pass *p)
 	struct crew *crew = c->crew;
 	int r = 0;
 
-	for (size_t i = 0; i < p->to - p->from; i++)
+	/* who was ahead of the first that failed has told what it would not have come to */
+	for (size_t i = 0; i < p->to - p->from && p->from + i <= p->failed; i++)
 		if (p->turns[i].op)
 			join_turn(c->op, &p->turns[i]);
 	crew->hands[0].lane.n_refused = c->op->obstacles.n;
@@ -223,7 +224,7 @@ static int join(struct checkpoint *c, struct pass *p)
 		}
 	}
 	for (unsigned int i = 0; i < crew->n; i++)
-		op_join(c->op, &crew->hands[i].op);
+		arena_join(&c->op->arena, &crew->hands[i].op.arena);
 	c->watch.last = crew->hands[0].c.watch.last;
 	return r;
 }
@@ -286,7 +287,7 @@ int crew_each(struct checkpoint *c, const char *phase, crew_process_fn *fn)
 	if (r == 0)
 		r = run_range(c, &pass, 1, n);
 	pass.alone = true;
-	for (size_t i = 1; i < n && r == 0; i++)
+	for (size_t i = 1; i < n && r == 0 && c->crew->most > 1; i++)
 		if (shares(p[i]))
 			r = run_range(c, &pass, i, i + 1);
 	return r;

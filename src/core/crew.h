@@ -6,7 +6,7 @@
  * Only the thread that stopped a process traces it, and can ask it and let it go: so each process belongs to one lane, from when
  * it is stopped until it is let go. Lane 0 is who conducts; the others are made when there is work for them, and wait for it.
  * In a pass each lane has a copy of the checkpoint, with an operation of its own, and changes nothing that all have but what is
- * its process's. What was refused and noted is told in the order of the items, whoever was first.
+ * its process's. What was refused and noted is told in the order of the items, whoever was first, and up to the first that failed.
  */
 #include <stddef.h>
 

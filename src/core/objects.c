@@ -195,11 +195,11 @@ static int judge_thread(const struct checkpoint *c, const struct kind *k, struct
 
 static int judge_tasks(const struct checkpoint *c, struct process *p)
 {
-	size_t n = is_listed(c) ? p->threads.n : 1;
 	int r = 0;
 
 	for (const struct kind *const *k = kinds; *k && r == 0; k++) {
 		struct sight s = { .tree = &c->tree, .process = p, .thread = p->threads.at };
+		const size_t n = is_listed(c) || (*k)->by_tracer ? p->threads.n : 1;
 
 		if ((*k)->scope == SCOPE_PROCESS)
 			r = judge(c, *k, &s, "");
@@ -222,7 +222,7 @@ static int judge_other(const struct checkpoint *c, void *data, size_t i)
 
 	WHERE_TASK(c->op, o->process->pid, o->process->stat.comm);
 	for (const struct kind *const *k = kinds; *k && r == 0; k++)
-		if ((*k)->scope == SCOPE_THREAD)
+		if ((*k)->scope == SCOPE_THREAD && !(*k)->by_tracer)
 			r = judge_thread(c, *k, o->process, o->n);
 	return r;
 }
@@ -312,7 +312,7 @@ static int judge_memory(const struct checkpoint *c, struct process *p)
 			arena_printf(&op->arena, "%lx-%lx", (unsigned long)vma[i].start, (unsigned long)vma[i].end);
 		struct where __attribute__((cleanup(where_pop), unused)) w = where_push(op, "mapping", -1, place);
 		struct backing *b = vma[i].backing;
-		size_t before = op->obstacles.n;
+		size_t before = op->obstacles.n, noted = op->notes.n;
 
 		if (!vma[i].kind) {
 			refuse(op, "vma-unknown", NULL, NULL, "is a mapping of \"%s\" that stasis cannot save",
@@ -324,6 +324,9 @@ static int judge_memory(const struct checkpoint *c, struct process *p)
 		int r = judge(c, vma[i].kind, &s, vma[i].name);
 		if (r < 0)
 			return r;
+		/* else the first has noted it, or is just about to */
+		if (b && b->vma != &vma[i] && b->vma && op->obstacles.n == before && !strcmp(b->vma->name, vma[i].name))
+			op->notes.n = noted;
 		if (b && b->vma == &vma[i])
 			__atomic_store_n(&b->can, op->obstacles.n == before, __ATOMIC_RELAXED);
 	}

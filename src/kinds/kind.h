@@ -303,6 +303,7 @@ struct kind {
 	const struct kind *backed_by; /* fd kinds: who has it open has what that mem kind keeps, mapped or not */
 	bool locks; /* mem kinds: its mappings are locked by themselves, and mlock(2) does not take them */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
+	bool by_tracer; /* thread kinds: check() makes requests of ptrace(2), as only who traces the process can */
 	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
 	uint64_t
