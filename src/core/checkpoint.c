@@ -256,7 +256,10 @@ static int look(struct checkpoint *c, bool freeze)
 		recall_naps(c);
 	if (r == 0)
 		r = describe_tree(c);
-	return r < 0 ? r : refused(c);
+	if (r == 0)
+		r = refused(c);
+	c->judged = r == 0;
+	return r;
 }
 
 static void count(struct checkpoint *c)

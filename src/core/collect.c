@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -276,17 +277,39 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	return r;
 }
 
+/*
+ * A sleep that was interrupted goes on by restart_syscall(2), which filters see, and some end the thread for it. Where no kind
+ * has looked at the filters, or it could not, the call begins anew.
+ */
+static void spare_restart(const struct process *p, struct thread *t)
+{
+	struct proc_status st;
+
+	if (!t->held.still || t->held.away || arch_interrupted(&t->held.regs) != RESTARTS_BY_BLOCK)
+		return;
+	_cleanup_close_ int dir = proc_open_thread(p->dir, t->tid);
+	struct arena a;
+
+	arena_init(&a);
+	if (dir >= 0 && proc_read_status(&a, dir, &st) == 0 && st.seccomp == SECCOMP_MODE_FILTER) {
+		arch_restart_call(&t->held.regs);
+		arch_set_regs(t->tid, &t->held.regs);
+	}
+	arena_done(&a);
+}
+
 static int let_go(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 
-	(void)c;
 	for (size_t k = 0; k < p->threads.n; k++)
 		room_leave(&p->room, &t[k].held);
 	room_fill(&p->room);
 	for (size_t k = 0; k < p->threads.n; k++) {
 		p->was_held |= t[k].held.seized;
 		leave_nap(p, &t[k]);
+		if (!c->judged)
+			spare_restart(p, &t[k]);
 		hold_let_go(&t[k].held);
 	}
 	return 0;

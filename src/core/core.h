@@ -51,6 +51,7 @@ struct checkpoint {
 	struct lane *lane; /* by which this is done */
 	struct map by_pid; /* of struct process, by pid as we count */
 	bool held; /* all of it stands still */
+	bool judged; /* and nothing stands against it that shows from outside */
 	struct span *objects; /* of struct stasis_object: the list for who wants it, or NULL */
 	struct span bystanders; /* the tree's */
 	struct outsiders outsiders; /* likewise */

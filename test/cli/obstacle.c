@@ -245,6 +245,24 @@ static void namespace(void)
 	must(WIFSTOPPED(status), "unshare a namespace");
 }
 
+static void *sleep_in_poll(void *unused)
+{
+	for (;;)
+		poll(NULL, 0, 1000000);
+	return unused;
+}
+
+/* threads that sleep in calls which the kernel would go on with by restart_syscall(2), which is death to them */
+static void forbids_restart(void)
+{
+	pthread_t t;
+
+	filter(SYS_restart_syscall, SECCOMP_RET_KILL_PROCESS);
+	for (int i = 0; i < 8; i++)
+		must(pthread_create(&t, NULL, sleep_in_poll, NULL) == 0, "make a thread");
+	usleep(50000);
+}
+
 /* by its parent, a part of the program */
 static void traced(void)
 {
@@ -285,6 +303,7 @@ static const struct {
 	{ "seccomp-notify", notifies },
 	{ "seccomp-prctl", forbids_prctl },
 	{ "seccomp-mmap", forbids_mmap },
+	{ "seccomp-restart", forbids_restart },
 	{ "landlock", landlock },
 	{ "syscall-dispatch", dispatch },
 	{ "segments", segments },

@@ -143,6 +143,19 @@ refused() {
 	refused traced
 }
 
+@test "threads sleep on under a filter that allows no restart of the call, whether they are refused or not" {
+	obstacle seccomp-restart traced
+	pgrep -P $pid >>started
+	refused traced
+	obstacle seccomp-restart
+	for _ in 1 2 3; do
+		run "$STASIS" checkpoint $pid -o image
+		[ "$(id -u)" != 0 ] || expect 0
+		calm $pid
+		goes_on $pid
+	done
+}
+
 @test "programs for 32 bits" {
 	echo '.globl _start; _start: mov $29, %eax; int $0x80; jmp _start' >pause32.s
 	"${CC:-cc}" -m32 -nostdlib -static -o pause32 pause32.s 2>/dev/null || skip "no compiler for 32 bits here"
