@@ -16,13 +16,6 @@
 #include "base/cleanup.h"
 #include "core/bond.h"
 
-enum stage {
-	STAGE_RESTORE,
-	STAGE_LINK,
-	STAGE_SETTLE,
-	STAGE_LEAVE,
-};
-
 static int touch(struct restart *r, const struct span *parts, struct batch *b, struct patient *p, enum stage stage)
 {
 	const struct ref *ref = parts->at;
@@ -62,57 +55,6 @@ static int link_descriptors(struct restart *r, struct patient *p, struct batch *
 	return e;
 }
 
-/* struct flight - a thread on its way: what it was given to do it does while others are given theirs */
-struct flight {
-	struct patient *patient; /* NULL: none */
-	size_t thread;
-	struct room room; /* that of its process, with memory that no other flight has */
-	struct batch batch;
-};
-
-/* struct flights - all that are on their way, one behind the other */
-struct flights {
-	struct flight at[ROOMS];
-	size_t next; /* the one that began first, or is free */
-};
-
-static int finish_flight(struct restart *r, struct flight *f)
-{
-	WHERE(r->op, "thread", ((const struct thread_record *)f->patient->rec->threads.at)[f->thread].tid);
-	int e = batch_finish(&f->batch);
-
-	return e < 0 ? batch_failed(r, &f->batch, e) : 0;
-}
-
-static int land(struct restart *r, struct flight *f)
-{
-	if (!f->patient)
-		return 0;
-	WHERE_PATIENT(r, f->patient);
-	int e = finish_flight(r, f);
-	f->patient = NULL;
-	return e;
-}
-
-static int land_all(struct restart *r, struct flights *all)
-{
-	int e = 0;
-
-	for (size_t i = 0; i < ROOMS && e == 0; i++)
-		e = land(r, &all->at[(all->next + i) % ROOMS]);
-	return e;
-}
-
-/* Of a process with one thread all are in the same memory, which is there already. */
-static struct room room_of(const struct restart *r, const struct patient *p, size_t n)
-{
-	struct room room = p->room;
-
-	if (p->rec->threads.n > 1)
-		room.data.at = r->zone + ROOM_CODE + n * ROOM_DATA;
-	return room;
-}
-
 static bool links(struct restart *r, const struct patient *p)
 {
 	const struct fd_record *f = p->fdtable->fds.at;
@@ -126,23 +68,17 @@ static bool links(struct restart *r, const struct patient *p)
 /* what the first thread does may concern the others, or be done by them; processes that share memory have one room */
 static bool is_alone(struct restart *r, const struct patient *p, size_t n, enum stage stage)
 {
-	const struct object *mm = find_object(r, p->rec->mm);
-
-	return (n == p->first && p->rec->threads.n > 1) || mm->first != p || mm->last != p || stage == STAGE_LEAVE ||
+	return (n == p->first && p->rec->threads.n > 1) || !has_own_memory(r, p) || stage == STAGE_LEAVE ||
 	       (stage == STAGE_LINK && links(r, p));
 }
 
-static int prepare(struct restart *r, struct flight *f, enum stage stage)
+int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, enum stage stage)
 {
-	struct patient *p = f->patient;
-	size_t n = f->thread;
 	const struct thread_record *t = (const struct thread_record *)p->rec->threads.at + n;
 	struct held *h = &p->threads[n];
-	struct batch *b = &f->batch;
 	int e = 0;
 
 	WHERE(r->op, "thread", t->tid);
-	batch_init(b, &r->op->arena, &f->room, h);
 	r->site.batch = b;
 	r->site.pid = p->pid;
 	r->site.tid = h->tid;
@@ -158,48 +94,43 @@ static int prepare(struct restart *r, struct flight *f, enum stage stage)
 		e = link_descriptors(r, p, b);
 	if (e == 0 && n == p->first && stage != STAGE_RESTORE) /* that of processes came with their memory */
 		e = touch(r, &p->rec->parts, b, p, stage);
-	if (e == 0)
-		e = touch(r, &t->parts, b, p, stage);
-	if (e == 0)
-		e = batch_start(b);
-	return e < 0 && !r->op->err ? batch_failed(r, b, e) : e;
+	return e < 0 ? e : touch(r, &t->parts, b, p, stage);
 }
 
 static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
 {
-	struct flight f = { .patient = p, .thread = n, .room = p->room };
-	int e = prepare(r, &f, stage);
+	struct batch b;
 
-	return e < 0 ? e : finish_flight(r, &f);
-}
-
-static int prepare_there(struct restart *r, struct flight *f, enum stage stage)
-{
-	WHERE_PATIENT(r, f->patient);
-	return prepare(r, f, stage);
+	batch_init(&b, &r->op->arena, &p->room, &p->threads[n]);
+	int e = add_stage(r, p, n, &b, stage);
+	return e < 0 ? e : run_batch(r, p, &b);
 }
 
 static int send_off(struct restart *r, struct flights *all, struct patient *p, size_t n, enum stage stage)
 {
-	struct flight *f = &all->at[all->next];
-	int e = is_alone(r, p, n, stage) ? land_all(r, all) : land(r, f);
+	bool alone = is_alone(r, p, n, stage);
+	struct flight *f;
+	int e = alone ? flights_land(r, all) : 0;
 
+	if (e == 0)
+		e = flights_board(r, all, p, n, &f);
 	if (e < 0)
 		return e;
-	*f = (struct flight){ .patient = p, .thread = n, .room = room_of(r, p, all->next) };
-	all->next = (all->next + 1) % ROOMS;
-	e = prepare_there(r, f, stage);
-	return e < 0 || !is_alone(r, p, n, stage) ? e : land(r, f);
+	WHERE_PATIENT(r, p);
+	e = add_stage(r, p, n, &f->batch, stage);
+	if (e == 0)
+		e = flight_start(r, f);
+	return e < 0 || !alone ? e : flights_land(r, all);
 }
 
 /* other threads before the first: what the first does last may concern them all */
 static int touch_all(struct restart *r, enum stage stage)
 {
 	struct patient **p = r->patients.at;
-	struct flights all = { 0 };
+	struct flights all = { .width = ROOMS };
 
 	for (size_t i = 0; i < r->patients.n; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE)
+		if (p[i]->rec->flags & TASK_ZOMBIE || (stage == STAGE_RESTORE && p[i]->restored))
 			continue;
 		for (size_t n = p[i]->rec->threads.n; n-- > p[i]->first;) {
 			int e = send_off(r, &all, p[i], n, stage);
@@ -208,7 +139,7 @@ static int touch_all(struct restart *r, enum stage stage)
 				return e;
 		}
 	}
-	return land_all(r, &all);
+	return flights_land(r, &all);
 }
 
 static bool is_file(const struct kind *k)

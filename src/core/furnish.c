@@ -205,7 +205,7 @@ int restore_early_files(struct restart *r)
 	return restore_files(r, true);
 }
 
-static int send_fds(struct restart *r, const int *fds, size_t n)
+static int send_fds(struct restart *r, int channel, const int *fds, size_t n)
 {
 	char space[CMSG_SPACE(FDS_A_MESSAGE * sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	char byte = 0;
@@ -219,10 +219,10 @@ static int send_fds(struct restart *r, const int *fds, size_t n)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(n * sizeof(int));
 	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	return sendmsg(r->channel[0], &m, MSG_NOSIGNAL) < 0 ? fail(r->op, -errno, "send it %zu descriptors", n) : 0;
+	return sendmsg(channel, &m, MSG_NOSIGNAL) < 0 ? fail(r->op, -errno, "send it %zu descriptors", n) : 0;
 }
 
-static void add_receive(struct restart *r, struct batch *b, size_t n, bool cloexec)
+static void add_receive(struct batch *b, int channel, size_t n, bool cloexec)
 {
 	unsigned char *space, *byte;
 	struct iovec io = { (void *)batch_out(b, 1, &byte).at, 1 };
@@ -231,7 +231,7 @@ static void add_receive(struct restart *r, struct batch *b, size_t n, bool cloex
 
 	m.msg_control = (void *)batch_out(b, room, &space).at;
 	m.msg_iov = (void *)batch_in(b, &io, sizeof(io)).at;
-	BATCH_MUST(b, "take its descriptors", SYS_recvmsg, (uint64_t)r->channel[1], batch_in(b, &m, sizeof(m)).at,
+	BATCH_MUST(b, "take its descriptors", SYS_recvmsg, (uint64_t)channel, batch_in(b, &m, sizeof(m)).at,
 		cloexec ? MSG_CMSG_CLOEXEC : 0);
 }
 
@@ -273,8 +273,8 @@ static int link_files(struct restart *r)
 	return e;
 }
 
-static int give_some(
-	struct restart *r, struct patient *p, struct batch *b, const struct fd_record *f, size_t n, size_t done)
+static int give_some(struct restart *r, struct patient *p, struct batch *b, const int channel[2],
+	const struct fd_record *f, size_t n, size_t done)
 {
 	const struct fd_record *placed = p->fdtable->fds.at;
 	int fds[FDS_A_MESSAGE];
@@ -288,31 +288,28 @@ static int give_some(
 		fds[i] = here(r, &f[i]);
 		marked += f[i].cloexec != 0;
 	}
-	int e = send_fds(r, fds, n);
+	int e = send_fds(r, channel[0], fds, n);
 	if (e < 0)
 		return e;
-	add_receive(r, b, n, marked > n / 2); /* then the fewer are marked one by one */
+	add_receive(b, channel[1], n, marked > n / 2); /* then the fewer are marked one by one */
 	return place(r, p, b, f, n, at, marked > n / 2);
 }
 
-static int give_descriptors(struct restart *r, struct patient *p)
+static int give_descriptors(struct restart *r, struct patient *p, struct batch *b, const int channel[2])
 {
 	const struct fd_record *f = p->fdtable->fds.at;
-	struct batch *b = &p->batch;
-	uint64_t keep = (uint64_t)r->channel[1];
+	uint64_t keep = (uint64_t)channel[1];
 	int e = 0;
 
-	batch_init(b, &r->op->arena, &p->room, &p->threads[0]);
 	BATCH_MUST(b, "close inherited descriptors", SYS_close_range, 0, keep - 1, 0);
 	BATCH_MUST(b, "close inherited descriptors", SYS_close_range, keep + 1, ~0u, 0);
 	for (size_t done = 0, n; done < p->fdtable->fds.n && e == 0; done += n) {
 		n = p->fdtable->fds.n - done < FDS_A_MESSAGE ? p->fdtable->fds.n - done : FDS_A_MESSAGE;
-		e = give_some(r, p, b, f + done, n, done);
+		e = give_some(r, p, b, channel, f + done, n, done);
 	}
-	if (e < 0)
-		return e;
-	BATCH_MUST(b, "close the channel", SYS_close, keep);
-	return run_batch(r, p, b);
+	if (e == 0)
+		BATCH_MUST(b, "close the channel", SYS_close, keep);
+	return e;
 }
 
 /* ---- process groups ---- */
@@ -334,7 +331,9 @@ static int join_groups(struct restart *r)
 
 	for (int lead = 1; lead >= 0; lead--)
 		for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-			if (!p[i]->birth->joins || (p[i]->rec->pgid == p[i]->rec->pid) != lead)
+			const struct task_record *t = p[i]->rec;
+
+			if (!p[i]->birth->joins || t->pgid == p[i]->group || (t->pgid == t->pid) != lead)
 				continue;
 			WHERE_PATIENT(r, p[i]);
 			e = join_group(r, p[i]);
@@ -343,13 +342,12 @@ static int join_groups(struct restart *r)
 }
 
 /* what belongs to the groups of a session, such as who is in the foreground of its terminal */
-static int settle_groups(struct restart *r, struct patient *p)
+static int settle_groups(struct restart *r, struct patient *p, struct batch *b)
 {
 	const struct ref *ref = p->rec->parts.at;
 	int e = 0;
 
-	batch_init(&p->batch, &r->op->arena, &p->room, &p->threads[0]);
-	r->site.batch = &p->batch;
+	r->site.batch = b;
 	r->site.pid = r->site.tid = p->pid;
 	r->site.vpid = r->site.vtid = p->rec->pid;
 	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
@@ -357,19 +355,33 @@ static int settle_groups(struct restart *r, struct patient *p)
 
 		e = o->kind->group ? o->kind->group(r->op, o->rec, &r->site) : 0;
 	}
-	return e < 0 ? e : run_batch(r, p, &p->batch);
+	return e;
 }
 
 /* ---- threads ---- */
 
-static void add_thread(struct batch *b, int32_t tid)
+static void add_thread(struct restart *r, struct batch *b, int32_t tid)
 {
 	struct clone_args args = { .flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-					    CLONE_SYSVSEM,
+					    CLONE_SYSVSEM | quietly(r),
 		.set_tid_size = 1 };
 
 	args.set_tid = batch_in(b, &tid, sizeof(tid)).at;
 	BATCH_MUST(b, "make a thread with its id", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
+}
+
+static int hold_threads(struct restart *r, struct patient *p, const pid_t *born)
+{
+	const struct thread_record *t = p->rec->threads.at;
+	int e = 0;
+
+	for (size_t i = 1; i < p->rec->threads.n && e == 0; i++) {
+		e = hold_adopt(&p->threads[i], r->own_pidns ? born[i - 1] : t[i].tid, &p->threads[0], STOP_TIMEOUT_MS);
+		p->n_threads = i + 1;
+		if (e < 0)
+			fail(r->op, e, "hold thread %d", t[i].tid);
+	}
+	return e;
 }
 
 static int make_threads(struct restart *r, struct patient *p)
@@ -386,25 +398,79 @@ static int make_threads(struct restart *r, struct patient *p)
 	h->n_born = 0;
 	batch_init(&p->batch, &r->op->arena, &p->room, h);
 	for (size_t i = 1; i < n && e == 0; i++) {
-		add_thread(&p->batch, t[i].tid);
+		add_thread(r, &p->batch, t[i].tid);
 		if (!batch_has_room(&p->batch, 1, 256) || i + 1 == n)
 			e = run_batch(r, p, &p->batch);
 	}
-	if (e == 0 && h->n_born != n - 1)
+	if (e == 0 && r->own_pidns && h->n_born != n - 1)
 		e = fail(r->op, -ECHILD, "find the threads just made");
-	for (size_t i = 1; i < n && e == 0; i++) {
-		e = hold_adopt(&p->threads[i], h->born[i - 1], STOP_TIMEOUT_MS);
-		p->n_threads = i + 1;
-		if (e < 0)
-			fail(r->op, e, "hold thread %d", t[i].tid);
-	}
+	if (e == 0)
+		e = hold_threads(r, p, h->born);
 	h->born = NULL;
 	return e;
 }
 
-int furnish(struct restart *r)
+/* has it but one thread, which shares nothing that matters here, and may get what is its own as well? */
+static bool is_plain(struct restart *r, const struct patient *p)
+{
+	const struct object *fds = find_object(r, p->rec->fdtable);
+
+	return p->rec->threads.n == 1 && has_own_memory(r, p) && fds->first == fds->last &&
+	       !(p->rec->flags & (TASK_LEADER_GONE | TASK_STOPPED | TASK_CONTINUED));
+}
+
+/* @f: its flight, which uses a channel of its own, as others may be on theirs */
+static int furnish_one(struct restart *r, struct patient *p, struct flights *all, struct flight *f)
+{
+	const int *channel = r->channel[f - all->at];
+	struct batch *b = &f->batch;
+
+	WHERE_PATIENT(r, p);
+	int e = settle_groups(r, p, b);
+	if (e == 0 && b->n) { /* one group after the other */
+		e = flights_land(r, all);
+		f->patient = p; /* it has not begun yet */
+		e = e < 0 ? e : run_batch(r, p, b);
+	}
+	if (e == 0 && find_object(r, p->rec->fdtable)->last == p) /* the others need theirs no more */
+		e = give_descriptors(r, p, b, channel);
+	if (e < 0)
+		return e;
+	if (!is_plain(r, p) || !batch_has_room(b, 128, 8192))
+		e = run_batch(r, p, b);
+	if (e < 0)
+		return e;
+	if (!is_plain(r, p))
+		return make_threads(r, p);
+	p->restored = true;
+	e = add_stage(r, p, 0, b, STAGE_RESTORE);
+	return e < 0 ? e : flight_start(r, f);
+}
+
+static int furnish_all(struct restart *r)
 {
 	struct patient **p = r->patients.at;
+	struct flights all = { .width = r->n_channels };
+	struct flight *f;
+	int e = 0;
+
+	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
+		if (p[i]->rec->flags & TASK_ZOMBIE)
+			continue;
+		if (!is_plain(r, p[i]))
+			e = flights_land(r, &all);
+		if (e == 0)
+			e = flights_board(r, &all, p[i], 0, &f);
+		if (e == 0)
+			e = furnish_one(r, p[i], &all, f);
+		if (e == 0)
+			e = watch_tell(r->op, &r->watch, "furnishing", r->memory, 0);
+	}
+	return e < 0 ? e : flights_land(r, &all);
+}
+
+int furnish(struct restart *r)
+{
 	int e = join_groups(r);
 
 	if (e == 0)
@@ -413,17 +479,5 @@ int furnish(struct restart *r)
 		e = restore_files(r, false);
 	if (e == 0)
 		e = link_files(r);
-	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (p[i]->rec->flags & TASK_ZOMBIE)
-			continue;
-		WHERE_PATIENT(r, p[i]);
-		e = settle_groups(r, p[i]);
-		if (e == 0 && find_object(r, p[i]->rec->fdtable)->last == p[i]) /* the others need theirs no more */
-			e = give_descriptors(r, p[i]);
-		if (e == 0)
-			e = make_threads(r, p[i]);
-		if (e == 0)
-			e = watch_tell(r->op, &r->watch, "furnishing", r->memory, 0);
-	}
-	return e;
+	return e < 0 ? e : furnish_all(r);
 }

@@ -22,6 +22,8 @@
 
 #define PAGE		IMAGE_PAGE
 #define STOP_TIMEOUT_MS 10000
+#define BROOD		256 /* children made by one batch */
+#define AHEAD		16 /* processes that are on their way at once */
 
 /* ---- what a process keeps of the memory it was born with ---- */
 
@@ -32,26 +34,17 @@ struct keep {
 	bool moved; /* one of those that every process has */
 };
 
-static bool inherits_in(const struct mm_record *mm, size_t *at, uint64_t start, uint64_t end)
-{
-	const struct range *in = mm->inherit.at;
-
-	while (*at < mm->inherit.n && in[*at].at + in[*at].pages * PAGE <= start)
-		(*at)++;
-	return *at < mm->inherit.n && in[*at].at < end;
-}
-
-/* both lists are in order of address */
-static void keep_shared(struct restart *r, struct patient *p, struct span *keeps)
+/* both lists are in order of address; what of it is not shared any more, or never was, is dropped: drop_pages() */
+static void keep_alike(struct restart *r, struct patient *p, struct span *keeps)
 {
 	const struct vma *v = p->mm->vmas.at, *w = p->parent->mm->vmas.at;
-	size_t n = p->mm->vmas.n, m = p->parent->mm->vmas.n, in = 0;
+	size_t n = p->mm->vmas.n, m = p->parent->mm->vmas.n;
 
 	for (size_t i = 0, k = 0; i < n && k < m;) {
 		uint64_t start = max_u64(v[i].start, w[k].start), end = min_u64(v[i].end, w[k].end);
 
 		if (start < end && !kind_by_tag(v[i].tag)->moves && vma_alike(&v[i], &w[k]) &&
-			inherits_in(p->mm, &in, start, end)) {
+			!(v[i].flags & VMA_DROPPABLE)) { /* which fork(2) wipes as well */
 			struct keep *keep = span_push(&r->op->arena, keeps, sizeof(*keep));
 			*keep = (struct keep){ start, end, &v[i], w[k].prot, false };
 		}
@@ -95,6 +88,15 @@ static int flush(struct restart *r, struct patient *p, struct batch *b)
 	return batch_has_room(b, 64, 4096) ? 0 : run_batch(r, p, b);
 }
 
+/* has it anything there, as far as is known? All but the zone it has from its parent, if it has one */
+static bool is_taken(const struct patient *p, uint64_t start, uint64_t end)
+{
+	const struct mm_record *mm = p->parent ? p->parent->mm : NULL;
+	size_t i = mm ? vma_above(mm, start) : 0;
+
+	return !mm || (i < mm->vmas.n && ((const struct vma *)mm->vmas.at)[i].start < end);
+}
+
 static int unmap_others(struct restart *r, struct patient *p, struct batch *b, const struct span *keeps)
 {
 	const struct keep *k = keeps->at;
@@ -104,7 +106,7 @@ static int unmap_others(struct restart *r, struct patient *p, struct batch *b, c
 	for (size_t i = 0; i <= keeps->n && e == 0; i++) {
 		uint64_t next = i < keeps->n ? k[i].start : TASK_END;
 
-		if (next > at)
+		if (next > at && is_taken(p, at, next))
 			BATCH_MUST(b, "unmap memory that it does not need", SYS_munmap, at, next - at);
 		if (i < keeps->n)
 			at = k[i].end;
@@ -215,6 +217,7 @@ static int forget_rseq(struct patient *p, struct batch *b)
 	return 0;
 }
 
+/* into its batch, which is not run yet */
 static int build_memory(struct restart *r, struct patient *p)
 {
 	struct span keeps = { 0 };
@@ -228,7 +231,7 @@ static int build_memory(struct restart *r, struct patient *p)
 	if (!p->parent)
 		BATCH_MUST(b, "outlive stasis", SYS_prctl, PR_SET_PDEATHSIG, 0);
 	if (p->parent)
-		keep_shared(r, p, &keeps);
+		keep_alike(r, p, &keeps);
 	keep_specials(r, p, &keeps);
 	qsort(keeps.at, keeps.n, sizeof(struct keep), by_place);
 	int e = unmap_others(r, p, b, &keeps);
@@ -240,12 +243,31 @@ static int build_memory(struct restart *r, struct patient *p)
 			e = drop_pages(r, p, b, &k[i], &in);
 	if (e == 0)
 		e = map_all(r, p, b, &keeps);
-	if (e == 0)
-		e = run_batch(r, p, b);
+	if (e < 0 || !r->other_specials)
+		return e;
+	e = run_batch(r, p, b);
 	return e < 0 ? e : stand_in_for_specials(r, p);
 }
 
 /* ---- pages ---- */
+
+/* its memory file, opened when it is first needed, by whichever thread */
+static int mem_of(const struct page_sink *k)
+{
+	int none = -EBADF, mem = atomic_load(k->mem);
+	char path[64];
+
+	if (mem >= 0)
+		return mem;
+	snprintf(path, sizeof(path), "/proc/%d/mem", k->patient->pid);
+	mem = open(path, O_RDWR | O_CLOEXEC);
+	if (mem < 0)
+		return -errno;
+	if (atomic_compare_exchange_strong(k->mem, &none, mem))
+		return mem;
+	fd_close(mem);
+	return none;
+}
 
 static int put_run(const struct page_sink *k, const struct page_run *run, const unsigned char *data)
 {
@@ -255,7 +277,8 @@ static int put_run(const struct page_sink *k, const struct page_run *run, const 
 	if (e != -EFAULT)
 		return e;
 	/* the program may not write there: through its memory file a tracer may */
-	return pwrite_all(k->mem, data, len, (off_t)run->at);
+	int mem = mem_of(k);
+	return mem < 0 ? mem : pwrite_all(mem, data, len, (off_t)run->at);
 }
 
 /* by any thread: all runs have data */
@@ -285,18 +308,20 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 	return 0;
 }
 
+static bool has_pages_next(const struct restart *r, const struct patient *p)
+{
+	return !r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm;
+}
+
 static int take_pages(struct restart *r, struct patient *p)
 {
-	struct page_sink sink = { .sink = { put_pages, .again = true }, .patient = p };
-	char path[64];
+	_Atomic int mem = -EBADF;
+	struct page_sink sink = { .sink = { put_pages, .again = true }, .patient = p, .mem = &mem };
 	int e = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
-	_cleanup_close_ int mem = open(path, O_RDWR | O_CLOEXEC);
-	if (mem < 0)
-		return fail(r->op, -errno, "open its memory");
-	sink.mem = mem;
-	while (e == 0 && !r->at_end && r->section.type == SECTION_PAGES && r->section.id == p->rec->mm) {
+	if (!has_pages_next(r, p))
+		return 0;
+	while (e == 0 && has_pages_next(r, p)) {
 		e = check_pages(r, p, &r->section);
 		if (e == 0)
 			e = make_huge(r, p, &r->section);
@@ -305,7 +330,10 @@ static int take_pages(struct restart *r, struct patient *p)
 		if (e == 0)
 			e = watch_tell(r->op, &r->watch, "rebuilding", r->memory, 0);
 	}
-	return load_wait(r, e);
+	e = load_wait(r, e);
+	if (mem >= 0)
+		fd_close(mem);
+	return e;
 }
 
 static int beyond_end(struct restart *r)
@@ -379,34 +407,79 @@ int take_shared_pages(struct restart *r)
 
 /* ---- process kinds, first stage ---- */
 
-static int restore_parts(struct restart *r, struct patient *p)
+static int add_parts(struct restart *r, struct patient *p)
 {
 	const struct ref *ref = p->rec->parts.at;
-	struct batch *b = batch_of(r, p);
+	struct batch *b = &p->batch;
+	int e = flush(r, p, b);
 
 	r->site.batch = b;
 	r->site.pid = r->site.tid = p->pid;
 	r->site.vpid = r->site.vtid = p->rec->pid;
-	for (size_t i = 0; i < p->rec->parts.n; i++) {
+	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
 		struct object *o = find_object(r, ref[i].id);
 		bool mine = o->first == p; /* who shares it was born with it */
-		int e = mine && o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
 
+		e = mine && o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
 		if (e == 0)
 			e = flush(r, p, b);
-		if (e < 0)
-			return e;
 	}
-	return run_batch(r, p, b);
+	return e;
+}
+
+static void settle_in_zone(struct restart *r, struct patient *p)
+{
+	p->room = (struct room){ .pid = p->pid, .code = { r->zone }, .data = { r->zone + ROOM_CODE }, .mem = -EBADF };
+}
+
+/* it is set going on its memory, and what its process kinds put into it */
+static int begin(struct restart *r, struct patient *p)
+{
+	if (!p->parent)
+		settle_in_zone(r, p);
+	if (p->shares & CLONE_VM)
+		p->syscall = p->parent->syscall;
+	struct batch *b = batch_of(r, p);
+	int e = p->shares & CLONE_VM ? 0 : build_memory(r, p);
+	if (e == 0)
+		e = add_parts(r, p);
+	if (e < 0)
+		return e;
+	e = batch_start(b);
+	p->begun = true;
+	return e < 0 ? batch_failed(r, b, e) : 0;
+}
+
+/*
+ * Who is there already does its work while another gets its pages and makes its children. Who shares anything with another
+ * waits for its turn: it has the same memory, with the same room, or would use the same numbers for descriptors.
+ */
+static int begin_some(struct restart *r, size_t i)
+{
+	struct patient **p = r->patients.at;
+	int e = 0;
+
+	for (size_t k = i; k < r->patients.n && k < i + AHEAD && e == 0; k++) {
+		if (p[k]->begun || !p[k]->pid || p[k]->rec->flags & TASK_ZOMBIE || (k > i && p[k]->shares))
+			continue;
+		WHERE_PATIENT(r, p[k]);
+		e = begin(r, p[k]);
+	}
+	return e;
 }
 
 /* ---- children ---- */
 
+uint64_t quietly(const struct restart *r)
+{
+	return r->own_pidns ? 0 : CLONE_PTRACE | CLONE_UNTRACED;
+}
+
 /* a sibling is a child of the same parent, and has the exit signal of its maker (copy_process() in kernel/fork.c) */
-static void add_clone(struct batch *b, const struct patient *child, bool sibling)
+static void add_clone(struct restart *r, struct batch *b, const struct patient *child, bool sibling)
 {
 	int32_t pid = child->rec->pid;
-	struct clone_args args = { .flags = sibling ? CLONE_PARENT : child->shares,
+	struct clone_args args = { .flags = (sibling ? CLONE_PARENT : child->shares) | quietly(r),
 		.exit_signal = sibling ? 0 : (uint64_t)child->rec->exit_signal,
 		.set_tid_size = 1 };
 
@@ -414,57 +487,82 @@ static void add_clone(struct batch *b, const struct patient *child, bool sibling
 	BATCH_MUST(b, "make a child with its pid", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
 }
 
-static int adopt(struct restart *r, struct patient *p, struct patient **order, unsigned int n)
+/* struct brood - children that are made by one batch */
+struct brood {
+	struct patient *child[BROOD];
+	const struct stub_call *call[BROOD];
+	pid_t born[BROOD];
+	unsigned int n;
+};
+
+/* who they are, also those that were made before one could not be: they are not to stay behind */
+static int name_children(struct restart *r, struct held *h, struct brood *all)
+{
+	unsigned int n = r->own_pidns ? h->n_born : 0;
+
+	for (unsigned int i = 0; i < all->n && !r->own_pidns; i++)
+		if (all->call[i]->ret == all->child[i]->rec->pid)
+			all->born[n++] = all->child[i]->rec->pid;
+	for (unsigned int i = 0; i < n; i++) {
+		if (!all->child[i]->threads) /* a zombie to be */
+			all->child[i]->threads = arena_alloc(&r->op->arena, sizeof(*all->child[i]->threads));
+		all->child[i]->pid = all->born[i];
+	}
+	return n == all->n ? 0 : -ECHILD;
+}
+
+static int adopt(struct restart *r, struct patient *p, struct brood *all)
 {
 	struct held *h = &p->threads[0];
 
-	if (h->n_born != n)
-		return fail(r->op, -ECHILD, "find the children just made");
-	for (unsigned int i = 0; i < n; i++) {
-		struct patient *child = order[i];
+	for (unsigned int i = 0; i < all->n; i++) {
+		struct patient *child = all->child[i];
 
-		if (!child->threads) /* a zombie to be */
-			child->threads = arena_alloc(&r->op->arena, sizeof(*child->threads));
-		child->pid = h->born[i];
 		child->moved = p->moved;
+		child->group = p->group;
 		child->room =
 			(struct room){ .pid = child->pid, .code = p->room.code, .data = p->room.data, .mem = -EBADF };
-		int e = hold_adopt(&child->threads[0], child->pid, STOP_TIMEOUT_MS);
+		int e = hold_adopt(&child->threads[0], child->pid, h, STOP_TIMEOUT_MS);
 		child->n_threads = 1;
 		if (e < 0)
 			return fail(r->op, e, "hold child %d", child->rec->pid);
 	}
-	h->n_born = 0;
 	return 0;
+}
+
+static int make_brood(struct restart *r, struct patient *p, struct batch *b, struct brood *all)
+{
+	struct held *h = &p->threads[0];
+
+	h->born = all->born;
+	h->born_room = BROOD;
+	h->n_born = 0;
+	int e = run_batch(r, p, b), named = name_children(r, h, all);
+	h->born = NULL;
+	if (e == 0 && named < 0)
+		e = fail(r->op, named, "find the children just made");
+	return e < 0 ? e : adopt(r, p, all);
 }
 
 /* @all: of struct patient *; those that are to be made now, as @sibling or child */
 static int clone_some(struct restart *r, struct patient *p, const struct span *all, bool sibling, bool early)
 {
 	struct patient **child = all->at;
-	struct held *h = &p->threads[0];
-	pid_t born[256];
-	struct patient *order[256];
 	int e = 0;
 
 	if (all->n)
 		image_rest(r->image);
 	for (size_t i = 0; i < all->n && e == 0;) {
 		struct batch *b = batch_of(r, p);
-		unsigned int n = 0;
+		struct brood brood = { .n = 0 };
 
-		for (; i < all->n && n < 256; i++)
+		for (; i < all->n && brood.n < BROOD; i++)
 			if (child[i]->birth->early == early && (sibling || !child[i]->birth->maker)) {
-				add_clone(b, child[i], sibling);
-				order[n++] = child[i];
+				add_clone(r, b, child[i], sibling);
+				brood.call[brood.n] = batch_last(b);
+				brood.child[brood.n++] = child[i];
 			}
-		h->born = born;
-		h->born_room = 256;
-		h->n_born = 0;
-		e = run_batch(r, p, b);
-		if (e == 0)
-			e = adopt(r, p, order, n);
-		h->born = NULL;
+		e = make_brood(r, p, b, &brood);
 	}
 	return e;
 }
@@ -486,7 +584,10 @@ static int become_leader(struct restart *r, struct patient *p)
 
 		e = o->kind->lead ? o->kind->lead(r->op, o->rec, &r->site) : 0;
 	}
-	return e < 0 ? e : run_batch(r, p, b);
+	if (e == 0)
+		e = run_batch(r, p, b);
+	p->group = p->rec->pid;
+	return e;
 }
 
 /* a dead leader of a session, or its ghost, makes those who are still in that session */
@@ -498,22 +599,13 @@ static int grow_dead(struct restart *r, struct patient *p)
 	return e < 0 ? e : clone_some(r, p, &p->makes, true, false);
 }
 
-static void settle_in_zone(struct restart *r, struct patient *p)
-{
-	p->room = (struct room){ .pid = p->pid, .code = { r->zone }, .data = { r->zone + ROOM_CODE }, .mem = -EBADF };
-}
-
 static int grow(struct restart *r, struct patient *p)
 {
-	if (!p->parent)
-		settle_in_zone(r, p);
-	if (p->shares & CLONE_VM)
-		p->syscall = p->parent->syscall;
-	int e = p->shares & CLONE_VM ? 0 : build_memory(r, p);
-	if (e == 0)
-		e = restore_parts(r, p);
-	if (e == 0)
-		e = take_pages(r, p);
+	int e = batch_finish(&p->batch);
+
+	if (e < 0)
+		return batch_failed(r, &p->batch, e);
+	e = take_pages(r, p);
 	if (e == 0 && !(p->shares & CLONE_VM))
 		e = lock_memory(r, p);
 	if (e == 0)
@@ -553,6 +645,9 @@ int grow_tree(struct restart *r)
 	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
 		if (p[i]->rec->flags & TASK_ZOMBIE)
 			continue;
+		e = begin_some(r, i);
+		if (e < 0)
+			return e;
 		WHERE_PATIENT(r, p[i]);
 		e = grow(r, p[i]);
 	}

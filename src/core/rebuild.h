@@ -3,6 +3,8 @@
 /*
  * A program being restarted.
  */
+#include <stdatomic.h>
+
 #include "base/terminal.h"
 #include "core/births.h"
 #include "core/core.h"
@@ -39,6 +41,7 @@ struct patient {
 	uint64_t shares; /* what it has in common with its parent: flags of clone(2) */
 	struct span makes; /* of struct patient *: siblings that it makes */
 	int32_t sid; /* the session it gets: that of its record, or 0: the caller's */
+	int32_t group; /* the process group it is in as it was born, or began a session; 0: none of the program's */
 	struct mm_record *mm;
 	const struct fdtable_record *fdtable;
 	pid_t pid; /* as we count; 0 while it does not exist */
@@ -47,6 +50,8 @@ struct patient {
 	size_t n_threads; /* that exist */
 	struct room room;
 	struct batch batch;
+	bool begun; /* it has begun to make its memory */
+	bool restored; /* its thread went through STAGE_RESTORE already */
 	struct span moved; /* of struct moved */
 	size_t huge; /* of mm->huge: those before it are done */
 	uint64_t huge_end; /* of what is done */
@@ -59,6 +64,8 @@ struct patient {
 	struct memos memos; /* of the first that has its memory */
 	const uint64_t *sigchld; /* its action on SIGCHLD while its zombies end, as rt_sigaction() has it */
 };
+
+#define CHANNELS 4 /* more would overlap more, and leave fewer numbers to the program's descriptors */
 
 struct restart {
 	struct op *op;
@@ -77,7 +84,9 @@ struct restart {
 	uint64_t spare; /* in the zone, for mappings under way */
 	size_t syscall_offset;
 	bool other_specials; /* what every process has is not what the processes of the image had */
-	int channel[2]; /* descriptors go to the tasks through it; [1] is inherited by all at the same number */
+	int channel[CHANNELS]
+		   [2]; /* descriptors go to the tasks through these; [1] is inherited by all at the same number */
+	size_t n_channels;
 	int spare_fd; /* a number that every task has, and none needs: site.free_fd */
 	bool own_pidns;
 	bool crowded; /* somebody here has a number that the program must have */
@@ -93,13 +102,36 @@ struct restart {
 
 #define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
 #define ROOM_SPARE (1ull << 20)
-#define ROOMS	   4 /* how many threads of one process may run batches at once */
+#define ROOMS	   16 /* how many threads may run batches at once, of one process as well */
+
+/** enum stage - in which order threads get what is theirs: the functions of kinds by these names */
+enum stage {
+	STAGE_RESTORE,
+	STAGE_LINK,
+	STAGE_SETTLE,
+	STAGE_LEAVE,
+};
+
+/** struct flight - a thread on its way */
+struct flight {
+	struct patient *patient; /* NULL: none */
+	size_t thread;
+	struct room room; /* that of its process, with memory that no other flight has */
+	struct batch batch;
+};
+
+/** struct flights - all that are on their way, one behind the other */
+struct flights {
+	struct flight at[ROOMS];
+	size_t width; /* of at: so many at most */
+	size_t next; /* the one that began first, or is free */
+};
 
 /** struct page_sink - where page data goes, by whichever thread has time */
 struct page_sink {
 	struct image_sink sink;
-	const struct patient *patient; /* a process, whose memory file is @mem */
-	int mem;
+	const struct patient *patient; /* a process, whose memory file is @mem, if it was needed yet */
+	_Atomic int *mem;
 	struct restart *restart; /* or shared memory */
 	const struct object *object;
 	uint64_t failed_at;
@@ -146,6 +178,11 @@ int plant_seeds(struct restart *r);
 /* grow.c */
 int take_shared_pages(struct restart *r);
 int grow_tree(struct restart *r);
+/**
+ * quietly() - flags for clone(2): what is made is traced by us, and its maker does not stop to tell
+ * Where its id is ours as well: in another pid namespace nobody else says which it is.
+ */
+uint64_t quietly(const struct restart *r);
 /* furnish.c */
 int restore_early_files(struct restart *r);
 int furnish(struct restart *r);
@@ -162,7 +199,17 @@ int lock_memory(struct restart *r, struct patient *p);
 /** protect_memory() - as the program had it, where it was left open: once keys are allocated, before they are given */
 int protect_memory(struct restart *r);
 int finish_memory(struct restart *r);
+/* flight.c */
+/** has_own_memory() - does no other process have the same? */
+bool has_own_memory(struct restart *r, const struct patient *p);
+/** flights_board() - @ret: for thread @n of @p, with an empty batch; whoever was there has landed */
+int flights_board(struct restart *r, struct flights *all, struct patient *p, size_t n, struct flight **ret);
+int flight_start(struct restart *r, struct flight *f);
+/** flights_land() - until all have done what they were given */
+int flights_land(struct restart *r, struct flights *all);
 /* depart.c */
+/** add_stage() - the calls of thread @n of @p; those of its process as well if it acts for that */
+int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, enum stage stage);
 int settle_all(struct restart *r);
 int settle_files(struct restart *r);
 int depart(struct restart *r);

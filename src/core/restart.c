@@ -124,9 +124,10 @@ static void tidy(struct restart *r)
 	for (size_t i = 0; i < r->slots.n; i++)
 		if (s[i].value >= 0)
 			fd_close(s[i].value);
-	for (size_t i = 0; i < 2; i++)
-		if (r->channel[i] >= 0)
-			fd_close(r->channel[i]);
+	for (size_t i = 0; i < r->n_channels; i++)
+		for (size_t k = 0; k < 2; k++)
+			if (r->channel[i][k] >= 0)
+				fd_close(r->channel[i][k]);
 	if (r->spare_fd >= 0)
 		fd_close(r->spare_fd);
 	if (r->zone)
@@ -192,11 +193,9 @@ int stasis_restart(const struct stasis_restart_options *o, struct stasis_job *jo
 	uint64_t began = now_ns();
 
 	op_init(&op, "restart");
-	struct restart r = { .op = &op,
-		.channel = { -EBADF, -EBADF },
-		.spare_fd = -EBADF,
-		.nest = { .socket = -EBADF },
-		.terminal = { .fd = -EBADF } };
+	struct restart r = {
+		.op = &op, .spare_fd = -EBADF, .nest = { .socket = -EBADF }, .terminal = { .fd = -EBADF }
+	};
 	int e = take_options(&r, o);
 	if (e == 0)
 		e = rebuild(&r, o);

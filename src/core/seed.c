@@ -122,8 +122,25 @@ int choose_namespace(struct restart *r, bool own_pidns)
 	return 0;
 }
 
-/* descriptors travel to the tasks through a socket that all inherit at one number, above all their own */
-static int open_channel(struct restart *r)
+/* a socket that all tasks inherit at the number @at or one above it */
+static int open_channel(struct restart *r, int at)
+{
+	int *channel = r->channel[r->n_channels];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
+		return -errno;
+	_cleanup_close_ int low = channel[1];
+	channel[1] = fcntl(low, F_DUPFD_CLOEXEC, at);
+	int e = channel[1] < 0 ? -errno : 0;
+	if (e < 0)
+		fd_close(channel[0]);
+	else
+		r->n_channels++;
+	return e;
+}
+
+/* descriptors travel to the tasks through sockets, at numbers above all of theirs; one would do */
+static int open_channels(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 	uint32_t highest = FIRST_CHANNEL;
@@ -139,16 +156,15 @@ static int open_channel(struct restart *r)
 	if (limit <= highest + 2)
 		return fail_as(r->op, OUTCOME_CANNOT, "nofile", "raise the hard limit on open files (ulimit -Hn)",
 			"give the program descriptor %u: the limit here is %lu", highest, (unsigned long)limit);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, r->channel) < 0)
-		return fail(r->op, -errno, "make a socket");
-	_cleanup_close_ int low = r->channel[1];
-	r->channel[1] = fcntl(low, F_DUPFD_CLOEXEC, highest + 1);
-	if (r->channel[1] < 0)
-		return fail(r->op, -errno, "make a socket");
+	int e = open_channel(r, (int)highest + 1);
+	if (e < 0)
+		return fail(r->op, e, "make a socket");
 	/* taken, so that it is not what the next open(2) gives */
-	r->spare_fd = fcntl(low, F_DUPFD_CLOEXEC, r->channel[1] + 1);
+	r->spare_fd = fcntl(r->channel[0][1], F_DUPFD_CLOEXEC, r->channel[0][1] + 1);
 	if (r->spare_fd < 0)
 		return fail(r->op, -errno, "make a socket");
+	while (r->n_channels < CHANNELS && open_channel(r, r->spare_fd + 1) == 0)
+		;
 	r->site.free_fd = r->spare_fd;
 	return 0;
 }
@@ -197,7 +213,7 @@ int plant_seeds(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 	const struct clocks *clocks = NULL;
-	int e = open_channel(r), err = 0;
+	int e = open_channels(r), err = 0;
 
 	if (e == 0 && !r->crowded)
 		e = make_backings(r);

@@ -128,28 +128,43 @@ struct taddr batch_result(const struct batch *b)
 			       offsetof(struct stub_call, ret) };
 }
 
-/* the whole mirror to the task or back */
-static int transfer(const struct batch *b, const struct span *blocks, bool out)
-{
-	const struct block *k = blocks->at;
+/* struct pieces - of the mirror, that go to the task or back with one call */
+struct pieces {
 	struct iovec here[64], there[64];
+	size_t n, len;
+};
 
-	for (size_t i = 0; i < blocks->n;) {
-		size_t n = 0, len = 0;
+static int move_pieces(const struct batch *b, struct pieces *p, bool out)
+{
+	ssize_t done = out ? process_vm_writev(b->room->pid, p->here, p->n, p->there, p->n, 0)
+			   : process_vm_readv(b->room->pid, p->here, p->n, p->there, p->n, 0);
 
-		for (; n < ARRAY_SIZE(here) && i < blocks->n; n++, i++) {
-			here[n] = (struct iovec){ k[i].here, k[i].used };
-			there[n] = (struct iovec){ (void *)k[i].there, k[i].used };
-			len += k[i].used;
-		}
-		ssize_t done = out ? process_vm_writev(b->room->pid, here, n, there, n, 0)
-				   : process_vm_readv(b->room->pid, here, n, there, n, 0);
-		if (done < 0)
-			return -errno;
-		if ((size_t)done != len)
-			return -EFAULT;
-	}
+	if (done < 0)
+		return -errno;
+	if ((size_t)done != p->len)
+		return -EFAULT;
+	p->n = p->len = 0;
 	return 0;
+}
+
+/* the whole mirror to the task or back */
+static int transfer(const struct batch *b, bool out)
+{
+	const struct span *const parts[] = { &b->calls, &b->aux };
+	struct pieces p = { .n = 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		const struct block *k = parts[i]->at;
+
+		for (size_t n = 0; n < parts[i]->n && r == 0; n++) {
+			p.here[p.n] = (struct iovec){ k[n].here, k[n].used };
+			p.there[p.n++] = (struct iovec){ (void *)k[n].there, k[n].used };
+			p.len += k[n].used;
+			r = p.n == ARRAY_SIZE(p.here) ? move_pieces(b, &p, out) : 0;
+		}
+	}
+	return r == 0 && p.n ? move_pieces(b, &p, out) : r;
 }
 
 static int judge(const struct batch *b, bool aloud)
@@ -193,9 +208,7 @@ int batch_start(struct batch *b)
 		return judged;
 	for (unsigned int i = 0; i < b->n; i++)
 		s[i].must = s[i].call->flags & STUB_MUST;
-	int r = transfer(b, &b->calls, true);
-	if (r == 0)
-		r = transfer(b, &b->aux, true);
+	int r = transfer(b, true);
 	if (r < 0)
 		return r;
 	r = stub_go(b->h, b->room, b->room->data, b->n, true);
@@ -209,9 +222,7 @@ static int take_back(struct batch *b)
 
 	if (r == -ESRCH)
 		return r;
-	int read = transfer(b, &b->calls, false);
-	if (read == 0)
-		read = transfer(b, &b->aux, false);
+	int read = transfer(b, false);
 	return r < 0 ? r : read;
 }
 

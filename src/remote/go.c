@@ -48,7 +48,10 @@ int stub_enter(struct held *h, const struct room *room, struct taddr calls, unsi
 	if (r < 0)
 		return r;
 	h->away = true;
-	return ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
+	if (!h->masked && ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0)
+		return -errno;
+	h->masked = true;
+	return 0;
 }
 
 int stub_go(struct held *h, const struct room *room, struct taddr calls, unsigned int n, bool store)
@@ -113,6 +116,7 @@ int stub_leave(struct held *h)
 {
 	int r = -EIO;
 
+	h->masked = false;
 	for (int turn = 0; turn < 2 && r < 0; turn++) {
 		r = ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(h->sigmask), &h->sigmask) < 0 ? -errno : 0;
 		if (r == 0)

@@ -97,7 +97,8 @@ void hold_look_again(struct held *h)
 		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
 }
 
-int hold_wait(struct held *h, unsigned int timeout_ms)
+/* hold_wait(), but for what is in its registers */
+static int wait_for_stop(struct held *h, unsigned int timeout_ms)
 {
 	for (;;) {
 		int status, r = wait_for(h->tid, timeout_ms, &status);
@@ -111,7 +112,7 @@ int hold_wait(struct held *h, unsigned int timeout_ms)
 		if (status >> 16 == PTRACE_EVENT_STOP) {
 			h->stop_signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
 			h->again = false;
-			return look(h);
+			return 0;
 		}
 		/* a signal came first (or another event): it reaches the program, the stop that we asked for is next */
 		int signo = status >> 16 ? 0 : WSTOPSIG(status);
@@ -120,10 +121,25 @@ int hold_wait(struct held *h, unsigned int timeout_ms)
 	}
 }
 
-int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms)
+int hold_wait(struct held *h, unsigned int timeout_ms)
+{
+	int r = wait_for_stop(h, timeout_ms);
+
+	return r < 0 ? r : look(h);
+}
+
+int hold_adopt(struct held *h, pid_t tid, const struct held *maker, unsigned int timeout_ms)
 {
 	*h = (struct held){ .tid = tid, .seized = true };
-	return hold_wait(h, timeout_ms);
+	int r = wait_for_stop(h, timeout_ms);
+
+	if (r < 0)
+		return r;
+	h->regs = maker->regs;
+	h->sigmask = maker->sigmask;
+	h->masked = maker->masked; /* it was born with it */
+	h->still = true;
+	return 0;
 }
 
 int hold_signals(const struct held *h, struct arena *a, bool shared, struct span *ret)
@@ -180,6 +196,7 @@ int hold_stop(struct held *h, size_t n, int signo)
 	const uint64_t mask = ~(1ull << (signo - 1));
 	int why = 0;
 
+	h->masked = false;
 	if (ptrace(PTRACE_SETSIGMASK, h->tid, (void *)sizeof(mask), &mask) < 0 || syscall(SYS_tkill, h->tid, signo) < 0)
 		return -errno;
 	int r = go_on(h, 0, &why);

@@ -65,6 +65,7 @@ struct held {
 	bool seized;
 	bool still; /* it has stopped, and registers and mask are known */
 	bool away; /* its registers are the stub's */
+	bool masked; /* its signal mask is the stub's */
 	unsigned int context; /* which of the ways home in the room is its own then */
 	bool gone; /* it died while we held it */
 	bool again; /* the stop ended a call with EINTR, with these registers, and it will be made again: */
@@ -112,8 +113,8 @@ void hold_look_again(struct held *h);
  */
 int hold_wait(struct held *h, unsigned int timeout_ms);
 
-/** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth */
-int hold_adopt(struct held *h, pid_t tid, unsigned int timeout_ms);
+/** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth, in the stub that @maker runs */
+int hold_adopt(struct held *h, pid_t tid, const struct held *maker, unsigned int timeout_ms);
 
 /* ---- sleeping ---- */
 

@@ -157,7 +157,7 @@ static void rehearse(int fd)
 	struct op op;
 
 	op_init(&op, "restart");
-	struct restart r = { .op = &op, .channel = { -EBADF, -EBADF }, .nest = { .socket = -EBADF } };
+	struct restart r = { .op = &op, .nest = { .socket = -EBADF } };
 	r.site.slots = &r.slots;
 	must(image_open(&r.image, fd, NULL) == 0);
 	int e = load_objects(&r);

@@ -235,7 +235,7 @@ TEST(paths_without_end)
 	memset(path, '/', (1 << 20) - 1);
 	memcpy(member(k, rec, "cwd"), &path, sizeof(path));
 	memcpy(member(k, rec, "root"), &path, sizeof(path));
-	expect_bad(k->link(&op, rec, &site));
+	expect_bad(k->settle(&op, rec, &site));
 }
 
 static void expect_bad_vma(const char *kind, uint32_t flags, uint32_t prot)

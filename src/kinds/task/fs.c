@@ -87,8 +87,11 @@ static int fs_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
-/* Both paths are as seen from outside of the root, so the working directory comes first; chroot(2) does not move it. */
-static int fs_link(struct op *op, void *rec, struct site *site)
+/*
+ * Both paths are as seen from outside of the root, so the working directory comes first; chroot(2) does not move it. All that
+ * paths are needed for was done before, and the rights of the thread go later: they are its own.
+ */
+static int fs_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct fs *f = rec;
 	struct batch *b = site->batch;
@@ -128,6 +131,6 @@ const struct kind kind_task_fs = {
 	.fields = fields,
 	.check = fs_check,
 	.save = fs_save,
-	.link = fs_link,
+	.settle = fs_settle,
 	.describe = fs_describe,
 };
