@@ -72,6 +72,16 @@ static bool is_alone(struct restart *r, const struct patient *p, size_t n, enum 
 	       (stage == STAGE_LINK && links(r, p));
 }
 
+/* asked by the last batch of those who are to give up the zone: may a signal SIGTRAP be raised, or would that change its action? */
+static void ask_for_trap(struct restart *r, struct patient *p, struct batch *b)
+{
+	p->trap = NULL;
+	if (!is_last_in(r, p))
+		return;
+	struct taddr out = batch_out(b, ACTION_BYTES, &p->trap);
+	BATCH_MUST(b, "read a signal action", SYS_rt_sigaction, SIGTRAP, 0, out.at, 8);
+}
+
 int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, enum stage stage)
 {
 	const struct thread_record *t = (const struct thread_record *)p->rec->threads.at + n;
@@ -94,6 +104,8 @@ int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, e
 		e = link_descriptors(r, p, b);
 	if (e == 0 && n == p->first && stage != STAGE_RESTORE) /* that of processes came with their memory */
 		e = touch(r, &p->rec->parts, b, p, stage);
+	if (e == 0 && n == p->first && stage == STAGE_SETTLE)
+		ask_for_trap(r, p, b);
 	return e < 0 ? e : touch(r, &t->parts, b, p, stage);
 }
 
@@ -168,14 +180,28 @@ static int has_no_vdso(struct restart *r)
 	return fail_as(r->op, OUTCOME_CANNOT, "no-vdso", NULL, "leave it: it has no vdso");
 }
 
-static int take_room_away(struct restart *r, struct patient *p)
+static bool may_step(const struct patient *p)
+{
+	return p->trap && *p->trap != (uint64_t)(uintptr_t)SIG_IGN;
+}
+
+static int start_taking(struct restart *r, struct patient *p)
 {
 	const uint64_t arg[6] = { r->zone, r->zone_end - r->zone };
-	int64_t ret = 0;
 
+	WHERE_PATIENT(r, p);
 	if (!p->syscall.at)
 		return has_no_vdso(r);
-	int e = remote_call(&p->threads[p->first], p->syscall, SYS_munmap, arg, &ret);
+	int e = remote_call_start(&p->threads[p->first], p->syscall, SYS_munmap, arg, may_step(p));
+	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
+}
+
+static int finish_taking(struct restart *r, struct patient *p)
+{
+	int64_t ret = 0;
+
+	WHERE_PATIENT(r, p);
+	int e = remote_call_finish(&p->threads[p->first], p->syscall, may_step(p), &ret);
 	if (e == 0)
 		e = (int)ret;
 	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
@@ -236,15 +262,14 @@ static int dress(struct restart *r, struct patient *p, size_t n)
 /* nothing of ours is in them any more */
 static int take_rooms_away(struct restart *r)
 {
+	int (*const step[])(struct restart *, struct patient *) = { start_taking, finish_taking };
 	struct patient **p = r->patients.at;
 	int e = 0;
 
-	for (size_t i = 0; i < r->patients.n && e == 0; i++) {
-		if (!is_last_in(r, p[i]))
-			continue;
-		WHERE_PATIENT(r, p[i]);
-		e = take_room_away(r, p[i]);
-	}
+	for (size_t k = 0; k < ARRAY_SIZE(step); k++)
+		for (size_t i = 0; i < r->patients.n && e == 0; i++)
+			if (is_last_in(r, p[i]))
+				e = step[k](r, p[i]);
 	return e;
 }
 

@@ -25,8 +25,6 @@
 
 /* ---- zombies ---- */
 
-#define ACTION_BYTES 32 /* struct sigaction of the kernel */
-
 /* one that ignores the end of a child would have no zombie: it does again when they are there */
 static int calm_parent(struct restart *r, struct patient *p)
 {

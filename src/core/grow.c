@@ -407,8 +407,33 @@ int take_shared_pages(struct restart *r)
 
 /* ---- process kinds, first stage ---- */
 
+/* who cloned it, if that is a process of the program with all that is its own, or has what it has of such a one; else NULL */
+static const struct patient *origin(const struct patient *p)
+{
+	do
+		p = p->birth->maker ? p->birth->maker->subject : p->parent;
+	while (p && p->rec->flags & TASK_ZOMBIE);
+	return p;
+}
+
+/* what kind @k has of @from; mostly all processes have the same parts in the same order, and this is number @i */
+static const void *part_of(struct restart *r, const struct patient *from, const struct kind *k, size_t i)
+{
+	const struct ref *ref = from ? from->rec->parts.at : NULL;
+	size_t n = from ? from->rec->parts.n : 0;
+
+	for (size_t at = 0; at < n; at++) {
+		const struct object *o = find_object(r, ref[(i + at) % n].id);
+
+		if (o->kind == k)
+			return o->rec;
+	}
+	return NULL;
+}
+
 static int add_parts(struct restart *r, struct patient *p)
 {
+	const struct patient *from = origin(p);
 	const struct ref *ref = p->rec->parts.at;
 	struct batch *b = &p->batch;
 	int e = flush(r, p, b);
@@ -418,9 +443,10 @@ static int add_parts(struct restart *r, struct patient *p)
 	r->site.vpid = r->site.vtid = p->rec->pid;
 	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
 		struct object *o = find_object(r, ref[i].id);
-		bool mine = o->first == p; /* who shares it was born with it */
+		bool mine = o->first == p && o->kind->restore; /* who shares it was born with it */
 
-		e = mine && o->kind->restore ? o->kind->restore(r->op, o->rec, &r->site) : 0;
+		r->site.born = mine ? part_of(r, from, o->kind, i) : NULL;
+		e = mine ? o->kind->restore(r->op, o->rec, &r->site) : 0;
 		if (e == 0)
 			e = flush(r, p, b);
 	}

@@ -63,6 +63,7 @@ struct patient {
 	struct nap *naps; /* of each thread: the call that it goes on with, if that sleeps for a time */
 	struct memos memos; /* of the first that has its memory */
 	const uint64_t *sigchld; /* its action on SIGCHLD while its zombies end, as rt_sigaction() has it */
+	const uint64_t *trap; /* that on SIGTRAP, likewise; NULL: not known */
 };
 
 #define CHANNELS 4 /* more would overlap more, and leave fewer numbers to the program's descriptors */
@@ -100,9 +101,10 @@ struct restart {
 	enum { HUGE_UNKNOWN, HUGE_ALLOWED, HUGE_NEVER } huge; /* does this machine want transparent huge pages? */
 };
 
-#define TASK_END   0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
-#define ROOM_SPARE (1ull << 20)
-#define ROOMS	   16 /* how many threads may run batches at once, of one process as well */
+#define TASK_END     0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
+#define ACTION_BYTES 32 /* struct sigaction of the kernel */
+#define ROOM_SPARE   (1ull << 20)
+#define ROOMS	     16 /* how many threads may run batches at once, of one process as well */
 
 /** enum stage - in which order threads get what is theirs: the functions of kinds by these names */
 enum stage {

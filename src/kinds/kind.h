@@ -199,6 +199,10 @@ struct site {
 	int free_fd; /* task kinds, in restore(): a descriptor of the task that may be replaced, and stays */
 	unsigned int cpus; /* that are online */
 	const void *rights; /* creds.c's: of each task before its turn */
+	const void
+		*born; /* process kinds, in restore(): this kind's record of the process that it was cloned from, which
+		has all of that by then; NULL: it was born with what stasis has, or it is not known with what */
+	struct map known; /* site_known()'s */
 	bool user_ns; /* in a user namespace made for the restart: only the caller's own ids exist */
 	bool own_place; /* make_place() will have been called in namespaces made for the restart */
 	const struct file_rule *rules;
@@ -225,6 +229,13 @@ struct site {
 	struct taddr
 		stash_end; /* here and at the same address in every task; restore() moves stash up, and stash_end down */
 };
+
+/**
+ * site_known() - what a kind has found out of stasis itself, with which all tasks are born, and kept by site_keep(); NULL: nothing yet
+ * @owner: an address of the kind's own.
+ */
+const void *site_known(const struct site *site, const void *owner);
+void site_keep(struct op *op, struct site *site, const void *owner, const void *what);
 
 /** site_slot() - the shared int of (@owner, @key); made on first use. Valid until the next call. */
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key);

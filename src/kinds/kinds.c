@@ -100,6 +100,16 @@ pid_t site_process(const struct site *site, int32_t vpid)
 	return site->process(site, vpid);
 }
 
+const void *site_known(const struct site *site, const void *owner)
+{
+	return map_get(&site->known, (uint64_t)(uintptr_t)owner);
+}
+
+void site_keep(struct op *op, struct site *site, const void *owner, const void *what)
+{
+	map_set(&op->arena, &site->known, (uint64_t)(uintptr_t)owner, (void *)(uintptr_t)what);
+}
+
 int *site_slot(struct op *op, struct site *site, const void *owner, uint64_t key)
 {
 	const uint64_t mix = ((uint64_t)(uintptr_t)owner << 32) ^ key;

@@ -13,8 +13,9 @@
 #include "base/cleanup.h"
 #include "remote/go.h"
 
-#define CALLS_A_BLOCK 32
+#define CALLS_A_BLOCK 32 /* of the first, which often is all there is, a quarter */
 #define AUX_A_BLOCK   ((size_t)2048)
+#define AUX_FIRST     ((size_t)384)
 #define NONE	      UINT32_MAX
 
 /** struct block - a piece of the mirror */
@@ -60,7 +61,7 @@ static unsigned char *aux_take(struct batch *b, size_t len, struct taddr *ret)
 		return arena_alloc(b->arena, len);
 	}
 	if (!k || k->room - k->used < need)
-		k = add_block(b, &b->aux, need > AUX_A_BLOCK ? need : AUX_A_BLOCK,
+		k = add_block(b, &b->aux, max_u64(need, k ? AUX_A_BLOCK : AUX_FIRST),
 			b->room->data.at + ROOM_CALL_BYTES + b->aux_len);
 	unsigned char *here = k->here + k->used;
 	ret->at = k->there + k->used;
@@ -99,7 +100,7 @@ struct stub_call *batch_call(struct batch *b, const char *what, long nr, const u
 
 	b->full |= b->n >= ROOM_CALLS;
 	if (!k || k->room == k->used)
-		k = add_block(b, &b->calls, CALLS_A_BLOCK * sizeof(struct stub_call),
+		k = add_block(b, &b->calls, (k ? CALLS_A_BLOCK : CALLS_A_BLOCK / 4) * sizeof(struct stub_call),
 			b->room->data.at + b->n * sizeof(struct stub_call));
 	struct stub_call *c = (struct stub_call *)(k->here + k->used);
 	struct sent *s = span_push(b->arena, &b->sent, sizeof(*s));

@@ -127,35 +127,64 @@ int stub_leave(struct held *h)
 	return r;
 }
 
-/*
- * To the entry of system call @nr by the instruction at @ip. A single step would raise SIGTRAP, and reset its action where
- * it is ignored or blocked.
- */
-static int enter_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
+static int set_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
 {
 	struct arch_regs regs = h->regs;
 
 	arch_set_syscall(&regs, ip.at, nr, arg);
-	int r = arch_set_regs(h->tid, &regs);
-	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
-		r = -errno;
+	return arch_set_regs(h->tid, &regs);
+}
+
+static int go_to_stop(const struct held *h, bool step)
+{
+	return ptrace(step ? PTRACE_SINGLESTEP : PTRACE_SYSCALL, h->tid, NULL, NULL) < 0 ? -errno : 0;
+}
+
+/* to the entry of system call @nr by the instruction at @ip */
+static int enter_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6])
+{
+	int r = set_call(h, ip, nr, arg);
+
+	if (r == 0)
+		r = go_to_stop(h, false);
 	return r < 0 ? r : stub_wait(h, NULL);
+}
+
+int remote_call_start(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], bool step)
+{
+	int r = set_call(h, ip, nr, arg);
+
+	return r < 0 ? r : go_to_stop(h, step);
+}
+
+int remote_call_finish(struct held *h, struct taddr ip, bool step, int64_t *ret)
+{
+	struct arch_regs regs;
+	int r = stub_wait(h, NULL);
+
+	if (r == 0 && !step)
+		r = go_to_stop(h, false);
+	if (r == 0 && !step)
+		r = stub_wait(h, NULL);
+	if (r == 0)
+		r = arch_get_regs(h->tid, &regs);
+	while (r == 0 && step && arch_ip(&regs) == ip.at) { /* somebody has sent a SIGTRAP */
+		r = go_to_stop(h, true);
+		if (r == 0)
+			r = stub_wait(h, NULL);
+		if (r == 0)
+			r = arch_get_regs(h->tid, &regs);
+	}
+	if (r == 0)
+		*ret = arch_result(&regs);
+	return r;
 }
 
 int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret)
 {
-	struct arch_regs regs;
-	int r = enter_call(h, ip, nr, arg);
+	int r = remote_call_start(h, ip, nr, arg, false);
 
-	if (r == 0 && ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0)
-		r = -errno;
-	if (r == 0)
-		r = stub_wait(h, NULL);
-	if (r == 0)
-		r = arch_get_regs(h->tid, &regs);
-	if (r == 0)
-		*ret = arch_result(&regs);
-	return r;
+	return r < 0 ? r : remote_call_finish(h, ip, false, ret);
 }
 
 /* by then its children have new parents: exit_notify() in kernel/exit.c */

@@ -372,6 +372,15 @@ const char *batch_what(const struct batch *b);
 int remote_call(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], int64_t *ret);
 
 /**
+ * remote_call_start(), remote_call_finish() - remote_call(); between the two, others can make theirs
+ * @step: by a single step, which is one stop instead of two. It raises SIGTRAP, whose action the kernel resets to the
+ * default if it is to be ignored (force_sig_info_to_task() in kernel/signal.c): only where it is not. What is blocked then is
+ * up to the stub, which has made calls in it.
+ */
+int remote_call_start(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], bool step);
+int remote_call_finish(struct held *h, struct taddr ip, bool step, int64_t *ret);
+
+/**
  * remote_sleep() - begin a system call that sleeps, and stop it again: the kernel then remembers how to go on with it
  *
  * For tasks of ours. When the thread later runs on with registers that hold the -ERESTART_RESTARTBLOCK of such a call, it

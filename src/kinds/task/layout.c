@@ -179,11 +179,15 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 }
 
 /* a child that was cloned by a parent with the same executable has it already; @fd: -EBADF where it has a path */
-static bool has_exe(const struct site *site, const char *path, int fd)
+static bool has_exe(const struct site *site, const struct layout *l, int fd)
 {
+	const struct layout *born = site->born;
+	const char *path = l->exe;
 	char link[64];
 	struct stat now, want;
 
+	if (born && strcmp(born->exe, path) == 0 && born->exe_dev == l->exe_dev && born->exe_ino == l->exe_ino)
+		return true;
 	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
 	if (stat(link, &now) < 0 || (fd < 0 ? stat(path, &want) : fstat(fd, &want)) < 0)
 		return false;
@@ -246,7 +250,7 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	int fd = l->exe_ino ? *exe_slot(op, l, site) : -EBADF;
 	if (l->exe_ino && fd < 0)
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a file that is not in the image");
-	if (!has_exe(site, l->exe, fd)) {
+	if (!has_exe(site, l, fd)) {
 		if (fd < 0)
 			open_exe(b, l->exe, site);
 		map.exe_fd = (uint32_t)(fd < 0 ? site->free_fd : fd); /* every task has inherited either */

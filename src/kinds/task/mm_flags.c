@@ -222,17 +222,37 @@ static int mm_flags_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
-static int write_filter(struct op *op, const struct mm_flags *m, pid_t pid)
-{
-	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, pid);
-	uint32_t now = 0;
-	int r = dir < 0 ? dir : read_filter(&op->arena, dir, &now);
+/* struct own - what stasis has, and so do all tasks before their turn */
+struct own {
+	int read; /* of the filter: 0 or -errno */
+	uint32_t filter;
+	int mdwe;
+};
 
-	if (r == -ENOENT) /* nobody dumps core here */
+static const struct own *own_flags(struct op *op, struct site *site)
+{
+	const struct own *known = site_known(site, fields);
+
+	if (known)
+		return known;
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct own *own = arena_alloc(&op->arena, sizeof(*own));
+	*own = (struct own){ .mdwe = prctl(PR_GET_MDWE, 0, 0, 0, 0) };
+	own->read = self < 0 ? -errno : read_filter(&op->arena, self, &own->filter);
+	site_keep(op, site, fields, own);
+	return own;
+}
+
+static int write_filter(struct op *op, const struct mm_flags *m, struct site *site)
+{
+	const struct own *own = own_flags(op, site);
+
+	if (own->read == -ENOENT || (own->read == 0 && own->filter == m->coredump_filter)) /* nobody dumps core here */
 		return 0;
-	if (r == 0 && now != m->coredump_filter)
-		r = write_text(dir, "coredump_filter", arena_printf(&op->arena, "%#" PRIx32, m->coredump_filter));
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = proc < 0 ? -EBADF : proc_open(proc, site->tid);
+	int r = dir < 0 ? dir
+			: write_text(dir, "coredump_filter", arena_printf(&op->arena, "%#" PRIx32, m->coredump_filter));
 	return r < 0 ? fail(op, r, "set its coredump_filter") : 0;
 }
 
@@ -242,13 +262,13 @@ static int mm_flags_link(struct op *op, void *rec, struct site *site)
 
 	if (m->thp->ret < 0)
 		note(op, "its setting of transparent huge pages is not known here: %s", strerror((int)-m->thp->ret));
-	return write_filter(op, m, site->tid);
+	return write_filter(op, m, site);
 }
 
 static int mm_flags_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct mm_flags *m = rec;
-	int own = prctl(PR_GET_MDWE, 0, 0, 0, 0);
+	int own = own_flags(op, site)->mdwe;
 
 	if (m->lock)
 		BATCH_MUST(site->batch, "have its new memory locked", SYS_mlockall, m->lock);

@@ -179,30 +179,53 @@ static uint32_t wanted(const struct prctl *p, unsigned int which)
 	return want[which];
 }
 
+/* struct own - what stasis has */
+struct own {
+	int tsc; /* 0: there is no choice */
+	int mce_kill, flusher, speculation[N_SPECULATION];
+};
+
+static const struct own *own_choices(struct op *op, struct site *site)
+{
+	const struct own *known = site_known(site, fields);
+
+	if (known)
+		return known;
+	struct own *own = arena_alloc(&op->arena, sizeof(*own));
+	*own = (struct own){ .mce_kill = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0),
+		.flusher = prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) };
+	if (prctl(PR_GET_TSC, &own->tsc) < 0)
+		own->tsc = 0;
+	for (unsigned int i = 0; i < N_SPECULATION; i++)
+		own->speculation[i] = prctl(PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
+	site_keep(op, site, fields, own);
+	return own;
+}
+
 /* a task begins with what stasis has: what is so already needs no call */
 static int prctl_restore(struct op *op, void *rec, struct site *site)
 {
 	struct prctl *p = rec;
 	struct batch *b = site->batch;
-	int tsc = 0;
+	const struct own *own = own_choices(op, site);
 
 	if (check_image(op, p) < 0)
 		return -EBADMSG;
 	BATCH_MUST(b, "set the personality", SYS_personality, p->personality);
-	if (p->tsc && prctl(PR_GET_TSC, &tsc) == 0 && p->tsc != (uint32_t)tsc)
+	if (p->tsc && own->tsc && p->tsc != (uint32_t)own->tsc)
 		BATCH_MUST(b, "set what reading the time stamp counter does", SYS_prctl, PR_SET_TSC, p->tsc);
-	if (p->mce_kill != (uint32_t)prctl(PR_MCE_KILL_GET, 0, 0, 0, 0))
+	if (p->mce_kill != (uint32_t)own->mce_kill)
 		BATCH_MUST(b, "set what broken memory does to it", SYS_prctl, PR_MCE_KILL,
 			p->mce_kill == PR_MCE_KILL_DEFAULT ? PR_MCE_KILL_CLEAR : PR_MCE_KILL_SET,
 			p->mce_kill == PR_MCE_KILL_DEFAULT ? 0 : p->mce_kill);
 	p->asked_flusher = NULL;
-	if (p->io_flusher || prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 1)
+	if (p->io_flusher || own->flusher == 1)
 		p->asked_flusher = BATCH_CALL(b, "become an I/O flusher", SYS_prctl, PR_SET_IO_FLUSHER, p->io_flusher);
 	for (unsigned int i = 0; i < N_SPECULATION; i++) {
 		uint32_t want = wanted(p, i);
 
 		p->speculation[i] = NULL;
-		if ((int)want == prctl(PR_GET_SPECULATION_CTRL, i, 0, 0, 0))
+		if ((int)want == own->speculation[i])
 			continue;
 		if (want & PR_SPEC_PRCTL)
 			BATCH_CALL(b, "set speculation control", SYS_prctl, PR_SET_SPECULATION_CTRL, i,

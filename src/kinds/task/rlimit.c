@@ -98,13 +98,32 @@ static const char *value(struct op *op, uint64_t v)
 	return v == RLIM64_INFINITY ? "unlimited" : arena_printf(&op->arena, "%" PRIu64, v);
 }
 
+/* those of stasis: all tasks have them until this changes it, but for that of locked memory, which core raises where it locks */
+static const struct rlimit64 *own_limits(struct op *op, struct site *site)
+{
+	struct rlimit64 *own = (void *)(uintptr_t)site_known(site, names);
+
+	if (own)
+		return own;
+	own = arena_array(&op->arena, ARRAY_SIZE(names), sizeof(*own));
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		if (prlimit64(0, (__rlimit_resource_t)i, NULL, &own[i]) < 0)
+			return NULL;
+	site_keep(op, site, names, own);
+	return own;
+}
+
 /* prlimit(), not syscall(): the type of its second argument is an enum */
-static int set_limit(struct op *op, pid_t pid, const struct limit *l)
+static int set_limit(struct op *op, struct site *site, const struct limit *l)
 {
 	const __rlimit_resource_t resource = (__rlimit_resource_t)l->resource;
+	const struct rlimit64 *own = l->resource == RLIMIT_MEMLOCK ? NULL : own_limits(op, site);
 	struct rlimit64 now, set = { l->soft, l->hard };
+	const pid_t pid = site->tid;
 
-	if (prlimit64(pid, resource, NULL, &now) < 0)
+	if (own)
+		now = own[l->resource];
+	else if (prlimit64(pid, resource, NULL, &now) < 0)
 		return fail(op, -errno, "read the limit of %s", names[l->resource]);
 	if (memcmp(&now, &set, sizeof(now)) == 0 || prlimit64(pid, resource, &set, NULL) == 0)
 		return 0;
@@ -129,7 +148,7 @@ static int limits_settle(struct op *op, void *rec, struct site *site)
 	for (size_t i = 0; i < l->limits.n && r == 0; i++, limit++) {
 		if (limit->resource >= ARRAY_SIZE(names) || limit->soft > limit->hard)
 			return fail(op, -EBADMSG, "set limit number %" PRIu32, limit->resource);
-		r = set_limit(op, site->tid, limit);
+		r = set_limit(op, site, limit);
 	}
 	return r;
 }

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #define SIGNALS 64
@@ -100,27 +101,43 @@ static int actions_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
-/* All of them are set: the task has inherited those of stasis, or of a parent that is restored already. */
-static int actions_restore(struct op *op, void *rec, struct site *site)
+/* @ret: SIGNALS of them; 0, or the number of a signal that can have no such action */
+static uint32_t list_actions(const struct actions *a, struct kernel_sigaction *ret)
 {
-	const struct actions *a = rec;
 	const struct action *action = a->actions.at;
-	struct kernel_sigaction set[SIGNALS] = { 0 };
 
+	memset(ret, 0, SIGNALS * sizeof(*ret));
 	for (size_t i = 0; i < a->actions.n; i++, action++) {
 		if (action->signo < 1 || action->signo > SIGNALS || is_fixed(action->signo))
-			return fail(op, -EBADMSG, "set the action of signal %" PRIu32, action->signo);
-		set[action->signo - 1] = (struct kernel_sigaction){
+			return action->signo ? action->signo : UINT32_MAX;
+		ret[action->signo - 1] = (struct kernel_sigaction){
 			action->handler,
 			action->flags,
 			action->restorer,
 			action->mask,
 		};
 	}
-	struct taddr in = batch_in(site->batch, set, sizeof(set));
-	for (unsigned int signo = 1; signo <= SIGNALS; signo++, in.at += sizeof(set[0]))
-		if (!is_fixed(signo))
-			BATCH_MUST(site->batch, "set a signal action", SYS_rt_sigaction, signo, in.at, 0, 8);
+	return 0;
+}
+
+/* All of them are set, but for those that the process was born with: of stasis it has some that nobody asks for. */
+static int actions_restore(struct op *op, void *rec, struct site *site)
+{
+	struct kernel_sigaction set[SIGNALS], born[SIGNALS];
+	uint32_t bad = list_actions(rec, set);
+
+	if (bad)
+		return fail(op, -EBADMSG, "set the action of signal %" PRIu32, bad);
+	if (site->born)
+		list_actions(site->born, born);
+	for (unsigned int signo = 1; signo <= SIGNALS; signo++) {
+		const struct kernel_sigaction *s = &set[signo - 1];
+
+		if (is_fixed(signo) || (site->born && memcmp(s, &born[signo - 1], sizeof(*s)) == 0))
+			continue;
+		BATCH_MUST(site->batch, "set a signal action", SYS_rt_sigaction, signo,
+			batch_in(site->batch, s, sizeof(*s)).at, 0, 8);
+	}
 	return 0;
 }
 

@@ -31,7 +31,9 @@ struct state {
 	bool has_loginuid, has_autogroup; /* the kernel has such a thing */
 	uint32_t loginuid; /* UINT32_MAX: none */
 	int32_t autogroup; /* nice value */
-	const struct stub_call *wrote; /* while restarting */
+	/* while restarting: */
+	bool is_set; /* it has its loginuid, or @wrote says whether it could be set */
+	const struct stub_call *wrote;
 };
 
 static const struct field fields[] = {
@@ -221,19 +223,35 @@ static int state_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* a child has that of its parent, which may have kept what it was born with, where there is no right to set it */
+static bool knows_loginuid(const struct state *born, uint32_t *ret)
+{
+	if (!born || !born->is_set)
+		return false;
+	*ret = born->loginuid;
+	return !born->wrote || born->wrote->ret >= 0;
+}
+
 /* by the process itself, as the kernel wants it, with the caller's rights still, and before it has threads, which inherit it */
 static int state_restore(struct op *op, void *rec, struct site *site)
 {
 	struct state *state = rec;
 	struct batch *b = site->batch;
-	_cleanup_close_ int dir = open_task(site->tid);
 	static const char path[] = "/proc/self/loginuid";
 	uint32_t now = 0;
 
 	if (state->autogroup < -20 || state->autogroup > 19)
 		return fail_as(op, OUTCOME_IMAGE, "image-state", NULL, "set the priority of a session");
 	state->wrote = NULL;
-	if (!state->has_loginuid || dir < 0 || read_loginuid(&op->arena, dir, &now) < 0 || now == state->loginuid)
+	state->is_set = false;
+	if (!state->has_loginuid)
+		return 0;
+	bool is_known = knows_loginuid(site->born, &now);
+	_cleanup_close_ int dir = is_known ? -EBADF : open_task(site->tid);
+	if (!is_known && (dir < 0 || read_loginuid(&op->arena, dir, &now) < 0))
+		return 0;
+	state->is_set = true;
+	if (now == state->loginuid)
 		return 0;
 	const char *text = arena_printf(&op->arena, "%" PRIu32, state->loginuid);
 	BATCH_CALL(b, "open its loginuid", SYS_openat, (uint64_t)AT_FDCWD, batch_in(b, path, sizeof(path)).at,
@@ -267,15 +285,36 @@ static int settle_autogroup(struct op *op, const struct state *state, int dir)
 	return 0;
 }
 
+/* struct own - what stasis has, as all tasks have until one is given another: that may be one's who shares its memory as well */
+struct own {
+	bool holds;
+	int32_t oom_score_adj;
+};
+
+static struct own *own_score(struct op *op, struct site *site)
+{
+	struct own *own = (void *)(uintptr_t)site_known(site, fields);
+
+	if (own)
+		return own;
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	own = arena_alloc(&op->arena, sizeof(*own));
+	own->holds = self >= 0 && read_oom_score_adj(&op->arena, self, &own->oom_score_adj) == 0;
+	site_keep(op, site, fields, own);
+	return own;
+}
+
 static int state_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct state *state = rec;
-	_cleanup_close_ int dir = open_task(site->tid);
-	int32_t now;
+	struct own *own = own_score(op, site);
 
 	if (state->oom_score_adj < -1000 || state->oom_score_adj > 1000)
 		return fail(op, -EBADMSG, "set its oom_score_adj to %" PRId32, state->oom_score_adj);
-	int r = dir < 0 ? dir : read_oom_score_adj(&op->arena, dir, &now);
+	int32_t now = own->oom_score_adj;
+	bool is_known = own->holds && !state->has_autogroup && now == state->oom_score_adj;
+	_cleanup_close_ int dir = is_known ? -EBADF : open_task(site->tid);
+	int r = is_known ? 0 : dir < 0 ? dir : read_oom_score_adj(&op->arena, dir, &now);
 	if (r < 0)
 		return fail(op, r, "read its oom_score_adj");
 	if (state->wrote && state->wrote->ret < 0)
@@ -284,6 +323,7 @@ static int state_settle(struct op *op, void *rec, struct site *site)
 	r = settle_autogroup(op, state, dir);
 	if (r < 0 || now == state->oom_score_adj)
 		return r;
+	own->holds = false;
 	r = write_text(dir, "oom_score_adj", arena_printf(&op->arena, "%" PRId32, state->oom_score_adj));
 	if (r == -EACCES || r == -EPERM)
 		note(op, "its oom_score_adj is %" PRId32 ", was %" PRId32 ": the right to set it is missing", now,
