@@ -25,8 +25,17 @@ int arch_set_regs(pid_t tid, const struct arch_regs *regs);
 /** arch_get_xstate() - floating point, vector and all other extended state, as NT_X86_XSTATE; bytes in the arena */
 int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret);
 
+/** struct arch_xstate - what NT_X86_XSTATE of this machine is like, of all tasks alike: bytes, and features that it has (XCR0) */
+struct arch_xstate {
+	size_t len;
+	uint64_t features;
+};
+
+/** arch_look_at_xstate() - of any stopped tracee: 0 or -errno */
+int arch_look_at_xstate(pid_t tid, struct arch_xstate *ret);
+
 /** arch_set_xstate() - 0, -EBADMSG, -EOPNOTSUPP with the bits of the features that this processor lacks, or -errno */
-int arch_set_xstate(pid_t tid, const struct span *xstate, uint64_t *ret_missing);
+int arch_set_xstate(pid_t tid, const struct arch_xstate *own, const struct span *xstate, uint64_t *ret_missing);
 
 /** arch_audit() - AUDIT_ARCH_* of our system calls: what seccomp filters see in seccomp_data.arch */
 uint32_t arch_audit(void);

@@ -16,18 +16,18 @@
 #include "base/cleanup.h"
 #include "core/bond.h"
 
-static int touch(struct restart *r, const struct span *parts, struct batch *b, struct patient *p, enum stage stage)
+static int touch(struct restart *r, const struct pieces *parts, struct batch *b, struct patient *p, enum stage stage)
 {
-	const struct ref *ref = parts->at;
-
 	for (size_t i = 0; i < parts->n; i++) {
-		struct object *o = find_object(r, ref[i].id);
+		const struct kind *k = parts->at[i].kind;
+		int (*const fn[])(struct op *, void *, struct site *) = { k->restore, k->link, k->settle, k->leave };
+		struct object *o = parts->at[i].object;
+
+		if (!fn[stage])
+			continue;
 		if (stage != STAGE_RESTORE && o->last != p) /* the last of those that share it does it for all */
 			continue;
-		int (*const fn[])(struct op *, void *, struct site *) = { o->kind->restore, o->kind->link,
-			o->kind->settle, o->kind->leave };
-		int e = fn[stage] ? fn[stage](r->op, o->rec, &r->site) : 0;
-
+		int e = fn[stage](r->op, o->rec, &r->site);
 		if (e == 0 && !batch_has_room(b, 128, 8192))
 			e = run_batch(r, p, b);
 		if (e < 0)
@@ -103,10 +103,10 @@ int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, e
 	if (n == p->first && stage == STAGE_LINK)
 		e = link_descriptors(r, p, b);
 	if (e == 0 && n == p->first && stage != STAGE_RESTORE) /* that of processes came with their memory */
-		e = touch(r, &p->rec->parts, b, p, stage);
+		e = touch(r, &p->parts, b, p, stage);
 	if (e == 0 && n == p->first && stage == STAGE_SETTLE)
 		ask_for_trap(r, p, b);
-	return e < 0 ? e : touch(r, &t->parts, b, p, stage);
+	return e < 0 ? e : touch(r, &p->thread_parts[n], b, p, stage);
 }
 
 static int touch_thread(struct restart *r, struct patient *p, size_t n, enum stage stage)
@@ -116,6 +116,19 @@ static int touch_thread(struct restart *r, struct patient *p, size_t n, enum sta
 	batch_init(&b, &r->op->arena, &p->room, &p->threads[n]);
 	int e = add_stage(r, p, n, &b, stage);
 	return e < 0 ? e : run_batch(r, p, &b);
+}
+
+/* Has it, as no first thread, nothing that others wait for? Then it gets all of it with its last batch. */
+static bool is_late(const struct patient *p, size_t n)
+{
+	return n != p->first && !p->thread_parts[n].concerns_all;
+}
+
+static int add_late(struct restart *r, struct patient *p, size_t n, struct batch *b)
+{
+	int e = add_stage(r, p, n, b, STAGE_RESTORE);
+
+	return e < 0 ? e : add_stage(r, p, n, b, STAGE_LINK);
 }
 
 static int send_off(struct restart *r, struct flights *all, struct patient *p, size_t n, enum stage stage)
@@ -129,7 +142,10 @@ static int send_off(struct restart *r, struct flights *all, struct patient *p, s
 	if (e < 0)
 		return e;
 	WHERE_PATIENT(r, p);
-	e = add_stage(r, p, n, &f->batch, stage);
+	if (is_late(p, n) && stage == STAGE_SETTLE)
+		e = add_late(r, p, n, &f->batch);
+	if (e == 0)
+		e = add_stage(r, p, n, &f->batch, stage);
 	if (e == 0)
 		e = flight_start(r, f);
 	return e < 0 || !alone ? e : flights_land(r, all);
@@ -145,7 +161,8 @@ static int touch_all(struct restart *r, enum stage stage)
 		if (p[i]->rec->flags & TASK_ZOMBIE || (stage == STAGE_RESTORE && p[i]->restored))
 			continue;
 		for (size_t n = p[i]->rec->threads.n; n-- > p[i]->first;) {
-			int e = send_off(r, &all, p[i], n, stage);
+			bool later = is_late(p[i], n) && stage < STAGE_SETTLE;
+			int e = later ? 0 : send_off(r, &all, p[i], n, stage);
 
 			if (e < 0)
 				return e;

@@ -23,26 +23,29 @@ static void *record(struct restart *r, uint64_t id, uint32_t tag)
 	return o && o->tag == tag ? o->rec : NULL;
 }
 
-/* is the kind of part @n that of an earlier part? There are few kinds, and the first double ends it. */
-static bool is_double(struct restart *r, const struct ref *ref, size_t n, const struct kind *k)
+/* There are few kinds, and the first double ends it. */
+static bool has_kind(const struct pieces *p, const struct kind *k)
 {
-	for (size_t i = 0; i < n; i++)
-		if (find_object(r, ref[i].id)->kind == k)
+	for (size_t i = 0; i < p->n; i++)
+		if (p->at[i].kind == k)
 			return true;
 	return false;
 }
 
-static int check_parts(struct restart *r, const struct span *parts, enum scope scope)
+static int check_parts(struct restart *r, const struct span *parts, enum scope scope, struct pieces *ret)
 {
 	const struct ref *ref = parts->at;
 
+	*ret = (struct pieces){ arena_array(&r->op->arena, parts->n, sizeof(*ret->at)), 0, false };
 	for (size_t i = 0; i < parts->n; i++) {
 		struct object *o = find_object(r, ref[i].id);
 
 		if (!o || !o->kind || o->kind->scope != scope)
 			return malformed(r, "a task refers to a record that is none of a task");
-		if (is_double(r, ref, i, o->kind))
+		if (has_kind(ret, o->kind))
 			return malformed(r, "a task has two records of a kind");
+		ret->at[ret->n++] = (struct piece){ o, o->kind };
+		ret->concerns_all |= o->kind->concerns_all && o->kind->concerns_all(o->rec);
 	}
 	return 0;
 }
@@ -119,14 +122,15 @@ static int check_leader(struct restart *r, const struct task_record *t)
 static int check_threads(struct restart *r, struct patient *p)
 {
 	const struct thread_record *t = p->rec->threads.at;
-	int e = check_parts(r, &p->rec->parts, SCOPE_PROCESS);
+	int e = check_parts(r, &p->rec->parts, SCOPE_PROCESS, &p->parts);
 
+	p->thread_parts = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->thread_parts));
 	if (!p->rec->threads.n || t[0].tid != p->rec->pid)
 		return malformed(r, "a process has no first thread");
 	for (size_t i = 0; i < p->rec->threads.n && e == 0; i++) {
 		if (t[i].tid <= 0 || t[i].tid >= PID_END)
 			return malformed(r, "a thread has an impossible id");
-		e = check_parts(r, &t[i].parts, SCOPE_THREAD);
+		e = check_parts(r, &t[i].parts, SCOPE_THREAD, &p->thread_parts[i]);
 	}
 	return e == 0 && p->rec->flags & TASK_LEADER_GONE ? check_leader(r, p->rec) : e;
 }

@@ -342,16 +342,15 @@ static int join_groups(struct restart *r)
 /* what belongs to the groups of a session, such as who is in the foreground of its terminal */
 static int settle_groups(struct restart *r, struct patient *p, struct batch *b)
 {
-	const struct ref *ref = p->rec->parts.at;
 	int e = 0;
 
 	r->site.batch = b;
 	r->site.pid = r->site.tid = p->pid;
 	r->site.vpid = r->site.vtid = p->rec->pid;
-	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
-		struct object *o = find_object(r, ref[i].id);
+	for (size_t i = 0; i < p->parts.n && e == 0; i++) {
+		const struct kind *k = p->parts.at[i].kind;
 
-		e = o->kind->group ? o->kind->group(r->op, o->rec, &r->site) : 0;
+		e = k->group ? k->group(r->op, p->parts.at[i].object->rec, &r->site) : 0;
 	}
 	return e;
 }

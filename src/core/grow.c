@@ -417,16 +417,15 @@ static const struct patient *origin(const struct patient *p)
 }
 
 /* what kind @k has of @from; mostly all processes have the same parts in the same order, and this is number @i */
-static const void *part_of(struct restart *r, const struct patient *from, const struct kind *k, size_t i)
+static const void *part_of(const struct patient *from, const struct kind *k, size_t i)
 {
-	const struct ref *ref = from ? from->rec->parts.at : NULL;
-	size_t n = from ? from->rec->parts.n : 0;
+	const struct pieces *parts = from ? &from->parts : NULL;
 
-	for (size_t at = 0; at < n; at++) {
-		const struct object *o = find_object(r, ref[(i + at) % n].id);
+	for (size_t at = 0; parts && at < parts->n; at++) {
+		const struct piece *part = &parts->at[(i + at) % parts->n];
 
-		if (o->kind == k)
-			return o->rec;
+		if (part->kind == k)
+			return part->object->rec;
 	}
 	return NULL;
 }
@@ -434,19 +433,20 @@ static const void *part_of(struct restart *r, const struct patient *from, const 
 static int add_parts(struct restart *r, struct patient *p)
 {
 	const struct patient *from = origin(p);
-	const struct ref *ref = p->rec->parts.at;
+	const struct piece *part = p->parts.at;
 	struct batch *b = &p->batch;
 	int e = flush(r, p, b);
 
 	r->site.batch = b;
 	r->site.pid = r->site.tid = p->pid;
 	r->site.vpid = r->site.vtid = p->rec->pid;
-	for (size_t i = 0; i < p->rec->parts.n && e == 0; i++) {
-		struct object *o = find_object(r, ref[i].id);
-		bool mine = o->first == p && o->kind->restore; /* who shares it was born with it */
+	for (size_t i = 0; i < p->parts.n && e == 0; i++) {
+		struct object *o = part[i].object;
 
-		r->site.born = mine ? part_of(r, from, o->kind, i) : NULL;
-		e = mine ? o->kind->restore(r->op, o->rec, &r->site) : 0;
+		if (!part[i].kind->restore || o->first != p) /* who shares it was born with it */
+			continue;
+		r->site.born = part_of(from, part[i].kind, i);
+		e = part[i].kind->restore(r->op, o->rec, &r->site);
 		if (e == 0)
 			e = flush(r, p, b);
 	}

@@ -32,6 +32,19 @@ struct moved {
 	bool has_code;
 };
 
+/** struct piece - a part of a process or thread: what is looked at often lies close together */
+struct piece {
+	struct object *object;
+	const struct kind *kind;
+};
+
+/** struct pieces - those of one thread, or of its process */
+struct pieces {
+	struct piece *at;
+	size_t n;
+	bool concerns_all; /* one of them does: see struct kind */
+};
+
 /** struct patient - a process being made */
 struct patient {
 	const struct task_record *rec;
@@ -42,6 +55,8 @@ struct patient {
 	struct span makes; /* of struct patient *: siblings that it makes */
 	int32_t sid; /* the session it gets: that of its record, or 0: the caller's */
 	int32_t group; /* the process group it is in as it was born, or began a session; 0: none of the program's */
+	struct pieces parts; /* of the process */
+	struct pieces *thread_parts; /* of each thread */
 	struct mm_record *mm;
 	const struct fdtable_record *fdtable;
 	pid_t pid; /* as we count; 0 while it does not exist */

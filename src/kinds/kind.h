@@ -414,6 +414,12 @@ struct kind {
 	/** group - process kinds: add calls; all process groups exist now, and paths are still the caller's */
 	int (*group)(struct op *op, void *rec, struct site *site);
 	/**
+	 * concerns_all - thread kinds: must other threads wait for what restore() and link() do, or the other way round?
+	 * Without, never. Where no part of a thread does, and it is not the first, its three functions add to one batch: link()
+	 * sees no result of restore().
+	 */
+	bool (*concerns_all)(const void *rec);
+	/**
 	 * link - join it to others
 	 * task kinds: add calls; all tasks and descriptors exist now, and no signal is pending. May run the batch, as settle()
 	 * may. fd kinds: first once without a batch, when all that restore() made exists here and no task has it yet, to join
@@ -423,8 +429,8 @@ struct kind {
 	/** settle - last touch before the program runs: arm timers, drop rights, set registers, seal; fd kinds: once all have. Mem too */
 	int (*settle)(struct op *op, void *rec, struct site *site);
 	/**
-	 * leave - task kinds: what would have hindered all that came before. The stub is gone: nothing but remote_call() at
-	 * site->syscall, without memory, and ptrace(2).
+	 * leave - task kinds: what would have hindered all that came before, and what to say of it. The stub is gone: nothing but
+	 * remote_call() at site->syscall, without memory, and ptrace(2).
 	 */
 	int (*leave)(struct op *op, void *rec, struct site *site);
 

@@ -37,29 +37,37 @@ static uint64_t word(const struct span *x, size_t at)
 	return v;
 }
 
-/*
- * PTRACE_SETREGSET wants exactly as many bytes as this kernel uses; an area from a processor with fewer or more features
- * is cut or padded: the features in use are checked, and an unused one has no bytes that matter. CPUID is not asked, as in a
- * virtual machine the host has to answer it.
- */
-int arch_set_xstate(pid_t tid, const struct span *x, uint64_t *ret_missing)
+int arch_look_at_xstate(pid_t tid, struct arch_xstate *ret)
 {
 	unsigned char buf[XSTATE_MAX];
 	struct iovec io = { buf, sizeof(buf) };
 	const struct span own = { .at = buf };
 
-	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
-		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
 	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
 		return -errno;
 	if (io.iov_len < XSAVE_AREA)
 		return -EINVAL;
-	uint64_t have = word(&own, LEGACY_XCR0);
-	*ret_missing = word(x, XSAVE_HEADER) & ~have;
+	*ret = (struct arch_xstate){ io.iov_len, word(&own, LEGACY_XCR0) };
+	return 0;
+}
+
+/*
+ * PTRACE_SETREGSET wants exactly as many bytes as this kernel uses; an area from a processor with fewer or more features
+ * is cut or padded: the features in use are checked, and an unused one has no bytes that matter. CPUID is not asked, as in a
+ * virtual machine the host has to answer it.
+ */
+int arch_set_xstate(pid_t tid, const struct arch_xstate *own, const struct span *x, uint64_t *ret_missing)
+{
+	unsigned char buf[XSTATE_MAX];
+	struct iovec io = { buf, own->len };
+
+	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
+		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
+	*ret_missing = word(x, XSAVE_HEADER) & ~own->features;
 	if (*ret_missing)
 		return -EOPNOTSUPP;
-	memset(buf, 0, io.iov_len);
-	memcpy(buf, x->at, x->n < io.iov_len ? x->n : io.iov_len);
-	memcpy(buf + LEGACY_XCR0, &have, sizeof(have));
+	memset(buf, 0, own->len);
+	memcpy(buf, x->at, x->n < own->len ? x->n : own->len);
+	memcpy(buf + LEGACY_XCR0, &own->features, sizeof(own->features));
 	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0 ? -errno : 0;
 }

@@ -235,8 +235,8 @@ static int prctl_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
-/* what could not be had is named */
-static int prctl_link(struct op *op, void *rec, struct site *site)
+/* what could not be had is named, when the calls are made */
+static int prctl_leave(struct op *op, void *rec, struct site *site)
 {
 	const struct prctl *p = rec;
 
@@ -265,5 +265,5 @@ const struct kind kind_task_prctl = {
 	.ask = prctl_ask,
 	.save = prctl_save,
 	.restore = prctl_restore,
-	.link = prctl_link,
+	.leave = prctl_leave,
 };

@@ -174,9 +174,24 @@ static int restart_again(struct op *op, const struct regs *r, struct site *site)
 	return 0;
 }
 
+/* all tasks have it alike */
+static int look_at_xstate(struct op *op, struct site *site, const struct arch_xstate **ret)
+{
+	struct arch_xstate found;
+
+	*ret = site_known(site, regs_fields);
+	int e = *ret ? 0 : arch_look_at_xstate(site->tid, &found);
+	if (e < 0 || *ret)
+		return e;
+	*ret = arena_dup(&op->arena, &found, sizeof(found));
+	site_keep(op, site, regs_fields, *ret);
+	return 0;
+}
+
 static int regs_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct regs *r = rec;
+	const struct arch_xstate *own;
 	uint64_t missing = 0;
 
 	if (r->general.n != sizeof(struct arch_regs))
@@ -185,7 +200,9 @@ static int regs_settle(struct op *op, void *rec, struct site *site)
 	*site->sigmask = r->sigmask;
 	if (!arch_is_native(site->regs))
 		return fail_as(op, OUTCOME_IMAGE, "image-regs", NULL, "load registers of another kind of program");
-	int e = arch_set_xstate(site->tid, &r->extended, &missing);
+	int e = look_at_xstate(op, site, &own);
+	if (e == 0)
+		e = arch_set_xstate(site->tid, own, &r->extended, &missing);
 	if (e == -EOPNOTSUPP)
 		return fail_as(op, OUTCOME_CANNOT, "cpu-features",
 			"restart on a processor with the features of the first",

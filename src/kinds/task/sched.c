@@ -245,6 +245,27 @@ static int settle_nice(struct op *op, pid_t tid, const struct sched *s)
 	return 0;
 }
 
+/* what is to be set for a thread that has @now, whose nice value comes by itself; equal to it where it is as it should be */
+static struct attr wanted_attr(const struct sched *s, struct attr *now)
+{
+	struct attr set = { .size = ATTR_VERSION, .policy = s->policy, .flags = s->flags, .nice = now->nice };
+
+	set.priority = s->priority;
+	set.runtime = s->runtime ? s->runtime : now->runtime;
+	set.deadline = s->deadline;
+	set.period = s->period;
+	set.util_min = s->util_min;
+	set.util_max = s->util_max;
+	now->size = set.size;
+	now->flags &= ~(uint64_t)UTIL_CLAMP;
+	bool has_clamps = s->util_min || s->util_max; /* without CONFIG_UCLAMP_TASK both are 0 */
+	if (!has_clamps) {
+		set.util_min = now->util_min;
+		set.util_max = now->util_max;
+	}
+	return set;
+}
+
 static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
 {
 	struct attr now;
@@ -254,20 +275,7 @@ static int settle_attr(struct op *op, pid_t tid, const struct sched *s)
 		return fail(op, r, "read the scheduling attributes of a thread");
 	/* sched_getattr(2) does not tell it of who has a real-time policy now, as the caller may */
 	now.nice = getpriority(PRIO_PROCESS, (id_t)tid);
-	struct attr set = { .size = ATTR_VERSION, .policy = s->policy, .flags = s->flags, .nice = now.nice };
-	set.priority = s->priority;
-	set.runtime = s->runtime ? s->runtime : now.runtime;
-	set.deadline = s->deadline;
-	set.period = s->period;
-	set.util_min = s->util_min;
-	set.util_max = s->util_max;
-	now.size = set.size;
-	now.flags &= ~(uint64_t)UTIL_CLAMP;
-	bool has_clamps = s->util_min || s->util_max; /* without CONFIG_UCLAMP_TASK both are 0 */
-	if (!has_clamps) {
-		set.util_min = now.util_min;
-		set.util_max = now.util_max;
-	}
+	struct attr set = wanted_attr(s, &now);
 	bool clamps = set.util_min != now.util_min || set.util_max != now.util_max;
 	if (memcmp(&now, &set, sizeof(now)) == 0)
 		return 0;
@@ -331,6 +339,51 @@ static int settle_ioprio(struct op *op, pid_t tid, uint32_t ioprio)
 	return 0;
 }
 
+/* struct born - what threads have before their turn, but first ones, whose process may have come into another control group */
+struct born {
+	bool is_known;
+	struct attr attr;
+	int nice;
+	long ioprio;
+	unsigned char cpus[CPU_BYTES];
+	size_t n_cpus;
+};
+
+static const struct born *look_at_born(struct op *op, struct site *site)
+{
+	const struct born *known = site_known(site, fields);
+
+	if (known)
+		return known;
+	struct born *b = arena_alloc(&op->arena, sizeof(*b));
+	*b = (struct born){ .ioprio = syscall(SYS_ioprio_get, IOPRIO_TASK, site->tid) };
+	ssize_t n = read_cpus(site->tid, b->cpus);
+	errno = 0;
+	b->nice = getpriority(PRIO_PROCESS, (id_t)site->tid);
+	b->is_known = !errno && n >= 0 && read_attr(site->tid, &b->attr) == 0;
+	b->n_cpus = n < 0 ? 0 : count_cpus(b->cpus, (size_t)n);
+	site_keep(op, site, fields, b);
+	return b;
+}
+
+/* does it have all of it already, as it is no first thread? */
+static bool is_as_born(struct op *op, struct site *site, const struct sched *s)
+{
+	const struct born *b = site->first ? NULL : look_at_born(op, site);
+	unsigned char cpus[CPU_BYTES] = { 0 };
+
+	if (!b || !b->is_known || b->nice != s->nice || b->ioprio != (long)s->ioprio || s->cpus.n > sizeof(cpus))
+		return false;
+	if (s->cpus.n)
+		memcpy(cpus, s->cpus.at, s->cpus.n);
+	if (s->cpus.n ? memcmp(cpus, b->cpus, sizeof(cpus)) != 0 : b->n_cpus != site->cpus)
+		return false;
+	struct attr now = b->attr;
+	now.nice = b->nice;
+	const struct attr set = wanted_attr(s, &now);
+	return memcmp(&now, &set, sizeof(now)) == 0;
+}
+
 /* by the thread itself, when it has made all its memory */
 static int sched_restore(struct op *op, void *rec, struct site *site)
 {
@@ -347,7 +400,8 @@ static int sched_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
-static int sched_link(struct op *op, void *rec, struct site *site)
+/* by then the call is made */
+static int sched_leave(struct op *op, void *rec, struct site *site)
 {
 	const struct sched *s = rec;
 	int64_t ret = s->asked_mempolicy->ret;
@@ -358,6 +412,16 @@ static int sched_link(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static int settle_all(struct op *op, struct site *site, const struct sched *s)
+{
+	int r = settle_cpus(op, site->tid, site->cpus, &s->cpus); /* before DEADLINE, which allows no change */
+	if (r == 0)
+		r = settle_nice(op, site->tid, s);
+	if (r == 0)
+		r = settle_attr(op, site->tid, s);
+	return r == 0 ? settle_ioprio(op, site->tid, s->ioprio) : r;
+}
+
 static int sched_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct sched *s = rec;
@@ -365,13 +429,7 @@ static int sched_settle(struct op *op, void *rec, struct site *site)
 	if (s->policy > POLICY_MAX || s->priority > 99 || s->nice < -20 || s->nice > 19 || s->ioprio > UINT16_MAX)
 		return fail(op, -EBADMSG, "set scheduling policy %" PRIu32 " with priority %" PRIu32, s->policy,
 			s->priority);
-	int r = settle_cpus(op, site->tid, site->cpus, &s->cpus); /* before DEADLINE, which allows no change */
-	if (r == 0)
-		r = settle_nice(op, site->tid, s);
-	if (r == 0)
-		r = settle_attr(op, site->tid, s);
-	if (r == 0)
-		r = settle_ioprio(op, site->tid, s->ioprio);
+	int r = is_as_born(op, site, s) ? 0 : settle_all(op, site, s);
 	if (r == 0 && s->timer_slack)
 		BATCH_CALL(site->batch, "set the timer slack", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
 	return r;
@@ -386,6 +444,6 @@ const struct kind kind_task_sched = {
 	.ask = sched_ask,
 	.save = sched_save,
 	.restore = sched_restore,
-	.link = sched_link,
+	.leave = sched_leave,
 	.settle = sched_settle,
 };

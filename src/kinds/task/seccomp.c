@@ -451,6 +451,14 @@ static int seccomp_restore(struct op *op, void *rec, struct site *site)
 	return put_back(op, site->batch, &sec->shared, true);
 }
 
+/* the first thread gives filters to all, which then must be suspended in the others */
+static bool seccomp_concerns_all(const void *rec)
+{
+	const struct seccomp *sec = rec;
+
+	return sec->common || sec->own.n || sec->shared.n;
+}
+
 static int seccomp_link(struct op *op, void *rec, struct site *site)
 {
 	return put_back(op, site->batch, &((const struct seccomp *)rec)->own, false);
@@ -486,6 +494,7 @@ const struct kind kind_task_seccomp = {
 	.admit = seccomp_admit,
 	.save = seccomp_save,
 	.restore = seccomp_restore,
+	.concerns_all = seccomp_concerns_all,
 	.link = seccomp_link,
 	.describe = seccomp_describe,
 };
