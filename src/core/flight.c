@@ -11,13 +11,16 @@ bool has_own_memory(struct restart *r, const struct patient *p)
 	return mm->first == p && mm->last == p;
 }
 
-/* Of a process with one thread all are in the same memory, which is there already. */
+/*
+ * Of a process with one thread all are in the same memory, which is there already. Those of others board one after the other,
+ * and there are as many rooms as can be on their way.
+ */
 static struct room room_of(const struct restart *r, const struct patient *p, size_t n)
 {
 	struct room room = p->room;
 
 	if (p->rec->threads.n > 1)
-		room.data.at = r->zone + ROOM_CODE + n * ROOM_DATA;
+		room.data.at = r->zone + ROOM_CODE + n % r->rooms * ROOM_DATA;
 	return room;
 }
 

@@ -22,7 +22,6 @@
 
 #define PAGE		IMAGE_PAGE
 #define STOP_TIMEOUT_MS 10000
-#define BROOD		256 /* children made by one batch */
 #define AHEAD		16 /* processes that are on their way at once */
 
 /* ---- what a process keeps of the memory it was born with ---- */
@@ -115,6 +114,50 @@ static int unmap_others(struct restart *r, struct patient *p, struct batch *b, c
 	return e;
 }
 
+static bool overlaps(const struct span *ranges, uint64_t start, uint64_t end)
+{
+	const struct range *in = ranges->at;
+	size_t lo = 0, hi = ranges->n;
+
+	while (lo < hi) { /* the first that ends above @start */
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (in[mid].at + in[mid].pages * PAGE <= start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < ranges->n && in[lo].at < end;
+}
+
+/* others of its pages are zeros, or as the file is */
+static bool has_own(struct restart *r, const struct patient *p, uint64_t start, uint64_t end)
+{
+	const struct patient *first = find_object(r, p->rec->mm)->first;
+
+	return first->own_unknown || overlaps(&first->own, start, end) || overlaps(&p->mm->inherit, start, end);
+}
+
+static void note_own(struct restart *r, struct patient *p, const struct section *s)
+{
+	struct range *last = p->own.n ? (struct range *)p->own.at + p->own.n - 1 : NULL;
+
+	if (!p->children.n && has_own_memory(r, p))
+		return;
+	for (size_t i = 0; i < s->n_runs; i++) {
+		const struct page_run *run = &s->runs[i];
+		const uint64_t end = last ? last->at + last->pages * PAGE : 0;
+
+		p->own_unknown |= run->at < end;
+		if (last && run->at == end) {
+			last->pages += run->pages;
+			continue;
+		}
+		last = span_push(&r->op->arena, &p->own, sizeof(*last));
+		*last = (struct range){ run->at, run->pages };
+	}
+}
+
 /* what the parent has of its own in a kept piece, and the child has not: dropped, so that it reads as zeros or as the file */
 static int drop_pages(struct restart *r, struct patient *p, struct batch *b, const struct keep *k, size_t *in)
 {
@@ -127,7 +170,7 @@ static int drop_pages(struct restart *r, struct patient *p, struct batch *b, con
 			(*in)++;
 		uint64_t next = *in < p->mm->inherit.n ? min_u64(max_u64(range[*in].at, at), k->end) : k->end;
 
-		if (next > at)
+		if (next > at && has_own(r, p->parent, at, next))
 			BATCH_MUST(b, "drop pages of the parent", SYS_madvise, at, next - at, MADV_DONTNEED);
 		if (next == k->end)
 			break;
@@ -321,10 +364,15 @@ static int take_pages(struct restart *r, struct patient *p)
 
 	if (!has_pages_next(r, p))
 		return 0;
-	while (e == 0 && has_pages_next(r, p)) {
+	if (r->hatching)
+		image_rest(r->image);
+	for (size_t n = 1; e == 0 && has_pages_next(r, p); n++) {
 		e = check_pages(r, p, &r->section);
+		if (e == 0 && r->hatching && n == IMAGE_ALONE) /* from here on there may be threads to help */
+			e = hatch_all(r);
 		if (e == 0)
 			e = make_huge(r, p, &r->section);
+		note_own(r, p, &r->section);
 		if (e == 0)
 			e = load_pages(r, &sink, false);
 		if (e == 0)
@@ -450,6 +498,7 @@ static int add_parts(struct restart *r, struct patient *p)
 		if (e == 0)
 			e = flush(r, p, b);
 	}
+	r->site.born = NULL;
 	return e;
 }
 
@@ -485,6 +534,8 @@ static int begin_some(struct restart *r, size_t i)
 	struct patient **p = r->patients.at;
 	int e = 0;
 
+	while (!p[i]->pid && p[i]->parent && p[i]->parent->brood && e == 0)
+		e = hatch_more(r, p[i]->parent);
 	for (size_t k = i; k < r->patients.n && k < i + AHEAD && e == 0; k++) {
 		if (p[k]->begun || !p[k]->pid || p[k]->rec->flags & TASK_ZOMBIE || (k > i && p[k]->shares))
 			continue;
@@ -495,103 +546,6 @@ static int begin_some(struct restart *r, size_t i)
 }
 
 /* ---- children ---- */
-
-uint64_t quietly(const struct restart *r)
-{
-	return r->own_pidns ? 0 : CLONE_PTRACE | CLONE_UNTRACED;
-}
-
-/* a sibling is a child of the same parent, and has the exit signal of its maker (copy_process() in kernel/fork.c) */
-static void add_clone(struct restart *r, struct batch *b, const struct patient *child, bool sibling)
-{
-	int32_t pid = child->rec->pid;
-	struct clone_args args = { .flags = (sibling ? CLONE_PARENT : child->shares) | quietly(r),
-		.exit_signal = sibling ? 0 : (uint64_t)child->rec->exit_signal,
-		.set_tid_size = 1 };
-
-	args.set_tid = batch_in(b, &pid, sizeof(pid)).at;
-	BATCH_MUST(b, "make a child with its pid", SYS_clone3, batch_in(b, &args, sizeof(args)).at, sizeof(args));
-}
-
-/* struct brood - children that are made by one batch */
-struct brood {
-	struct patient *child[BROOD];
-	const struct stub_call *call[BROOD];
-	pid_t born[BROOD];
-	unsigned int n;
-};
-
-/* who they are, also those that were made before one could not be: they are not to stay behind */
-static int name_children(struct restart *r, struct held *h, struct brood *all)
-{
-	unsigned int n = r->own_pidns ? h->n_born : 0;
-
-	for (unsigned int i = 0; i < all->n && !r->own_pidns; i++)
-		if (all->call[i]->ret == all->child[i]->rec->pid)
-			all->born[n++] = all->child[i]->rec->pid;
-	for (unsigned int i = 0; i < n; i++) {
-		if (!all->child[i]->threads) /* a zombie to be */
-			all->child[i]->threads = arena_alloc(&r->op->arena, sizeof(*all->child[i]->threads));
-		all->child[i]->pid = all->born[i];
-	}
-	return n == all->n ? 0 : -ECHILD;
-}
-
-static int adopt(struct restart *r, struct patient *p, struct brood *all)
-{
-	struct held *h = &p->threads[0];
-
-	for (unsigned int i = 0; i < all->n; i++) {
-		struct patient *child = all->child[i];
-
-		child->moved = p->moved;
-		child->group = p->group;
-		child->room =
-			(struct room){ .pid = child->pid, .code = p->room.code, .data = p->room.data, .mem = -EBADF };
-		int e = hold_adopt(&child->threads[0], child->pid, h, STOP_TIMEOUT_MS);
-		child->n_threads = 1;
-		if (e < 0)
-			return fail(r->op, e, "hold child %d", child->rec->pid);
-	}
-	return 0;
-}
-
-static int make_brood(struct restart *r, struct patient *p, struct batch *b, struct brood *all)
-{
-	struct held *h = &p->threads[0];
-
-	h->born = all->born;
-	h->born_room = BROOD;
-	h->n_born = 0;
-	int e = run_batch(r, p, b), named = name_children(r, h, all);
-	h->born = NULL;
-	if (e == 0 && named < 0)
-		e = fail(r->op, named, "find the children just made");
-	return e < 0 ? e : adopt(r, p, all);
-}
-
-/* @all: of struct patient *; those that are to be made now, as @sibling or child */
-static int clone_some(struct restart *r, struct patient *p, const struct span *all, bool sibling, bool early)
-{
-	struct patient **child = all->at;
-	int e = 0;
-
-	if (all->n)
-		image_rest(r->image);
-	for (size_t i = 0; i < all->n && e == 0;) {
-		struct batch *b = batch_of(r, p);
-		struct brood brood = { .n = 0 };
-
-		for (; i < all->n && brood.n < BROOD; i++)
-			if (child[i]->birth->early == early && (sibling || !child[i]->birth->maker)) {
-				add_clone(r, b, child[i], sibling);
-				brood.call[brood.n] = batch_last(b);
-				brood.child[brood.n++] = child[i];
-			}
-		e = make_brood(r, p, b, &brood);
-	}
-	return e;
-}
 
 static int become_leader(struct restart *r, struct patient *p)
 {
@@ -622,7 +576,7 @@ static int grow_dead(struct restart *r, struct patient *p)
 	WHERE_PATIENT(r, p);
 	int e = become_leader(r, p);
 
-	return e < 0 ? e : clone_some(r, p, &p->makes, true, false);
+	return e < 0 ? e : clone_children(r, p, &p->makes, true, false);
 }
 
 static int grow(struct restart *r, struct patient *p)
@@ -635,11 +589,13 @@ static int grow(struct restart *r, struct patient *p)
 	if (e == 0 && !(p->shares & CLONE_VM))
 		e = lock_memory(r, p);
 	if (e == 0)
-		e = clone_some(r, p, &p->children, false, true);
+		e = clone_children(r, p, &p->children, false, true);
 	if (e == 0)
 		e = become_leader(r, p);
+	if (e == 0 && may_hatch(p))
+		return hatch_some(r, p);
 	if (e == 0)
-		e = clone_some(r, p, &p->children, false, false);
+		e = clone_children(r, p, &p->children, false, false);
 	struct patient **child = p->children.at;
 	for (size_t i = 0; i < p->children.n && e == 0; i++)
 		if (child[i]->rec->flags & TASK_ZOMBIE)

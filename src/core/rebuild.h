@@ -65,6 +65,10 @@ struct patient {
 	size_t n_threads; /* that exist */
 	struct room room;
 	struct batch batch;
+	struct span own; /* of struct range, in order: the pages put into its memory, if others may inherit that */
+	bool own_unknown; /* they were in no order */
+	struct brood *brood; /* children that it makes just now */
+	size_t hatched; /* of its children: those before it are made, or being made */
 	bool begun; /* it has begun to make its memory */
 	bool restored; /* its thread went through STAGE_RESTORE already */
 	struct span moved; /* of struct moved */
@@ -97,6 +101,7 @@ struct restart {
 	size_t n_reserved; /* of them: those that hold what was reserved */
 	uint64_t zone,
 		zone_end; /* addresses that nothing in the image and nothing here uses: room, spare place, stash */
+	size_t rooms; /* in the zone */
 	uint64_t spare; /* in the zone, for mappings under way */
 	size_t syscall_offset;
 	bool other_specials; /* what every process has is not what the processes of the image had */
@@ -113,6 +118,7 @@ struct restart {
 	struct nest nest; /* own_pidns: the namespaces */
 	struct terminal terminal; /* the caller's, as it was before; the program may have it */
 	uint64_t memory; /* bytes of page data put back */
+	size_t hatching; /* how many make children just now: no thread of ours may take their pids */
 	enum { HUGE_UNKNOWN, HUGE_ALLOWED, HUGE_NEVER } huge; /* does this machine want transparent huge pages? */
 };
 
@@ -195,6 +201,16 @@ int plant_seeds(struct restart *r);
 /* grow.c */
 int take_shared_pages(struct restart *r);
 int grow_tree(struct restart *r);
+/* brood.c */
+/** clone_children() - @all: of struct patient *; those that are to be made now, as children of @p or its siblings, before it calls setsid(2) or after it */
+int clone_children(struct restart *r, struct patient *p, const struct span *all, bool sibling, bool early);
+/** may_hatch() - are its children many, and can they be made while those that are there get what is theirs? */
+bool may_hatch(const struct patient *p);
+/** hatch_some(), hatch_more() - begin to make some of them; until these are there, and make some more: while p->brood */
+int hatch_some(struct restart *r, struct patient *p);
+int hatch_more(struct restart *r, struct patient *p);
+/** hatch_all() - until all are there that are being made */
+int hatch_all(struct restart *r);
 /**
  * quietly() - flags for clone(2): what is made is traced by us, and its maker does not stop to tell
  * Where its id is ours as well: in another pid namespace nobody else says which it is.

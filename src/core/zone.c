@@ -104,11 +104,24 @@ static uint64_t widest_gap(struct span *used, uint64_t need)
 	return width / 2 > need + MARGIN ? best & ~((2ull << 20) - 1) : 0;
 }
 
+/* a power of two, so that threads of one process that are on their way together never have the same: see room_of() */
+static size_t count_rooms(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+	size_t rooms = 1;
+
+	for (size_t i = 0; i < r->patients.n; i++)
+		while (rooms < ROOMS && rooms < p[i]->rec->threads.n)
+			rooms *= 2;
+	return rooms;
+}
+
 int choose_zone(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 	struct span used = { 0 }, maps = { 0 };
-	uint64_t stash = stash_size(r), rooms = ROOM_CODE + ROOMS * ROOM_DATA, need = rooms + ROOM_SPARE + stash;
+	r->rooms = count_rooms(r);
+	uint64_t stash = stash_size(r), rooms = ROOM_CODE + r->rooms * ROOM_DATA, need = rooms + ROOM_SPARE + stash;
 	int e = look_here(r, &maps);
 
 	if (e < 0)

@@ -219,6 +219,8 @@ struct image_sink {
  */
 int image_send(struct image_reader *r, struct image_sink *sink);
 
+#define IMAGE_ALONE 4 /* so many PAGES sections are read without threads: to make these would take longer */
+
 /**
  * image_rest() - no threads until there is much page data again; what was sent has been waited for
  * They would have pids that those to be cloned may need, and count where pids are limited.

@@ -26,7 +26,6 @@
 
 #define READ_FIRST ((size_t)64 << 10) /* the first step of a growing buffer */
 
-#define ALONE	   4 /* so many PAGES sections are read without threads: to make these would take longer */
 #define RAW_MOST   3 /* threads for data that is not compressed: one that uses it has no use for more */
 #define SLOTS_MOST (POOL_MOST + 3)
 
@@ -618,12 +617,12 @@ static int reap_first(struct image_reader *r)
 
 void image_rest(struct image_reader *r)
 {
+	r->n_pages = 0;
 	if (!r->pool)
 		return;
 	stop_work(r);
 	r->first = r->given ? (size_t)(r->given - r->slots) : 0;
 	r->n_slots = 1;
-	r->n_pages = 0;
 }
 
 int image_wait(struct image_reader *r)
@@ -659,7 +658,7 @@ int image_next(struct image_reader *r, struct section *ret)
 {
 	if (r->given)
 		image_send(r, NULL);
-	if (r->result == 1 && r->n_pages == ALONE && r->n_slots == 1)
+	if (r->result == 1 && r->n_pages == IMAGE_ALONE && r->n_slots == 1)
 		start_work(r);
 	if (r->n_used == r->n_slots)
 		reap_first(r);

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "remote/go.h"
 
-#define CALLS_A_BLOCK 32 /* of the first, which often is all there is, a quarter */
+#define CALLS_A_BLOCK 32 /* of the first, which often is all there is, half as many */
 #define AUX_A_BLOCK   ((size_t)2048)
 #define AUX_FIRST     ((size_t)384)
 #define NONE	      UINT32_MAX
@@ -100,7 +100,7 @@ struct stub_call *batch_call(struct batch *b, const char *what, long nr, const u
 
 	b->full |= b->n >= ROOM_CALLS;
 	if (!k || k->room == k->used)
-		k = add_block(b, &b->calls, (k ? CALLS_A_BLOCK : CALLS_A_BLOCK / 4) * sizeof(struct stub_call),
+		k = add_block(b, &b->calls, (k ? CALLS_A_BLOCK : CALLS_A_BLOCK / 2) * sizeof(struct stub_call),
 			b->room->data.at + b->n * sizeof(struct stub_call));
 	struct stub_call *c = (struct stub_call *)(k->here + k->used);
 	struct sent *s = span_push(b->arena, &b->sent, sizeof(*s));

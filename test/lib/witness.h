@@ -25,10 +25,10 @@
 
 static char witness_dir[PATH_MAX];
 
-static char witness_text[1u << 16];
+static char witness_text[1u << 17];
 static size_t witness_len;
 
-static pid_t witness_children[16];
+static pid_t witness_children[128];
 static unsigned int witness_n_children;
 
 __attribute__((format(printf, 1, 2))) static inline void witness_say(const char *fmt, ...)
