@@ -312,16 +312,32 @@ static int mem_of(const struct page_sink *k)
 	return none;
 }
 
-static int put_run(const struct page_sink *k, const struct page_run *run, const unsigned char *data)
+static int put_by_vm(const struct page_sink *k, uint64_t at, const unsigned char *data, size_t len)
 {
-	size_t len = (size_t)run->pages * PAGE;
-	int e = remote_write(k->patient->pid, (struct taddr){ run->at }, data, len);
+	int e = remote_write(k->patient->pid, (struct taddr){ at }, data, len);
 
 	if (e != -EFAULT)
 		return e;
 	/* the program may not write there: through its memory file a tracer may */
 	int mem = mem_of(k);
-	return mem < 0 ? mem : pwrite_all(mem, data, len, (off_t)run->at);
+	return mem < 0 ? mem : pwrite_all(mem, data, len, (off_t)at);
+}
+
+/* what lies in mappings that are filled, and what does not; a page that is there already is written as ever */
+static int put_filled(const struct page_sink *k, uint64_t at, const unsigned char *data, size_t len)
+{
+	int e = 0;
+
+	for (size_t n; len && e == 0; at += n, data += n, len -= n) {
+		ssize_t put = fill_put(k->fill, at, data, len);
+
+		n = put > 0 ? (size_t)put : put == -EEXIST ? PAGE : fill_step(k->fill, at, len);
+		if (put == -EEXIST || put == -EOPNOTSUPP)
+			e = put_by_vm(k, at, data, n);
+		else if (put < 0)
+			e = (int)put;
+	}
+	return e;
 }
 
 /* by any thread: all runs have data */
@@ -331,7 +347,7 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 	struct iovec here = { (void *)from, s->data_len }, there[IMAGE_CHUNK_PAGES];
 	const unsigned char *data = from;
 
-	if (s->n_runs <= IMAGE_CHUNK_PAGES) {
+	if (!k->fill && s->n_runs <= IMAGE_CHUNK_PAGES) {
 		for (size_t i = 0; i < s->n_runs; i++)
 			there[i] = (struct iovec){ (void *)s->runs[i].at, (size_t)s->runs[i].pages * PAGE };
 		ssize_t n = process_vm_writev(k->patient->pid, &here, 1, there, s->n_runs, 0);
@@ -340,13 +356,14 @@ static int put_pages(struct image_sink *sink, const struct section *s, const voi
 			return 0;
 	}
 	for (size_t i = 0; i < s->n_runs; i++) {
-		int e = put_run(k, &s->runs[i], data);
+		size_t len = (size_t)s->runs[i].pages * PAGE;
+		int e = (k->fill ? put_filled : put_by_vm)(k, s->runs[i].at, data, len);
 
 		if (e < 0) {
 			k->failed_at = s->runs[i].at;
 			return e;
 		}
-		data += (size_t)s->runs[i].pages * PAGE;
+		data += len;
 	}
 	return 0;
 }
@@ -359,6 +376,7 @@ static bool has_pages_next(const struct restart *r, const struct patient *p)
 static int take_pages(struct restart *r, struct patient *p)
 {
 	_Atomic int mem = -EBADF;
+	struct fill fill = { .fd = -EBADF };
 	struct page_sink sink = { .sink = { put_pages, .again = true }, .patient = p, .mem = &mem };
 	int e = 0;
 
@@ -373,6 +391,12 @@ static int take_pages(struct restart *r, struct patient *p)
 		if (e == 0)
 			e = make_huge(r, p, &r->section);
 		note_own(r, p, &r->section);
+		if (e == 0 && !fill.mm && r->section.data_len == (size_t)IMAGE_CHUNK_PAGES * PAGE) {
+			e = fill_open(r, p, &fill);
+			sink.fill = fill.fd < 0 ? NULL : &fill;
+		}
+		if (e == 0 && sink.fill)
+			fill_expect(r, p, &fill, &r->section);
 		if (e == 0)
 			e = load_pages(r, &sink, false);
 		if (e == 0)
@@ -381,6 +405,7 @@ static int take_pages(struct restart *r, struct patient *p)
 	e = load_wait(r, e);
 	if (mem >= 0)
 		fd_close(mem);
+	fill_close(&fill);
 	return e;
 }
 

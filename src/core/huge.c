@@ -36,9 +36,19 @@ static bool is_allowed(struct restart *r)
 		int e = read_text(
 			&r->op->arena, AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", 256, &text, NULL);
 
-		r->huge = e == 0 && strstr(text, "[never]") ? HUGE_NEVER : HUGE_ALLOWED;
+		r->huge = e < 0			     ? HUGE_ALLOWED
+			  : strstr(text, "[never]")  ? HUGE_NEVER
+			  : strstr(text, "[always]") ? HUGE_ALWAYS
+						     : HUGE_ALLOWED;
 	}
-	return r->huge == HUGE_ALLOWED;
+	return r->huge != HUGE_NEVER;
+}
+
+bool is_huge_by_itself(struct restart *r, const struct vma *v)
+{
+	if (!is_allowed(r) || v->flags & VMA_NOHUGEPAGE)
+		return false;
+	return r->huge == HUGE_ALWAYS || v->flags & VMA_HUGEPAGE;
 }
 
 /* the page at @at is the program's own: so is the rest of its mapping. How far from there on is it to be huge? */

@@ -119,7 +119,12 @@ struct restart {
 	struct terminal terminal; /* the caller's, as it was before; the program may have it */
 	uint64_t memory; /* bytes of page data put back */
 	size_t hatching; /* how many make children just now: no thread of ours may take their pids */
-	enum { HUGE_UNKNOWN, HUGE_ALLOWED, HUGE_NEVER } huge; /* does this machine want transparent huge pages? */
+	enum {
+		HUGE_UNKNOWN,
+		HUGE_ALLOWED,
+		HUGE_ALWAYS,
+		HUGE_NEVER
+	} huge; /* does this machine want transparent huge pages? */
 };
 
 #define TASK_END     0x7ffffffff000ull /* x86-64, 4-level paging: the end of what programs can map */
@@ -150,11 +155,34 @@ struct flights {
 	size_t next; /* the one that began first, or is free */
 };
 
+/** struct fill - a process whose memory is filled by userfaultfd(2) */
+struct fill {
+	int fd; /* -EBADF: it is not */
+	const struct mm_record *mm;
+	bool *takes; /* of each mapping: is it filled so? */
+	size_t next; /* the first mapping of which that is not known yet */
+};
+
+/** fill_open() - begin it for @p, where that can be done; it is slow to begin */
+int fill_open(struct restart *r, struct patient *p, struct fill *f);
+/** fill_expect() - before fill_put() is called for the pages of @s, which lie above those of all sections before */
+void fill_expect(struct restart *r, const struct patient *p, struct fill *f, const struct section *s);
+/**
+ * fill_put() - put pages to @at, by any thread; returns how many bytes of them, at least one page
+ * -EEXIST: there is a page already. -EOPNOTSUPP: the mapping is not filled so.
+ */
+ssize_t fill_put(const struct fill *f, uint64_t at, const void *data, size_t len);
+/** fill_step() - how many of @len bytes from @at on are in one mapping */
+size_t fill_step(const struct fill *f, uint64_t at, size_t len);
+/** fill_close() - nobody calls fill_put() any more; the memory is as any other again */
+void fill_close(struct fill *f);
+
 /** struct page_sink - where page data goes, by whichever thread has time */
 struct page_sink {
 	struct image_sink sink;
 	const struct patient *patient; /* a process, whose memory file is @mem, if it was needed yet */
 	_Atomic int *mem;
+	const struct fill *fill; /* NULL: not by userfaultfd(2) */
 	struct restart *restart; /* or shared memory */
 	const struct object *object;
 	uint64_t failed_at;
@@ -186,6 +214,8 @@ int leave_zone(struct restart *r);
 /* huge.c */
 /** make_huge() - the pages of @s are about to be written: make those places huge that were */
 int make_huge(struct restart *r, struct patient *p, const struct section *s);
+/** is_huge_by_itself() - does the kernel make huge pages when memory of @v is touched? */
+bool is_huge_by_itself(struct restart *r, const struct vma *v);
 /* specials.c: the mappings that every process has */
 /** find_specials() - where they lie in us, of whose mappings @maps tells; are they those of the image? */
 void find_specials(struct restart *r, const struct span *maps);
