@@ -150,10 +150,29 @@ static int send_answer(int socket, int err, int fd)
 	return sendmsg(socket, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static void __attribute__((noreturn)) run_command(char *const *argv, const sigset_t *mask)
+/* struct signals - what a command begins with, as if the caller had started it himself: nohup(1) may have */
+struct signals {
+	sigset_t mask, ignored;
+};
+
+static void find_ignored(sigset_t *ret)
+{
+	struct sigaction action;
+
+	sigemptyset(ret);
+	for (int s = 1; s <= SIGRTMAX; s++)
+		if (sigaction(s, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+			sigaddset(ret, s);
+	sigdelset(ret, SIGXFSZ); /* it is us who ignore that */
+}
+
+static void __attribute__((noreturn)) run_command(char *const *argv, const struct signals *signals)
 {
 	default_signals();
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	for (int s = 1; s <= SIGRTMAX; s++)
+		if (sigismember(&signals->ignored, s) == 1)
+			signal(s, SIG_IGN);
+	sigprocmask(SIG_SETMASK, &signals->mask, NULL);
 	/* what the caller happens to have open leads outside of the program, and would stand against its checkpoints */
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	execvp(argv[0], argv);
@@ -190,7 +209,7 @@ static void detach_init(void)
 		close(null);
 }
 
-static void obey(int socket, const sigset_t *mask)
+static void obey(int socket, const struct signals *signals)
 {
 	pid_t first = 0;
 
@@ -219,7 +238,7 @@ static void obey(int socket, const sigset_t *mask)
 		if (pid == 0 && o.what == ORDER_PLANT)
 			lie_still(self);
 		if (pid == 0)
-			run_command(o.argv, mask);
+			run_command(o.argv, signals);
 		if (!first && pid > 0)
 			first = pid;
 		send_answer(socket, pid < 0 ? pid : 0, pidfd);
@@ -238,11 +257,15 @@ static int mount_proc(void)
 
 static void __attribute__((noreturn)) init_main(int socket, const sigset_t *mask)
 {
-	sigset_t all, before;
+	struct signals signals;
+	sigset_t all;
 	char go;
 
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
+	sigprocmask(SIG_SETMASK, &all, &signals.mask);
+	if (mask)
+		signals.mask = *mask;
+	find_ignored(&signals.ignored);
 	default_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "stasis-init");
@@ -251,7 +274,7 @@ static void __attribute__((noreturn)) init_main(int socket, const sigset_t *mask
 	int err = mount_proc();
 	if (send_answer(socket, err, -EBADF) < 0)
 		_exit(OUTCOME_ENVIRONMENT);
-	obey(socket, mask ? mask : &before);
+	obey(socket, &signals);
 	_exit(OUTCOME_ENVIRONMENT);
 }
 

@@ -165,6 +165,11 @@ load helper
 	grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status >without
 	"$STASIS" run -- grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status >with
 	diff without with
+	trap '' HUP QUIT USR1
+	grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status >without
+	"$STASIS" run -- grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status >with
+	trap - HUP QUIT USR1
+	diff without with
 }
 
 @test "a second supervisor of the same job is refused, another name is not" {
