@@ -341,6 +341,7 @@ TEST(segments)
 	struct sysvshm *rec = segment(&k, &m);
 	EXPECT_EQ(k->room(rec), 2 << 20);
 	EXPECT_EQ(k->align(rec), 2 << 20);
+	op_done(&op);
 	m.page = 0;
 	m.state = SYSVSHM_READONLY;
 	rec = segment(&k, &m);

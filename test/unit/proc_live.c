@@ -313,9 +313,11 @@ TEST(many_maps_self)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 6000;
 	struct arena a = { 0 };
-	char *p = map(n, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	char *p = map(n + 2, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1); /* not to become one with a neighbour */
 	struct span s;
 
+	p += page;
+	ASSERT_EQ(mprotect(p, n * page, PROT_READ), 0);
 	for (size_t i = 0; i < n; i += 2)
 		ASSERT_EQ(mprotect(p + i * page, page, PROT_READ | PROT_WRITE), 0);
 	for (size_t i = 0; i < n; i += 6)
