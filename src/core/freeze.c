@@ -2,7 +2,7 @@
 /*
  * Holding all threads of one process.
  *
- * A stopped thread makes no new ones, so: list them, stop those that are new, until a list brings nothing new. Threads end
+ * A stopped thread makes no new ones, so: list them, stop those that are new, until the process has no others. Threads end
  * meanwhile; and one may call execve(2), which ends all others and takes over the number of the leader. So whenever a
  * thread turns out to be gone, those that are held are looked at once more, and the leader always.
  */
@@ -382,7 +382,7 @@ static void leader_to_front(struct process *p)
 	}
 }
 
-/* a list made while threads end may lack others, also those that end: was it complete? */
+/* a list made while threads end may lack others, also those that end, and some may have been made since: was it complete? */
 static bool is_complete(const struct freeze *f)
 {
 	struct proc_stat st;
@@ -396,7 +396,7 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 	const struct timespec nap = { 0, 1000000 };
 	struct freeze f = { .c = c, .p = p, .found = true };
 
-	for (unsigned int tries = 0; f.found || f.lost || !is_complete(&f);) {
+	for (unsigned int tries = 0; !f.listed || f.lost || !is_complete(&f);) {
 		struct span tids = { 0 };
 
 		tries = f.found || f.lost ? 0 : tries + 1;
