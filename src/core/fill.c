@@ -120,11 +120,13 @@ size_t fill_step(const struct fill *f, uint64_t at, size_t len)
 ssize_t fill_put(const struct fill *f, uint64_t at, const void *data, size_t len)
 {
 	struct uffdio_copy copy = { .dst = at, .src = (uint64_t)(uintptr_t)data, .len = fill_step(f, at, len) };
+	int e;
 
 	if (!f->takes[vma_above(f->mm, at)])
 		return -EOPNOTSUPP;
-	do
-		copy.copy = 0;
-	while (ioctl(f->fd, UFFDIO_COPY, &copy) < 0 && errno == EAGAIN && copy.copy <= 0);
-	return copy.copy > 0 ? copy.copy : copy.copy < 0 ? copy.copy : -EIO;
+	do {
+		copy.copy = 0; /* what was put, or -errno; of some errors it is not told */
+		e = ioctl(f->fd, UFFDIO_COPY, &copy) < 0 ? -errno : 0;
+	} while (e == -EAGAIN && copy.copy <= 0);
+	return copy.copy > 0 ? copy.copy : e;
 }

@@ -392,7 +392,8 @@ static int take_pages(struct restart *r, struct patient *p)
 			e = make_huge(r, p, &r->section);
 		note_own(r, p, &r->section);
 		if (e == 0 && !fill.mm && r->section.data_len == (size_t)IMAGE_CHUNK_PAGES * PAGE) {
-			e = fill_open(r, p, &fill);
+			e = load_wait(r, 0); /* what was sent without it may be for the same mappings */
+			e = e < 0 ? e : fill_open(r, p, &fill);
 			sink.fill = fill.fd < 0 ? NULL : &fill;
 		}
 		if (e == 0 && sink.fill)

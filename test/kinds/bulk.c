@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Much memory of every sort, side by side: readable, hidden, in stripes, with holes, to be huge or not, above a mapped file.
+ * Much memory of every sort, side by side: readable, hidden, in stripes, with holes, to be huge or not, half of zeros, below a mapped
+ * file.
  */
 #include <stdint.h>
 #include <sys/mman.h>
 
 #include "lib/witness.h"
 
-#define MIB  (1ul << 20)
-#define SIZE (16 * MIB)
-#define PAGE 4096ul
+#define MIB   (1ul << 20)
+#define SIZE  (16 * MIB)
+#define FRONT (10 * MIB) /* before it, in the same mapping */
+#define PAGE  4096ul
 
 static unsigned char *area, *heap;
 
@@ -42,11 +44,13 @@ static void map_area(void)
 
 	if (ftruncate(fd, MIB) < 0)
 		_exit(4);
-	area = mmap(NULL, SIZE + 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	area = (unsigned char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1));
+	area = mmap(NULL, FRONT + SIZE + 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	area = (unsigned char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1)) + FRONT;
 	file = mmap(area + SIZE - MIB, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
 	close(fd);
-	fill(area, SIZE - MIB, 1);
+	fill(area - FRONT, FRONT + SIZE - MIB, 1);
+	for (size_t i = 0; i < 6 * MIB; i += 2 * PAGE)
+		memset(area - FRONT + i, 0, PAGE);
 	for (size_t i = 0; i < MIB; i += 3 * PAGE)
 		fill(file + i, PAGE, i);
 }
@@ -100,6 +104,7 @@ static void look(void)
 {
 	SAY(count_watched());
 	SAY(count_pages(5, 1));
+	SAY(sum(area - FRONT, FRONT));
 	mprotect(area + 3 * MIB, MIB, PROT_READ);
 	for (size_t i = 0; i < SIZE / MIB; i++)
 		if (i != 5)
