@@ -79,7 +79,7 @@ static void settle_made(const struct span *made, bool keep)
 	const struct made_file *f = made->at;
 
 	for (size_t i = made->n; i-- > 0;) {
-		if (!keep)
+		if (!keep && !f[i].was) /* else that takes its place */
 			unlink(f[i].path);
 		if (f[i].was && keep)
 			unlink(f[i].was);

@@ -337,6 +337,13 @@ int openfile_reopen(int fd, int flags)
 	return again < 0 ? -errno : again;
 }
 
+int openfile_to_read(int fd)
+{
+	int again = openfile_reopen(fd, O_RDONLY | O_NONBLOCK | O_NOATIME);
+
+	return again == -EPERM ? openfile_reopen(fd, O_RDONLY | O_NONBLOCK) : again;
+}
+
 /* ---- locks ---- */
 
 const struct flag lock_types[] = {

@@ -71,6 +71,9 @@ bool openfile_is_live(int fd);
 /** openfile_reopen() - a new open file of what descriptor @fd (O_PATH too) leads to; -errno */
 int openfile_reopen(int fd, int flags);
 
+/** openfile_to_read() - the same to read from; where that is allowed its access time stays as it is, and a lease makes it fail, not wait */
+int openfile_to_read(int fd);
+
 /** struct ofd_lock - an open file description lock of fcntl(2) */
 struct ofd_lock {
 	uint32_t type; /* F_RDLCK or F_WRLCK */

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -145,10 +148,32 @@ int *tmpfs_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino)
 
 static int cannot_make(struct op *op, int err, const char *path)
 {
+	if (err == -ELOOP)
+		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory and restart again",
+			"make \"%s\" again, which was in memory: its path leads through a symbolic link now", path);
 	if (openfile_is_absent(-err))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory and restart again",
 			"make \"%s\" again, which was in memory: its directory is not there", path);
 	return fail(op, err, "make \"%s\" again, which was in memory", path);
+}
+
+/* The paths of images hold no symbolic links: who has put one there since may want us to act where he may not. */
+int tmpfs_open_path(const char *path, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)(O_PATH | O_NOFOLLOW | O_CLOEXEC | flags),
+		.resolve = RESOLVE_NO_SYMLINKS };
+	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* the directory that @path is in, and *@ret_name in there */
+static int open_above(struct op *op, const char *path, const char **ret_name)
+{
+	size_t len = (size_t)(strrchr(path, '/') - path) + 1;
+
+	*ret_name = path + len;
+	return tmpfs_open_path(arena_strndup(&op->arena, path, len), O_DIRECTORY);
 }
 
 static void remove_dir(void *rec)
@@ -163,7 +188,52 @@ static bool is_above(const struct tmpfs_dir *dir, const char *path)
 	return len && dir->mode <= 07777 && path[0] == '/' && strncmp(dir->path, path, len) == 0 && path[len] == '/';
 }
 
-static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *file)
+/* struct fresh - a directory that was just made, and is nobody else's yet */
+struct fresh {
+	const struct tmpfs_dir *dir;
+	int fd;
+};
+
+static int make_dir(struct op *op, struct site *site, const struct tmpfs_dir *dir, struct span *fresh)
+{
+	const char *name;
+	struct stat st;
+
+	_cleanup_close_ int above = open_above(op, dir->path, &name);
+	if (above < 0)
+		return above;
+	if (mkdirat(above, name, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	*(struct undoing *)span_push(&op->arena, &site->undoings, sizeof(struct undoing)) =
+		(struct undoing){ remove_dir, arena_strdup(&op->arena, dir->path) };
+	_cleanup_close_ int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid != geteuid() || (st.st_mode & 07777 & ~(mode_t)S_ISGID) != 0700)
+		return -ESTALE;
+	*(struct fresh *)span_push(&op->arena, fresh, sizeof(struct fresh)) = (struct fresh){ dir, TAKE_FD(fd) };
+	return 0;
+}
+
+/* the innermost first: what is in one that is somebody's already may be moved by him */
+static int hand_over(struct op *op, const struct span *fresh)
+{
+	const struct fresh *all = fresh->at;
+	int r = 0;
+
+	for (size_t i = fresh->n; i-- > 0;) {
+		const struct tmpfs_dir *dir = all[i].dir;
+
+		if (r == 0 && fchown(all[i].fd, dir->uid, dir->gid) < 0)
+			note(op, "\"%s\", which was made again, has another owner now", shown(&op->arena, dir->path));
+		if (r == 0 && fchmod(all[i].fd, dir->mode) < 0)
+			r = cannot_make(op, -errno, shown(&op->arena, dir->path));
+		fd_close(all[i].fd);
+	}
+	return r;
+}
+
+static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *file, struct span *fresh)
 {
 	const struct tmpfs_dir *dir = file->dirs.at;
 
@@ -171,26 +241,56 @@ static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *
 		if (!is_above(&dir[i], file->path))
 			return fail_as(op, OUTCOME_IMAGE, "image-tmpfs", NULL,
 				"make a directory from the image: \"%s\" is not in it", shown(&op->arena, file->path));
-		if (mkdir(dir[i].path, 0700) < 0) {
-			if (errno == EEXIST)
-				continue;
-			return cannot_make(op, -errno, shown(&op->arena, dir[i].path));
-		}
-		*(struct undoing *)span_push(&op->arena, &site->undoings, sizeof(struct undoing)) =
-			(struct undoing){ remove_dir, arena_strdup(&op->arena, dir[i].path) };
-		if (lchown(dir[i].path, dir[i].uid, dir[i].gid) < 0)
-			note(op, "\"%s\", which was made again, has another owner now", shown(&op->arena, dir[i].path));
-		if (chmod(dir[i].path, dir[i].mode) < 0)
-			return cannot_make(op, -errno, shown(&op->arena, dir[i].path));
+		int r = make_dir(op, site, &dir[i], fresh);
+		if (r < 0)
+			return cannot_make(op, r, shown(&op->arena, dir[i].path));
 	}
 	return 0;
 }
 
-static int make_new(const char *path)
+static int make_new(struct op *op, const char *path)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	const char *name;
+	_cleanup_close_ int above = open_above(op, path, &name);
 
+	if (above < 0)
+		return above;
+	int fd = openat(above, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return fd < 0 ? -errno : fd;
+}
+
+static int make_with_dirs(struct op *op, struct site *site, const struct tmpfs_file *file)
+{
+	struct span fresh = { 0 };
+	int fd = make_new(op, file->path);
+
+	if (fd != -ENOENT || !file->dirs.n)
+		return fd < 0 ? cannot_make(op, fd, shown(&op->arena, file->path)) : fd;
+	int r = make_dirs(op, site, file, &fresh);
+	if (r == 0 && (fd = make_new(op, file->path)) < 0)
+		r = cannot_make(op, fd, shown(&op->arena, file->path));
+	int given = hand_over(op, &fresh);
+	if (r < 0 || given < 0) {
+		if (fd >= 0) {
+			unlink(file->path);
+			fd_close(fd);
+		}
+		return r < 0 ? r : given;
+	}
+	return fd;
+}
+
+/* nothing that has the new name goes, and who has opened it at the last moment keeps it under the old one */
+static int put_aside(struct op *op, const char *path, const char *aside)
+{
+	if (renameat2(AT_FDCWD, path, AT_FDCWD, aside, RENAME_NOREPLACE) < 0)
+		return fail(op, -errno, "put \"%s\" aside", shown(&op->arena, path));
+	_cleanup_close_ int fd = tmpfs_open_path(aside, 0);
+	if (fd >= 0 && !tmpfs_is_used(fd))
+		return 0;
+	renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_NOREPLACE);
+	return fail_as(op, OUTCOME_CANNOT, "file-changed", "restart again", "put \"%s\" aside: it is being used now",
+		shown(&op->arena, path));
 }
 
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
@@ -200,20 +300,14 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 
 	if (file->instead)
 		made.was = arena_printf(&op->arena, "%s.stasis-%d", file->path, getpid());
-	if (made.was && rename(file->path, made.was) < 0)
-		return fail(op, -errno, "put \"%s\" aside", name);
-	int fd = make_new(file->path);
-	if (fd == -ENOENT && file->dirs.n) {
-		int r = make_dirs(op, site, file);
-
-		if (r < 0)
-			return r;
-		fd = make_new(file->path);
-	}
+	int r = made.was ? put_aside(op, file->path, made.was) : 0;
+	if (r < 0)
+		return r;
+	int fd = make_with_dirs(op, site, file);
 	if (fd < 0) {
 		if (made.was)
 			rename(made.was, file->path);
-		return cannot_make(op, fd, name);
+		return fd;
 	}
 	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(made)) = made;
 	struct stat st;
@@ -222,4 +316,18 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 		note(op, "\"%s\", which was made again, belongs to user %u and group %u, not %u and %u", name,
 			st.st_uid, st.st_gid, file->uid, file->gid);
 	return fd;
+}
+
+int tmpfs_link(struct op *op, struct site *site, int fd, const char *path)
+{
+	const char *name;
+	char link[32];
+	_cleanup_close_ int above = open_above(op, path, &name);
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (above < 0 || linkat(AT_FDCWD, link, above, name, AT_SYMLINK_FOLLOW) < 0)
+		return cannot_make(op, above < 0 ? above : -errno, shown(&op->arena, path));
+	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(struct made_file)) =
+		(struct made_file){ .path = path };
+	return 0;
 }

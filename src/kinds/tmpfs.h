@@ -47,6 +47,9 @@ extern const struct field tmpfs_dir_fields[];
 /** tmpfs_save_dirs() - those that @path goes through on device @dev, but for the root of that; the outermost first */
 void tmpfs_save_dirs(struct op *op, const char *path, uint64_t dev, struct span *ret);
 
+/** tmpfs_open_path() - an O_PATH descriptor of what is at @path, which leads through no symbolic link; -errno */
+int tmpfs_open_path(const char *path, int flags);
+
 /** tmpfs_is_used() - has anybody else the file at @fd open or mapped, as far as can be told? */
 bool tmpfs_is_used(int fd);
 
@@ -63,3 +66,6 @@ struct tmpfs_file {
 
 /** tmpfs_make() - make it, empty, mode 0600; open for both; < 0 after fail() */
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file);
+
+/** tmpfs_link() - another name @path of the file at @fd; < 0 after fail() */
+int tmpfs_link(struct op *op, struct site *site, int fd, const char *path);

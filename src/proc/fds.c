@@ -203,6 +203,9 @@ static int read_fd(struct arena *a, int dir, int n, struct proc_fd *ret)
 		len = 0;
 	ret->link = arena_strndup(a, link, (size_t)len);
 	read_object(dir, path, ret);
+	/* it may have been closed in between */
+	if (!ret->has_stat && readlinkat(dir, path, link, sizeof(link)) < 0 && errno == ENOENT)
+		return missing(dir, -ENOENT);
 	return 0;
 }
 

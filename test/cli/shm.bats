@@ -462,3 +462,88 @@ semaphore() {
 	as_user
 	semaphore
 }
+
+# the program is an ordinary user's, who saves and restarts it is root
+as_both() {
+	[ "$(id -u)" = 0 ] || skip "only root acts for others"
+	as_user
+	user=("${as[@]}")
+	as=()
+}
+
+@test "a directory that has become a symbolic link is not followed" {
+	begin
+	as_both
+	"${user[@]}" mkdir "$shm"
+	"${user[@]}" sh -c 'printf word >"$1" && truncate -s 8192 "$1"' sh "$shm/f"
+	as=("${user[@]}")
+	begins ./mapper "s:$shm/f"
+	as=()
+	stop
+	mkdir roots
+	"${user[@]}" rm -r "$shm"
+	"${user[@]}" ln -s "$dir/roots" "$shm"
+	run "$STASIS" restart image --detach
+	expect 121
+	says "symbolic link"
+	[ -z "$(ls roots)" ]
+}
+
+@test "what another user has put there stays" {
+	begin
+	as_both
+	as=("${user[@]}")
+	file "$shm" word
+	begins ./mapper "s:$shm"
+	as=()
+	stop
+	rm "$shm"
+	file "$shm" roots 600
+	restarts
+	says "goes on with \"$shm\" as it is now"
+	[ "$(head -c 5 "$shm")" = roots ]
+	[ "$(stat -c '%a %u' "$shm")" = "600 0" ]
+	no_others 1
+}
+
+@test "what the program's own memory depends on must be the same" {
+	begin
+	file "$shm" word
+	begins ./mapper "s:$shm" "p:$shm"
+	stop
+	restarts
+	sees "word word own"
+	stop
+	writes "$shm" later
+	exec 7<"$shm"
+	run "$STASIS" restart image --detach
+	exec 7<&-
+	expect 121
+	says "[file-changed]"
+	restarts --file "$shm=keep"
+	sees "later later own"
+}
+
+@test "a log that is mapped as well is cut back" {
+	begin
+	printf 'word\n' >"$shm"
+	begins sh -c 'exec 4>>"$1"; exec ./mapper "r:$1"' sh "$shm"
+	stop
+	echo later >>"$shm"
+	restarts
+	[ "$(cat "$shm")" = word ]
+}
+
+@test "a file of holes takes no room" {
+	begin
+	truncate -s 30M "$shm" "$shm.2" "$shm.3"
+	printf x | dd of="$shm.3" bs=1 seek=8000 conv=notrunc status=none
+	begins sh -c 'exec 4<>"$1" 5<>"$1.2" 6<>"$1.3"; : >ready; while :; do sleep 1; done' sh "$shm"
+	stop
+	[ "$(stat -c %s image)" -lt 2000000 ]
+	rm "$shm" "$shm.2" "$shm.3"
+	restarts
+	[ "$(stat -c '%s' "$shm" "$shm.2" "$shm.3" | sort -u)" = 31457280 ]
+	[ "$(stat -c %b "$shm" "$shm.2" "$shm.3" | awk "{ n += \$1 } END { print n }")" -lt 100 ]
+	[ "$(tail -c +8001 "$shm.3" | head -c 1)" = x ]
+}

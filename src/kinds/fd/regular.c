@@ -129,7 +129,7 @@ static int open_deleted(const struct sight *s)
 {
 	_cleanup_close_ int fd = openfile_take(s);
 
-	return fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+	return fd < 0 ? fd : openfile_to_read(fd);
 }
 
 static int check_deleted(struct op *op, const struct sight *s, size_t len)
@@ -226,7 +226,19 @@ static int tail_hash(int dir, const char *path, uint64_t size, uint64_t *ret)
 	return 0;
 }
 
-/* Is it this open file whose record holds the content: the first of the tree that has it by this name? */
+/* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
+static uint32_t find_lender(const struct tree *tree, const struct process *p, const struct proc_fd *f)
+{
+	for (uint32_t n = 0; tree->init && n < 3; n++)
+		if (proc_kcmp(tree->init, p->tid, KCMP_FILE, n, (unsigned long)f->n) == 0)
+			return n + 1;
+	return 0;
+}
+
+/*
+ * Is it this open file whose record holds the content: the first of the tree that has it by this name? One that was lent comes last, as
+ * it will be the caller's then.
+ */
 static bool keeps_content(const struct sight *s)
 {
 	struct process *const *p = s->tree->processes.at;
@@ -235,14 +247,32 @@ static bool keeps_content(const struct sight *s)
 	size_t n;
 
 	const struct holder *h = tree_holders(s->tree, s->fd->dev, s->fd->st_ino, &n);
-	for (size_t i = 0; i < s->tree->processes.n && !first; i++)
-		for (size_t k = 0; k < n; k++)
-			if (h[k].process == p[i] && (number < 0 || h[k].fd->n < number) &&
-				strcmp(h[k].fd->link, s->fd->link) == 0) {
-				first = p[i];
-				number = h[k].fd->n;
-			}
+	for (int lent = 0; lent < 2; lent++)
+		for (size_t i = 0; i < s->tree->processes.n && !first; i++)
+			for (size_t k = 0; k < n; k++)
+				if (h[k].process == p[i] && (number < 0 || h[k].fd->n < number) &&
+					strcmp(h[k].fd->link, s->fd->link) == 0 &&
+					!find_lender(s->tree, p[i], h[k].fd) == !lent) {
+					first = p[i];
+					number = h[k].fd->n;
+				}
 	return s->process == first && s->fd->n == number;
+}
+
+/* up to where there is data at all: behind it is nothing but a hole */
+static uint64_t data_end(int fd, uint64_t size)
+{
+	for (off_t end = 0;;) {
+		off_t at = lseek(fd, end, SEEK_DATA);
+
+		if (at < 0)
+			return errno == ENXIO ? (uint64_t)end : size;
+		if ((uint64_t)at >= size)
+			return (uint64_t)end;
+		end = lseek(fd, at, SEEK_HOLE);
+		if (end < 0 || (uint64_t)end >= size)
+			return size;
+	}
 }
 
 static int copy_content(struct op *op, const struct sight *s, struct regular *r, int fd)
@@ -251,9 +281,10 @@ static int copy_content(struct op *op, const struct sight *s, struct regular *r,
 		return 0;
 	if (r->size > CONTENT_MAX)
 		return fail(op, -EFBIG, "copy \"%s\"", r->path);
-	r->content = (struct span){ .at = arena_alloc(&op->arena, r->size + 1), .n = r->size };
-	ssize_t n = pread_all(fd, r->content.at, r->size, 0);
-	return n == (ssize_t)r->size ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
+	const uint64_t end = data_end(fd, r->size);
+	r->content = (struct span){ .at = arena_alloc(&op->arena, end + 1), .n = end };
+	ssize_t n = pread_all(fd, r->content.at, end, 0);
+	return n == (ssize_t)end ? 0 : fail(op, n < 0 ? (int)n : -EIO, "copy \"%s\"", r->path);
 }
 
 static int save_deleted(struct op *op, const struct sight *s, struct regular *r, size_t len)
@@ -286,7 +317,7 @@ static int save_in_memory(struct op *op, const struct sight *s, struct regular *
 	if (fd < 0)
 		return fail(op, fd, "find \"%s\"", r->path);
 	r->mapped = tmpfs_is_mapped(s->tree, r->dev, r->ino);
-	_cleanup_close_ int in = openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+	_cleanup_close_ int in = openfile_to_read(fd);
 	r->in_memory = r->mapped || (in >= 0 && r->size <= CONTENT_MAX);
 	if (r->in_memory && fstat(fd, &st) == 0) {
 		r->uid = st.st_uid;
@@ -321,15 +352,6 @@ static int save_tail(struct op *op, const struct sight *s, struct regular *r)
 	return tmpfs_is(openfile_fs(s)) ? save_in_memory(op, s, r) : 0;
 }
 
-/* Is it a stream that the caller of `stasis run` has lent? Its init, which is no part of the program, has it too. */
-static uint32_t find_lender(const struct sight *s)
-{
-	for (uint32_t n = 0; s->tree->init && n < 3; n++)
-		if (proc_kcmp(s->tree->init, s->process->tid, KCMP_FILE, n, (unsigned long)s->fd->n) == 0)
-			return n + 1;
-	return 0;
-}
-
 static int regular_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct regular *r = rec;
@@ -344,7 +366,7 @@ static int regular_save(struct op *op, const struct sight *s, void *rec)
 	openfile_save_locks(op, s, &r->flock, &r->ofd_locks);
 	int err = is_deleted(s, &len) ? save_deleted(op, s, r, len) : save_tail(op, s, r);
 	/* what is read of a deleted file, as of a here-document, is in the image, and not where the next caller is */
-	r->lent = r->deleted && openfile_can_read(r->flags) ? 0 : find_lender(s);
+	r->lent = r->deleted && openfile_can_read(r->flags) ? 0 : find_lender(s->tree, s->process, s->fd);
 	return err;
 }
 
@@ -584,6 +606,9 @@ static int make_again(struct op *op, const struct regular *r, struct site *site,
 			return err;
 	}
 	*ret_fd = *slot;
+	if (*slot >= 0 && lstat(r->path, &st) < 0 && openfile_is_absent(errno) &&
+		(err = tmpfs_link(op, site, *slot, r->path)) < 0)
+		return err;
 	if (*slot < 0 || r->mapped || !r->content.n)
 		return 0;
 	err = r->content.n > r->size ? -EBADMSG : pwrite_all(*slot, r->content.at, r->content.n, 0);
@@ -624,7 +649,8 @@ static int regular_restore(struct op *op, void *rec, struct site *site)
 	uint32_t allowed = FLAGS | (r->deleted ? O_TMPFILE : 0);
 
 	if (!r->path || r->path[0] != '/' || openfile_is_odd(r->flags, allowed) || r->pos > INT64_MAX ||
-		r->size > INT64_MAX || (r->deleted && r->flags & O_PATH))
+		r->size > INT64_MAX || (r->deleted && r->flags & O_PATH) ||
+		(r->in_memory && (r->mtime_nsec < 0 || r->mtime_nsec > 999999999)))
 		return fail(op, -EBADMSG, "open a regular file from the image");
 	if (r->lent && r->lent <= 3 && site->stdio[r->lent - 1] >= 0)
 		return borrow(op, r, site, site->stdio[r->lent - 1]);

@@ -49,6 +49,7 @@ struct tmpfs {
 	uint64_t hash; /* of its content */
 	struct span dirs; /* of struct tmpfs_dir */
 	bool made; /* restarting: it is to be filled */
+	bool same; /* restarting: it is there, and what the image says, or what the user wants */
 	int fd, writer; /* restarting: for reading only, and for both */
 };
 
@@ -102,7 +103,7 @@ static int tmpfs_open(const struct sight *s)
 	char path[PATH_MAX];
 	_cleanup_close_ int fd = find_file(s, path);
 
-	return fd < 0 ? fd : openfile_reopen(fd, O_RDONLY | O_NONBLOCK);
+	return fd < 0 ? fd : openfile_to_read(fd);
 }
 
 static int tmpfs_check(struct op *op, const struct sight *s)
@@ -140,7 +141,7 @@ static int tmpfs_save(struct op *op, const struct sight *s, void *rec)
 	char path[PATH_MAX];
 	struct stat st;
 	_cleanup_close_ int at = find_file(s, path);
-	_cleanup_close_ int fd = at < 0 ? at : openfile_reopen(at, O_RDONLY | O_NONBLOCK);
+	_cleanup_close_ int fd = at < 0 ? at : openfile_to_read(at);
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\", which is in memory", s->vma->name);
@@ -182,7 +183,7 @@ static bool is_same(struct op *op, const struct tmpfs *t, int at, const struct s
 
 	if ((uint64_t)st->st_size != t->size || !t->hashed || t->size > TMPFS_MAX)
 		return false;
-	_cleanup_close_ int fd = openfile_reopen(at, O_RDONLY | O_NONBLOCK);
+	_cleanup_close_ int fd = openfile_to_read(at);
 	return fd >= 0 && hash_content(op, fd, t->size, &hash) == 0 && hash == t->hash;
 }
 
@@ -194,8 +195,14 @@ static bool is_kept(const struct tmpfs *t, const struct site *site)
 	return false;
 }
 
+/* what another user has put there, or is in another file system, as in that of another container, is not what the program has left */
+static bool was_left(const struct tmpfs *t, const struct stat *st)
+{
+	return st->st_dev == t->dev && (st->st_uid == t->uid || (geteuid() != 0 && st->st_uid == geteuid()));
+}
+
 /* something is there: is it to make way? *@ret */
-static int judge(struct op *op, const struct tmpfs *t, const struct site *site, int at, bool *ret)
+static int judge(struct op *op, struct tmpfs *t, const struct site *site, int at, bool *ret)
 {
 	const char *name = shown(&op->arena, t->path);
 	struct stat st;
@@ -206,10 +213,11 @@ static int judge(struct op *op, const struct tmpfs *t, const struct site *site, 
 	if (!S_ISREG(st.st_mode))
 		return fail_as(op, OUTCOME_CANNOT, "file-changed", "move it away",
 			"map \"%s\": it is no regular file any more", name);
-	if (is_kept(t, site) || is_same(op, t, at, &st))
+	t->same = is_kept(t, site) || is_same(op, t, at, &st);
+	if (t->same)
 		return 0;
 	/* what is on a disk may be for good, and what the program only reads is of others */
-	*ret = t->writable && tmpfs_has(at) && st.st_nlink == 1 && !tmpfs_is_used(at);
+	*ret = t->writable && tmpfs_has(at) && st.st_nlink == 1 && was_left(t, &st) && !tmpfs_is_used(at);
 	if (*ret)
 		note(op,
 			"\"%s\" has again what was in it at the checkpoint: nobody used it (--file PATH=keep takes it "
@@ -241,10 +249,10 @@ static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool ins
 static int find_or_make(struct op *op, struct tmpfs *t, struct site *site)
 {
 	bool instead = false;
-	_cleanup_close_ int at = open(t->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int at = tmpfs_open_path(t->path, 0);
 
-	if (at < 0 && !openfile_is_absent(errno))
-		return fail(op, -errno, "look at \"%s\"", shown(&op->arena, t->path));
+	if (at < 0 && !openfile_is_absent(-at))
+		return fail(op, at, "look at \"%s\"", shown(&op->arena, t->path));
 	int r = at < 0 ? 0 : judge(op, t, site, at, &instead);
 	if (r < 0)
 		return r;
@@ -268,7 +276,9 @@ static int tmpfs_restore(struct op *op, void *rec, struct site *site)
 	if (fd < 0 || (t->writable && both < 0))
 		return fail(op, fd < 0 ? fd : both, "open \"%s\", which the program has mapped",
 			shown(&op->arena, t->path));
-	*tmpfs_slot(op, site, t->dev, t->ino) = TAKE_FD(at);
+	/* of what is not right as it is, who has it open as well goes by the rules of open files */
+	if (t->made || t->same)
+		*tmpfs_slot(op, site, t->dev, t->ino) = TAKE_FD(at);
 	if (t->writable)
 		*site_slot(op, site, fields, (uintptr_t)t) = t->writer = TAKE_FD(both);
 	return t->fd = TAKE_FD(fd);
@@ -296,6 +306,10 @@ static int tmpfs_map(struct op *op, const struct vma *v, const void *rec, int fd
 		return r;
 	if (writes ? !t->writable : v->flags & VMA_SHARED && v->prot & PROT_WRITE)
 		return malformed(op, "it is mapped to be written to, and may not be");
+	if (!(v->flags & VMA_SHARED) && !t->made && !t->same)
+		return fail_as(op, OUTCOME_CANNOT, "file-changed", "end who uses it, or let go of it",
+			"map \"%s\": the file has changed since the checkpoint, and the program's memory depends on it",
+			shown(&op->arena, t->path));
 	BATCH_MUST(b, "map a file in memory", SYS_mmap, v->start, v->end - v->start, v->prot, vma_mmap_flags(v),
 		(uint64_t)(writes ? t->writer : fd), v->pgoff);
 	vma_advise(v, b);
