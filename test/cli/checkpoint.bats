@@ -42,6 +42,17 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	json out.json "d['wall_ns'] >= d['still_ns'] > 0 and d['path'].endswith('a.stasis')"
 }
 
+@test "restart --json is one object on stdout" {
+	start sleep 100
+	"$STASIS" checkpoint $pid --stop -o a.stasis
+	until_true 10 gone $pid
+	run --separate-stderr "$STASIS" restart a.stasis --detach --pid-file pid --json
+	expect 0
+	echo "$output" >out.json
+	json out.json "d['ok'] is True and d['processes'] == 1 and d['pid'] == $(cat pid)"
+	cat pid >>started
+}
+
 @test "-o - sends the image to stdout and --json to stderr" {
 	start sleep 30
 	"$STASIS" checkpoint $pid -o - --json >a.stasis 2>out.json

@@ -158,9 +158,13 @@ static int arch_prctl_restore(struct op *op, void *rec, struct site *site)
 		request(site->batch, REQ_XCOMP_PERM, a->xcomp);
 		request(site->batch, REQ_XCOMP_GUEST_PERM, a->xcomp_guest);
 	}
-	int *own = site_slot(op, site, fields, 0); /* may stasis use CPUID? */
-	if (*own == -EBADF)
-		*own = syscall(SYS_arch_prctl, GET_CPUID, 0) != 0;
+	const bool *own = site_known(site, fields); /* may stasis use CPUID? */
+	if (!own) {
+		const bool may = syscall(SYS_arch_prctl, GET_CPUID, 0) != 0;
+
+		own = arena_dup(&op->arena, &may, sizeof(may));
+		site_keep(op, site, fields, own);
+	}
 	if (a->no_cpuid != !*own)
 		BATCH_MUST(site->batch, "set the use of CPUID", SYS_arch_prctl, SET_CPUID, !a->no_cpuid);
 	return 0;
