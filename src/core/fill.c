@@ -87,6 +87,9 @@ static void add_stretch(struct restart *r, const struct patient *p, struct fill 
 	struct uffdio_register range = { .range = { v[first].start, v[end - 1].end - v[first].start },
 		.mode = UFFDIO_REGISTER_MODE_MISSING };
 	bool done = ioctl(f->fd, UFFDIO_REGISTER, &range) == 0;
+
+	if (!done) /* some of them may be */
+		ioctl(f->fd, UFFDIO_UNREGISTER, &range.range);
 	for (f->next = first; f->next < end; f->next++)
 		f->takes[f->next] = done;
 }
@@ -117,6 +120,7 @@ size_t fill_step(const struct fill *f, uint64_t at, size_t len)
 	return (size_t)min_u64(len, v[vma_above(f->mm, at)].end - at);
 }
 
+/* what is one mapping in the image may be several in the process, where a part of it came from its parent: no call reaches across */
 ssize_t fill_put(const struct fill *f, uint64_t at, const void *data, size_t len)
 {
 	struct uffdio_copy copy = { .dst = at, .src = (uint64_t)(uintptr_t)data, .len = fill_step(f, at, len) };
@@ -124,9 +128,13 @@ ssize_t fill_put(const struct fill *f, uint64_t at, const void *data, size_t len
 
 	if (!f->takes[vma_above(f->mm, at)])
 		return -EOPNOTSUPP;
-	do {
+	for (;;) {
 		copy.copy = 0; /* what was put, or -errno; of some errors it is not told */
 		e = ioctl(f->fd, UFFDIO_COPY, &copy) < 0 ? -errno : 0;
-	} while (e == -EAGAIN && copy.copy <= 0);
+		if (e == -ENOENT && copy.len > IMAGE_PAGE)
+			copy.len = copy.len / 2 / IMAGE_PAGE * IMAGE_PAGE;
+		else if (e != -EAGAIN || copy.copy > 0)
+			break;
+	}
 	return copy.copy > 0 ? copy.copy : e;
 }

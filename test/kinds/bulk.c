@@ -5,6 +5,7 @@
  */
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "lib/witness.h"
 
@@ -13,7 +14,8 @@
 #define FRONT (10 * MIB) /* before it, in the same mapping */
 #define PAGE  4096ul
 
-static unsigned char *area, *heap;
+static unsigned char *area, *heap, *cut;
+static pid_t child;
 
 static uint64_t number(uint64_t n)
 {
@@ -55,6 +57,11 @@ static void map_area(void)
 		fill(file + i, PAGE, i);
 }
 
+static void write_cut(void)
+{
+	fill(cut, 6 * MIB, 3);
+}
+
 static void make(void)
 {
 	map_area();
@@ -70,6 +77,24 @@ static void make(void)
 	mlock(area + 10 * MIB, 8 * PAGE);
 	heap = malloc(100000); /* small enough to be of the heap */
 	fill(heap, 80000, 7);
+	cut = mmap(NULL, 6 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fill(cut, 6 * MIB, 2);
+	child = witness_child(write_cut);
+	munmap(cut + 3 * MIB, 3 * MIB); /* the child has all of it */
+}
+
+/* its memory at @at */
+static uint64_t sum_of_child(const unsigned char *at, size_t len)
+{
+	static unsigned char copy[MIB];
+	uint64_t all = 0;
+
+	for (size_t i = 0; i < len; i += sizeof(copy)) {
+		struct iovec here = { copy, sizeof(copy) }, there = { (void *)(at + i), sizeof(copy) };
+
+		all = process_vm_readv(child, &here, 1, &there, 1, 0) < 0 ? 0 : number(all + sum(copy, sizeof(copy)));
+	}
+	return all;
 }
 
 /* pages that are there among @n MiB from @first on */
@@ -113,6 +138,8 @@ static void look(void)
 	for (size_t i = PAGE; i < MIB; i += 2 * PAGE)
 		SAY(sum(area + 5 * MIB + i, PAGE));
 	SAY(sum(heap, 80000));
+	SAY(sum(cut, 3 * MIB));
+	SAY(sum_of_child(cut, 6 * MIB));
 }
 
 WITNESS(make, look)
