@@ -417,6 +417,11 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 			return r;
 	}
 	leader_to_front(p);
+	if (p->threads.n > 1) {
+		struct thread *first = p->threads.at;
+
+		first->held.leads = first->tid == p->pid;
+	}
 	return p->threads.n ? 0 : -ESRCH;
 }
 

@@ -390,6 +390,7 @@ static int make_threads(struct restart *r, struct patient *p)
 
 	if (n == 1)
 		return 0;
+	h->leads = true;
 	h->born = arena_array(&r->op->arena, n, sizeof(pid_t));
 	h->born_room = (unsigned int)n;
 	h->n_born = 0;

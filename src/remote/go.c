@@ -13,8 +13,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "proc/proc.h"
 
 #define END_TIMEOUT_NS 10000000000ull
+#define LEADER_MS      100 /* after which to look whether it has ended */
 
 uint64_t stub_way_home(const struct held *h, const struct room *room)
 {
@@ -77,19 +79,41 @@ static bool has_stopped(const struct held *h, const struct room *room)
 	       arch_ip(&regs) == room->code.at + (uint64_t)(stub_stopped - stub_begin);
 }
 
+static bool has_ended(pid_t tid)
+{
+	_cleanup_close_ int procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = proc_open(procfd, tid);
+	struct proc_stat st;
+
+	return dir < 0 || proc_read_stat(dir, &st) < 0 || st.state == 'Z' || st.state == 'X';
+}
+
+/*
+ * The end of a leader is told when its other threads have been reaped (delay_group_leader() in kernel/exit.c), which only their
+ * tracer can do, and that is us, who wait.
+ */
+static int wait_for_stop(const struct held *h, int *status)
+{
+	int r;
+
+	while (h->leads && (r = wait_for(h->tid, LEADER_MS, status)) != 0)
+		if (r != -ETIMEDOUT || has_ended(h->tid))
+			return r == -ETIMEDOUT ? -ESRCH : r;
+	if (h->leads)
+		return 0;
+	return waitpid(h->tid, status, __WALL) < 0 ? -errno : 0;
+}
+
 int stub_wait(struct held *h, const struct room *room)
 {
 	int signo = room && room->signo ? room->signo : SIGTRAP;
 
 	for (;;) {
-		int status;
+		int status, r = wait_for_stop(h, &status);
 
-		if (waitpid(h->tid, &status, __WALL) < 0) {
-			if (errno == ECHILD)
-				return -ESRCH;
+		if (r < 0 && r != -ECHILD && r != -ESRCH)
 			continue; /* there is no other way to learn that it has stopped */
-		}
-		if (!WIFSTOPPED(status)) {
+		if (r < 0 || !WIFSTOPPED(status)) {
 			h->gone = true;
 			return -ESRCH;
 		}

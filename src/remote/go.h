@@ -50,5 +50,8 @@ int stub_wait(struct held *h, const struct room *room);
  */
 void stop_give_back(struct held *h);
 
+/** wait_for() - waitpid(2) with a deadline; polls: yields first, as a stop is mostly a matter of microseconds. -ETIMEDOUT */
+int wait_for(pid_t tid, unsigned int timeout_ms, int *status);
+
 /** stub_leave() - when saving: put mask and registers back */
 int stub_leave(struct held *h);

@@ -52,8 +52,7 @@ int hold_run_on(struct held *h)
 	return ptrace(PTRACE_CONT, h->tid, NULL, NULL) < 0 ? -errno : 0;
 }
 
-/* waitpid() with a deadline; polls: yields first, as a stop is mostly a matter of microseconds */
-static int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
+int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
 {
 	uint64_t end = now_ns() + timeout_ms * 1000000ull;
 

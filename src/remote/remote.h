@@ -67,6 +67,7 @@ struct held {
 	bool away; /* its registers are the stub's */
 	bool masked; /* its signal mask is the stub's */
 	unsigned int context; /* which of the ways home in the room is its own then */
+	bool leads; /* it is the leader of a process that has other threads, which we trace as well */
 	bool gone; /* it died while we held it */
 	bool again; /* the stop ended a call with EINTR, with these registers, and it will be made again: */
 	struct arch_regs ended;
