@@ -125,14 +125,14 @@ int clone_children(struct restart *r, struct patient *p, const struct span *all,
 }
 
 /* who shares memory with it would be in its way, and the dead make others in their turn */
-bool may_hatch(const struct patient *p)
+bool may_hatch(struct restart *r, const struct patient *p)
 {
 	struct patient *const *child = p->children.at;
 
 	for (size_t i = 0; i < p->children.n; i++)
 		if (child[i]->shares || child[i]->rec->flags & TASK_ZOMBIE || child[i]->birth->maker)
 			return false;
-	return p->children.n > HATCH;
+	return p->children.n > HATCH && has_own_memory(r, p);
 }
 
 int hatch_some(struct restart *r, struct patient *p)

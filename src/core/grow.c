@@ -618,7 +618,7 @@ static int grow(struct restart *r, struct patient *p)
 		e = clone_children(r, p, &p->children, false, true);
 	if (e == 0)
 		e = become_leader(r, p);
-	if (e == 0 && may_hatch(p))
+	if (e == 0 && may_hatch(r, p))
 		return hatch_some(r, p);
 	if (e == 0)
 		e = clone_children(r, p, &p->children, false, false);

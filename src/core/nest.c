@@ -448,7 +448,7 @@ int nest_release(struct nest *nest, bool detach)
 }
 
 /* do we trace it? then it is a task of a restart, and no other child of the caller */
-static bool is_traced(pid_t pid)
+bool is_traced(pid_t pid)
 {
 	char path[64], line[256];
 	int tracer = 0;

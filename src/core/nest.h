@@ -54,5 +54,7 @@ void nest_raze(struct nest *nest);
  */
 pid_t plant_here(pid_t pid, const struct clocks *clocks, int *ret_clocks);
 
+/** is_traced() - by the calling thread? */
+bool is_traced(pid_t pid);
 /** reap_tracees() - end all that we trace and wait for what has ended of it, without blocking; also tasks not yet known to us */
 void reap_tracees(void);

@@ -235,7 +235,7 @@ int grow_tree(struct restart *r);
 /** clone_children() - @all: of struct patient *; those that are to be made now, as children of @p or its siblings, before it calls setsid(2) or after it */
 int clone_children(struct restart *r, struct patient *p, const struct span *all, bool sibling, bool early);
 /** may_hatch() - are its children many, and can they be made while those that are there get what is theirs? */
-bool may_hatch(const struct patient *p);
+bool may_hatch(struct restart *r, const struct patient *p);
 /** hatch_some(), hatch_more() - begin to make some of them; until these are there, and make some more: while p->brood */
 int hatch_some(struct restart *r, struct patient *p);
 int hatch_more(struct restart *r, struct patient *p);

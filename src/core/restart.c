@@ -73,6 +73,18 @@ static void bury(pid_t pid)
 	}
 }
 
+/* children of one that was killed while it made them: nobody was told who they are, but their numbers are known */
+static void bury_newborn(struct restart *r)
+{
+	struct patient **p = r->patients.at;
+
+	for (size_t i = 0; i < r->patients.n && !r->own_pidns; i++)
+		if (!p[i]->pid && is_traced(p[i]->rec->pid)) {
+			kill(p[i]->rec->pid, SIGKILL);
+			bury(p[i]->rec->pid);
+		}
+}
+
 /* what was made in the place of others: these go, or come back */
 static void settle_made(const struct span *made, bool keep)
 {
@@ -101,6 +113,7 @@ static void take_back(struct restart *r)
 	for (size_t i = r->patients.n; i-- > 0;)
 		if (p[i]->pid > 0)
 			bury(p[i]->pid);
+	bury_newborn(r);
 	reap_tracees();
 	nest_raze(&r->nest);
 	const char **group = r->site.made_groups.at;
