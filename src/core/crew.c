@@ -143,9 +143,10 @@ static void *stand_by(void *data)
 	return NULL;
 }
 
-static void call_up(struct crew *crew)
+/* no more of them than there is to be done at once, which may be more another time */
+static void call_up(struct crew *crew, size_t items)
 {
-	while (crew->n < crew->most) {
+	while (crew->n < crew->most && crew->n < items) {
 		struct hand *h = &crew->hands[crew->n];
 
 		*h = (struct hand){ .lane = { .n = crew->n }, .crew = crew, .seen = crew->passes };
@@ -238,7 +239,7 @@ static int run(struct checkpoint *c, const struct pass *pass)
 	if (!n)
 		return 0;
 	if (n >= ITEMS_MIN)
-		call_up(crew);
+		call_up(crew, n);
 	*p = *pass;
 	p->next = p->from;
 	p->failed = SIZE_MAX;
