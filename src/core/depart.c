@@ -197,9 +197,13 @@ static int has_no_vdso(struct restart *r)
 	return fail_as(r->op, OUTCOME_CANNOT, "no-vdso", NULL, "leave it: it has no vdso");
 }
 
-static bool may_step(const struct patient *p)
+/*
+ * Who was stepped goes on stepping, and dies of it, when it is let go by the end of its tracer instead of by him (exit_ptrace() in
+ * kernel/ptrace.c). So it is not for several processes, of which some may have been let go when we are killed.
+ */
+static bool may_step(const struct restart *r, const struct patient *p)
 {
-	return p->trap && *p->trap != (uint64_t)(uintptr_t)SIG_IGN;
+	return (r->own_pidns || r->patients.n == 1) && p->trap && *p->trap != (uint64_t)(uintptr_t)SIG_IGN;
 }
 
 static int start_taking(struct restart *r, struct patient *p)
@@ -209,7 +213,7 @@ static int start_taking(struct restart *r, struct patient *p)
 	WHERE_PATIENT(r, p);
 	if (!p->syscall.at)
 		return has_no_vdso(r);
-	int e = remote_call_start(&p->threads[p->first], p->syscall, SYS_munmap, arg, may_step(p));
+	int e = remote_call_start(&p->threads[p->first], p->syscall, SYS_munmap, arg, may_step(r, p));
 	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
 }
 
@@ -218,7 +222,7 @@ static int finish_taking(struct restart *r, struct patient *p)
 	int64_t ret = 0;
 
 	WHERE_PATIENT(r, p);
-	int e = remote_call_finish(&p->threads[p->first], p->syscall, may_step(p), &ret);
+	int e = remote_call_finish(&p->threads[p->first], p->syscall, may_step(r, p), &ret);
 	if (e == 0)
 		e = (int)ret;
 	return e < 0 ? fail(r->op, e, "take the stub out of the process") : 0;
