@@ -342,7 +342,7 @@ static int open_master(struct op *op, const struct site *site, uint32_t *ret_ind
 	return TAKE_FD(fd);
 }
 
-/* The master that comes under the number @index, else the first above it or, when no more can be had, the last below. */
+/* The master that comes under the number @index, else the first above it */
 static int open_number(struct op *op, const struct site *site, uint32_t index, uint32_t *ret_index)
 {
 	int held[HELD_MAX], fd = -EAGAIN, err = 0;
@@ -356,12 +356,8 @@ static int open_number(struct op *op, const struct site *site, uint32_t index, u
 			break;
 		held[n++] = fd;
 	}
-	if (err == -ENOSPC && n) {
+	if (n == HELD_MAX)
 		fd = held[--n];
-		ioctl(fd, TIOCGPTN, ret_index);
-	} else if (n == HELD_MAX) {
-		fd = held[--n];
-	}
 	while (n > 0)
 		fd_close(held[--n]);
 	return fd < 0 ? err : fd;
