@@ -10,15 +10,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "kinds/bystander.h"
 
-#define INIT_COMM  "stasis-init"
-#define WALKS_MOST 100 /* that find nothing but what is gone */
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define INIT_COMM    "stasis-init"
+#define THREADS_MANY 500
+#define WALKS_MOST   100 /* that find nothing but what is gone */
+#define PF_KTHREAD   0x00200000 /* include/linux/sched.h */
 
 /*
  * Has it ended? A leader that ended before its threads looks like a zombie too, and so does, for a moment, the old leader of
@@ -57,16 +60,24 @@ static int hold_process(const struct checkpoint *c, struct process *p, bool free
 	return -ESRCH;
 }
 
-/* the children of one process, or of the whole system where the kernel does not list them */
-static int read_children(const struct checkpoint *c, int dir, pid_t pid, struct span *ret)
+/* are its threads most of what runs on this machine? */
+static bool is_crowd(const struct checkpoint *c, size_t threads)
 {
-	int r = proc_read_children(&c->op->arena, dir, ret);
-	struct span all = { 0 };
+	char *text, *slash;
 
-	if (r != -ENOENT)
-		return r;
-	r = proc_read_all(&c->op->arena, c->procfd, &all);
+	if (threads < THREADS_MANY || read_text(&c->op->arena, c->procfd, "loadavg", 256, &text, NULL) < 0)
+		return false;
+	slash = strchr(text, '/'); /* "0.20 0.18 0.12 1/80 11206" : tasks that run, and all of them */
+	return slash && strtoul(slash + 1, NULL, 10) < 2 * threads;
+}
+
+/* by asking all processes of the system who their parent is */
+static int scan_children(const struct checkpoint *c, pid_t pid, struct span *ret)
+{
+	struct span all = { 0 };
+	int r = proc_read_all(&c->op->arena, c->procfd, &all);
 	const pid_t *p = all.at;
+
 	for (size_t i = 0; r == 0 && i < all.n; i++) {
 		_cleanup_close_ int d = proc_open(c->procfd, p[i]);
 		struct proc_stat st;
@@ -77,10 +88,21 @@ static int read_children(const struct checkpoint *c, int dir, pid_t pid, struct 
 	return r;
 }
 
+/* the kernel lists the children of each thread, in order; where it does not, or there are many threads, it takes less to scan */
+static int read_children(const struct checkpoint *c, int dir, pid_t pid, size_t threads, struct span *ret)
+{
+	struct span some = { 0 };
+
+	if (is_crowd(c, threads) && scan_children(c, pid, &some) == 0 && !some.n)
+		return 0;
+	int r = proc_read_children(&c->op->arena, dir, ret);
+	return r == -ENOENT ? scan_children(c, pid, ret) : r;
+}
+
 static int list_children(const struct checkpoint *c, struct process *p)
 {
 	p->listed = (struct span){ 0 };
-	int r = p->zombie ? 0 : read_children(c, p->dir, p->pid, &p->listed);
+	int r = p->zombie ? 0 : read_children(c, p->dir, p->pid, p->threads.n, &p->listed);
 
 	return r < 0 && r != -ESRCH ? fail(c->op, r, "read the children of process %d", p->pid) : 0;
 }
@@ -168,7 +190,7 @@ static int find_below_init(struct checkpoint *c, struct walk *w)
 {
 	_cleanup_close_ int dir = proc_open(c->procfd, c->init);
 	struct span children = { 0 };
-	int r = dir < 0 ? dir : read_children(c, dir, c->init, &children);
+	int r = dir < 0 ? dir : read_children(c, dir, c->init, 1, &children);
 
 	if (r < 0)
 		return fail(c->op, r, "look at the init of the program's pid namespace");

@@ -12,7 +12,8 @@
 #include "base/io.h"
 #include "base/text.h"
 
-#define LOOK_MOST 50 /* processes: where these have none, others of the program will not have many */
+#define THREADS_MOST 500
+#define LOOK_MOST    50 /* processes: where these have none, others of the program will not have many */
 #define FIRST_MOST \
 	256 /* descriptors of one: it has a pipe among the first or, most likely, none; else it is looked later */
 
@@ -104,6 +105,14 @@ static bool has_nameless(int procfd, pid_t pid)
 	return false;
 }
 
+/* each of which has a list of children of its own */
+static bool has_many_threads(int dir)
+{
+	struct stat st;
+
+	return fstatat(dir, "task", &st, 0) == 0 && st.st_nlink > THREADS_MOST;
+}
+
 void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root)
 {
 	_cleanup_close_ int procfd = open_proc();
@@ -119,7 +128,7 @@ void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root)
 			look(a, o);
 			return;
 		}
-		if (dir < 0 || proc_read_children(a, dir, &children) < 0)
+		if (dir < 0 || has_many_threads(dir) || proc_read_children(a, dir, &children) < 0)
 			continue;
 		for (size_t k = 0; k < children.n; k++)
 			*(pid_t *)span_push(a, &todo, sizeof(pid_t)) = ((pid_t *)children.at)[k];
