@@ -10,7 +10,8 @@
  *
  * The disk begins with the fsync(2), when the program runs again, or at once (image_hurry): 1 GiB to ext4 took 470 and
  * 340 ms so, for 200 and 310 ms of which the pages were being read. O_DIRECT is no faster than that to the end, and the image
- * is not in the page cache when it is wanted again soon.
+ * is not in the page cache when it is wanted again soon. RWF_DONTCACHE (v6.14) is as the disk that begins at once: a copy of
+ * 1 GiB took 288 ms, and 289 to the end; in the page cache 210 and 465 ms; by O_DIRECT 500 ms.
  */
 #include <errno.h>
 #include <fcntl.h>
