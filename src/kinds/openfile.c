@@ -337,11 +337,22 @@ int openfile_reopen(int fd, int flags)
 	return again < 0 ? -errno : again;
 }
 
+int openfile_to_read_at(int dir, const char *path)
+{
+	const int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int fd = openat(dir, path, flags | O_NOATIME);
+
+	if (fd < 0 && errno == EPERM)
+		fd = openat(dir, path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
 int openfile_to_read(int fd)
 {
-	int again = openfile_reopen(fd, O_RDONLY | O_NONBLOCK | O_NOATIME);
+	char path[32];
 
-	return again == -EPERM ? openfile_reopen(fd, O_RDONLY | O_NONBLOCK) : again;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return openfile_to_read_at(AT_FDCWD, path);
 }
 
 /* ---- locks ---- */

@@ -71,6 +71,9 @@ bool openfile_is_live(int fd);
 /** openfile_reopen() - a new open file of what descriptor @fd (O_PATH too) leads to; -errno */
 int openfile_reopen(int fd, int flags);
 
+/** openfile_to_read_at() - openfile_to_read() of what @path, a link of /proc below @dir, leads to */
+int openfile_to_read_at(int dir, const char *path);
+
 /** openfile_to_read() - the same to read from; where that is allowed its access time stays as it is, and a lease makes it fail, not wait */
 int openfile_to_read(int fd);
 

@@ -193,17 +193,6 @@ static int regular_check(struct op *op, const struct sight *s)
 	return r < 0 ? r : locks;
 }
 
-/* To read from; O_NONBLOCK: someone's lease makes it fail, not wait. */
-static int open_to_read(int dir, const char *path)
-{
-	const int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
-	int fd = openat(dir, path, flags | O_NOATIME);
-
-	if (fd < 0 && errno == EPERM)
-		fd = openat(dir, path, flags);
-	return fd < 0 ? -errno : fd;
-}
-
 /* The hash of the last block before @size of the file that @path, a link of /proc, leads to; -errno when it cannot be read. */
 static int tail_hash(int dir, const char *path, uint64_t size, uint64_t *ret)
 {
@@ -214,7 +203,7 @@ static int tail_hash(int dir, const char *path, uint64_t size, uint64_t *ret)
 		*ret = XXH3_64bits(NULL, 0);
 		return 0;
 	}
-	_cleanup_close_ int in = open_to_read(dir, path);
+	_cleanup_close_ int in = openfile_to_read_at(dir, path);
 	if (in < 0)
 		return in;
 	ssize_t n = pread_all(in, block, len, (off_t)(size - len));
