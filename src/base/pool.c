@@ -9,8 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define STACK_SIZE ((size_t)256 << 10)
-
 struct worker {
 	struct pool *pool;
 	pthread_t thread;
@@ -95,7 +93,7 @@ static int start_worker(struct pool *p)
 	struct worker *w = &p->workers[p->n];
 
 	*w = (struct worker){ .pool = p, .nth = p->n + 1 };
-	int r = thread_start(&w->thread, STACK_SIZE, labour, w);
+	int r = thread_start(&w->thread, STACK_SMALL, labour, w);
 	if (r == 0)
 		p->n++;
 	return r;

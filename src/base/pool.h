@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define POOL_MOST 15 /* threads in one pool */
+#define STACK_SMALL ((size_t)256 << 10) /* enough for what reads, writes and computes */
+#define POOL_MOST   15 /* threads in one pool */
 
 /** struct work - a piece of it; embed it, set .run */
 struct work {

@@ -19,8 +19,7 @@
 #include "base/io.h"
 #include "base/pool.h"
 
-#define FIRST_ID   2 /* 1 is the head */
-#define STACK_SIZE (8u << 20)
+#define FIRST_ID 2 /* 1 is the head */
 
 static int put_record(struct checkpoint *c, struct image_writer *w, uint32_t tag, uint64_t id,
 	const struct field *fields, const void *rec)
@@ -492,7 +491,7 @@ static int send_on_errand(struct errand *e)
 {
 	pthread_t thread;
 	struct op op;
-	int r = thread_start(&thread, STACK_SIZE, run_errand, e);
+	int r = thread_start(&thread, LANE_STACK, run_errand, e);
 
 	if (r == 0) {
 		pthread_join(thread, NULL);

@@ -8,7 +8,6 @@
 #include "base/pool.h"
 #include "core/core.h"
 
-#define STACK_SIZE (8u << 20)
 #define LANES_MOST 16
 #define ITEMS_MIN  3 /* for which it is worth to make threads */
 
@@ -150,7 +149,7 @@ static void call_up(struct crew *crew, size_t items)
 		struct hand *h = &crew->hands[crew->n];
 
 		*h = (struct hand){ .lane = { .n = crew->n }, .crew = crew, .seen = crew->passes };
-		if (thread_start(&h->thread, STACK_SIZE, stand_by, h) < 0) {
+		if (thread_start(&h->thread, LANE_STACK, stand_by, h) < 0) {
 			crew->most = crew->n;
 			return;
 		}
@@ -292,6 +291,47 @@ int crew_each(struct checkpoint *c, const char *phase, crew_process_fn *fn)
 		if (shares(p[i]))
 			r = run_range(c, &pass, i, i + 1);
 	return r;
+}
+
+/* struct others - what crew_others() is to do, to each of @all */
+struct others {
+	crew_thread_fn *fn;
+	struct span all; /* of struct other */
+};
+
+struct other {
+	struct process *process;
+	struct thread *thread;
+};
+
+static int do_other(const struct checkpoint *c, void *data, size_t i)
+{
+	const struct others *o = data;
+	const struct other *t = (struct other *)o->all.at + i;
+
+	WHERE_TASK(c->op, t->process->pid, t->process->stat.comm);
+	return o->fn(c, t->process, t->thread);
+}
+
+static void add_other(struct checkpoint *c, struct others *o, struct process *p, struct thread *t)
+{
+	*(struct other *)span_push(&c->op->arena, &o->all, sizeof(struct other)) = (struct other){ p, t };
+}
+
+int crew_others(struct checkpoint *c, const char *phase, crew_thread_fn *fn)
+{
+	struct process **p = c->tree.processes.at;
+	struct others others = { .fn = fn };
+
+	for (size_t i = 0; i < c->tree.processes.n; i++) {
+		struct thread *t = p[i]->threads.at;
+
+		if (p[i]->ended)
+			add_other(c, &others, p[i], p[i]->ended);
+		for (size_t k = 1; k < p[i]->threads.n; k++)
+			add_other(c, &others, p[i], &t[k]);
+	}
+	return crew_share(c, phase, others.all.n, do_other, &others);
 }
 
 /* ---- its life ---- */

@@ -12,6 +12,8 @@
 
 #include "kinds/kind.h"
 
+#define LANE_STACK ((size_t)8 << 20) /* of a thread that calls kinds */
+
 struct checkpoint;
 struct crew;
 
@@ -42,6 +44,10 @@ int crew_share(struct checkpoint *c, const char *phase, size_t n, crew_fn *fn, v
  * order of the tree, one at a time. Without @phase nothing but @fn itself can end it.
  */
 int crew_each(struct checkpoint *c, const char *phase, crew_process_fn *fn);
+
+/** crew_others() - each thread but the first of its process, that has ended too, by whichever lane is free */
+typedef int crew_thread_fn(const struct checkpoint *c, struct process *p, struct thread *t);
+int crew_others(struct checkpoint *c, const char *phase, crew_thread_fn *fn);
 
 /** crew_lock() - for what belongs to several processes */
 void crew_lock(const struct checkpoint *c);

@@ -44,47 +44,20 @@ static int read_first(const struct checkpoint *c, struct process *p)
 	return t->dir < 0 ? fail(c->op, t->dir, "read the state of thread %d", t->tid) : 0;
 }
 
-/* struct other - any other thread */
-struct other {
-	struct process *process;
-	struct thread *thread;
-};
-
-static int read_other(const struct checkpoint *c, void *data, size_t i)
+static int read_other(const struct checkpoint *c, struct process *p, struct thread *t)
 {
-	const struct other *o = (struct other *)data + i;
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
-	struct thread *t = o->thread;
 
-	WHERE_TASK(c->op, o->process->pid, o->process->stat.comm);
-	t->dir = proc_open_thread(o->process->dir, t->tid);
+	t->dir = proc_open_thread(p->dir, t->tid);
 	int r = t->dir < 0 ? t->dir : proc_read_stat(t->dir, &t->stat);
 	if (r == 0)
 		r = proc_read_status(&c->op->arena, t->dir, &t->status);
-	if (r == 0 && t != o->process->ended)
+	if (r == 0 && t != p->ended)
 		r = proc_read_namespaces(t->dir, PROC_NS_OF_THREADS, t->ns);
 	if (r < 0)
 		return fail(c->op, r, "read the state of thread %d", t->tid);
 	t->vtid = t->status.nspid[level];
 	return 0;
-}
-
-static int read_others(struct checkpoint *c)
-{
-	struct process **p = c->tree.processes.at;
-	struct span others = { 0 };
-
-	for (size_t i = 0; i < c->tree.processes.n; i++) {
-		struct thread *t = p[i]->threads.at;
-
-		if (p[i]->ended)
-			*(struct other *)span_push(&c->op->arena, &others, sizeof(struct other)) =
-				(struct other){ p[i], p[i]->ended };
-		for (size_t k = 1; k < p[i]->threads.n; k++)
-			*(struct other *)span_push(&c->op->arena, &others, sizeof(struct other)) =
-				(struct other){ p[i], &t[k] };
-	}
-	return crew_share(c, "looking", others.n, read_other, others.at);
 }
 
 /* signals that may be sent to it without any effect while nobody traces it */
@@ -236,7 +209,7 @@ int collect_facts(struct checkpoint *c)
 	int r = crew_each(c, "looking", read_process);
 
 	if (r == 0)
-		r = read_others(c);
+		r = crew_others(c, "looking", read_other);
 	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		p[i]->vppid = p[i]->parent ? p[i]->parent->vpid : 0;

@@ -184,59 +184,39 @@ static bool is_listed(const struct checkpoint *c)
 	return c->objects;
 }
 
-static int judge_thread(const struct checkpoint *c, const struct kind *k, struct process *p, size_t n)
+static int judge_thread(const struct checkpoint *c, const struct kind *k, struct process *p, struct thread *t)
 {
-	struct thread *t = (struct thread *)p->threads.at + n;
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
 
 	WHERE(c->op, "thread", t->tid);
-	return k->check || n == 0 ? judge(c, k, &s, "") : 0;
+	return k->check || t == p->threads.at ? judge(c, k, &s, "") : 0;
 }
 
 static int judge_tasks(const struct checkpoint *c, struct process *p)
 {
+	struct thread *t = p->threads.at;
 	int r = 0;
 
 	for (const struct kind *const *k = kinds; *k && r == 0; k++) {
-		struct sight s = { .tree = &c->tree, .process = p, .thread = p->threads.at };
+		struct sight s = { .tree = &c->tree, .process = p, .thread = t };
 		const size_t n = is_listed(c) || (*k)->by_tracer ? p->threads.n : 1;
 
 		if ((*k)->scope == SCOPE_PROCESS)
 			r = judge(c, *k, &s, "");
 		for (size_t i = 0; (*k)->scope == SCOPE_THREAD && i < n && r == 0; i++)
-			r = judge_thread(c, *k, p, i);
+			r = judge_thread(c, *k, p, &t[i]);
 	}
 	return r;
 }
 
-/* struct other - a thread besides the first of its process */
-struct other {
-	struct process *process;
-	size_t n;
-};
-
-static int judge_other(const struct checkpoint *c, void *data, size_t i)
+static int judge_other(const struct checkpoint *c, struct process *p, struct thread *t)
 {
-	const struct other *o = (struct other *)data + i;
 	int r = 0;
 
-	WHERE_TASK(c->op, o->process->pid, o->process->stat.comm);
-	for (const struct kind *const *k = kinds; *k && r == 0; k++)
+	for (const struct kind *const *k = kinds; *k && r == 0 && t != p->ended; k++)
 		if ((*k)->scope == SCOPE_THREAD && !(*k)->by_tracer)
-			r = judge_thread(c, *k, o->process, o->n);
+			r = judge_thread(c, *k, p, t);
 	return r;
-}
-
-static int judge_others(struct checkpoint *c)
-{
-	struct process **p = c->tree.processes.at;
-	struct span others = { 0 };
-
-	for (size_t i = 0; i < c->tree.processes.n && !is_listed(c); i++)
-		for (size_t n = 1; n < p[i]->threads.n; n++)
-			*(struct other *)span_push(&c->op->arena, &others, sizeof(struct other)) =
-				(struct other){ p[i], n };
-	return crew_share(c, "looking", others.n, judge_other, others.at);
 }
 
 static struct backing *find_backing(struct checkpoint *c, const struct kind *k, const struct sight *s)
@@ -376,7 +356,7 @@ int describe_tree(struct checkpoint *c)
 		know_memory(c, p[i]);
 	if (r == 0)
 		r = crew_each(c, "looking", judge_process);
-	if (r == 0)
-		r = judge_others(c);
+	if (r == 0 && !is_listed(c))
+		r = crew_others(c, "looking", judge_other);
 	return r < 0 ? r : judge_files(c);
 }

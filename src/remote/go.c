@@ -92,16 +92,18 @@ static bool has_ended(pid_t tid)
  * The end of a leader is told when its other threads have been reaped (delay_group_leader() in kernel/exit.c), which only their
  * tracer can do, and that is us, who wait.
  */
-static int wait_for_stop(const struct held *h, int *status)
+static int wait_for_event(const struct held *h, int *status)
 {
-	int r;
+	int r = -ETIMEDOUT;
 
-	while (h->leads && (r = wait_for(h->tid, LEADER_MS, status)) != 0)
-		if (r != -ETIMEDOUT || has_ended(h->tid))
-			return r == -ETIMEDOUT ? -ESRCH : r;
-	if (h->leads)
-		return 0;
-	return waitpid(h->tid, status, __WALL) < 0 ? -errno : 0;
+	if (!h->leads)
+		return waitpid(h->tid, status, __WALL) < 0 ? -errno : 0;
+	while (r == -ETIMEDOUT) {
+		r = wait_for(h->tid, LEADER_MS, status);
+		if (r == -ETIMEDOUT && has_ended(h->tid))
+			r = -ESRCH;
+	}
+	return r;
 }
 
 int stub_wait(struct held *h, const struct room *room)
@@ -109,7 +111,7 @@ int stub_wait(struct held *h, const struct room *room)
 	int signo = room && room->signo ? room->signo : SIGTRAP;
 
 	for (;;) {
-		int status, r = wait_for_stop(h, &status);
+		int status, r = wait_for_event(h, &status);
 
 		if (r < 0 && r != -ECHILD && r != -ESRCH)
 			continue; /* there is no other way to learn that it has stopped */

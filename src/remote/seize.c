@@ -9,10 +9,11 @@
 #include "remote/remote.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#include "base/pool.h"
 
 /* a first look, as waitid() takes the report of a traced task that has stopped even when asked for ended ones only */
 static void reap_ended(pid_t tid)
@@ -57,23 +58,11 @@ static void *reap(void *data)
 	return NULL;
 }
 
-/* signals are for the other threads of the caller */
-static int start_reaper(pthread_t *thread, struct reaper *r)
-{
-	sigset_t all, was;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int err = pthread_create(thread, NULL, reap, r);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	return err;
-}
-
 void hold_seize_all(struct held *const *held, int *err, size_t n, const pid_t *tid, size_t n_tids, pid_t leader)
 {
 	struct reaper r = { .tid = tid, .n = n_tids, .leader = leader };
 	pthread_t thread;
-	bool helped = n_tids > 1 && n && start_reaper(&thread, &r) == 0;
+	bool helped = n_tids > 1 && n && thread_start(&thread, STACK_SMALL, reap, &r) == 0;
 
 	for (size_t i = 0; i < n; i++) {
 		err[i] = hold_seize(held[i], held[i]->tid, 0);
