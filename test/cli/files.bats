@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Mapped files on file systems of all sorts, and such as their path does not lead to any more.
 load helper
+load mapper
 
 # each test has a directory that anybody can enter; what is mounted in it goes
 setup_file() {
@@ -51,29 +52,8 @@ file() {
 
 # begin_mapper HOW:FILE...
 begin_mapper() {
-	rm -f ready
-	: >"$dir/out"
-	chmod 666 "$dir/out"
 	[ -e mapper ] || cp "$MAPPER" mapper
-	(
-		close_others
-		exec "${as[@]}" "${in[@]}" ./mapper "$@"
-	) </dev/null >"$dir/out" 2>&1 &
-	pid=$!
-	echo $pid >>"$BATS_TEST_TMPDIR/started"
-	until_true 10 test -e ready -o ! -d /proc/$pid
-	[ -e ready ] || cat "$dir/out"
-	[ -e ready ]
-}
-
-gone_ask() { [ ! -e ask ]; }
-
-# sees WORDS: what the program says
-sees() {
-	: >ask
-	until_true 10 gone_ask
-	cat said
-	[ "$(cat said)" = "$1" ]
+	begins ./mapper "$@"
 }
 
 save() {
@@ -86,13 +66,6 @@ end() {
 	until_true 10 gone "$pid"
 }
 
-restart() {
-	run "${as[@]}" "$stasis" restart "$dir/image" --detach --pid-file "$dir/pid" "$@"
-	expect 0
-	pid=$(cat "$dir/pid")
-	echo "$pid" >>"$BATS_TEST_TMPDIR/started"
-}
-
 # there_and_back WORDS: saved, ended, brought back, twice over; what is seen stays
 there_and_back() {
 	local i
@@ -101,7 +74,7 @@ there_and_back() {
 		save
 		end
 		rm -f ready
-		restart
+		restarts
 		sees "$1"
 	done
 }
@@ -111,8 +84,6 @@ mount_tmpfs() {
 	mkdir -p "$1"
 	mount -t tmpfs -o mode=777 stasis-test "$1"
 }
-
-in=()
 
 # ---- the path leads elsewhere ----
 

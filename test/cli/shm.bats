@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Files in memory that have a name, as POSIX shared memory has: a restart makes them again where they are not there any more.
 load helper
+load mapper
 
 begin() {
 	: "${MAPPER:?names the program of mapper.c}"
@@ -43,43 +44,10 @@ file() {
 # writes PATH WORD: into what is there
 writes() { printf %s "$2" | dd of="$1" conv=notrunc status=none; }
 
-# begins COMMAND...
-begins() {
-	rm -f ready
-	: >"$dir/out"
-	chmod 666 "$dir/out"
-	(
-		close_others
-		exec "${as[@]}" "$@"
-	) </dev/null >"$dir/out" 2>&1 &
-	pid=$!
-	echo $pid >>"$BATS_TEST_TMPDIR/started"
-	until_true 10 test -e ready -o ! -d /proc/$pid
-	[ -e ready ] || cat "$dir/out"
-	[ -e ready ]
-}
-
-gone_ask() { [ ! -e ask ]; }
-
-# sees WORDS: what the program says
-sees() {
-	: >ask
-	until_true 10 gone_ask
-	cat said
-	[ "$(cat said)" = "$1" ]
-}
-
 stop() {
 	run "${as[@]}" "$stasis" checkpoint "$pid" -o "$dir/image" --stop "$@"
 	expect 0
 	until_true 10 gone "$pid"
-}
-
-restarts() {
-	run "${as[@]}" "$stasis" restart "$dir/image" --detach --pid-file "$dir/pid" "$@"
-	expect 0
-	pid=$(cat "$dir/pid")
-	echo "$pid" >>"$BATS_TEST_TMPDIR/started"
 }
 
 state() { stat -c '%a %u %g %s %Y' "$shm"; }
