@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The types of the kernel, and what it keeps of threads, against what system calls say of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/btf.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "lib/test.h"
+#include "proc/insight.h"
+
+/* ---- types that are made up ---- */
+
+static const char strings[] = "\0task_struct\0pid\0bits\0inner\0list\0nr\0loop\0next";
+
+enum { TASK = 1, PID = 13, BITS = 17, INNER = 22, LIST = 28, NR = 33, LOOP = 36, NEXT = 41 };
+
+#define INFO(kind, vlen) ((uint32_t)(kind) << 24 | (vlen))
+
+static const uint32_t types[] = {
+	/* 1: a number of 4 bytes */
+	PID,
+	INFO(BTF_KIND_INT, 0),
+	4,
+	32, /**/
+	/* 2: struct { pid at 4; bits: 2 bits from bit 67; without name: struct 3 at 16; next at 64 } */
+	TASK,
+	INFO(BTF_KIND_STRUCT, 4) | 1u << 31,
+	80,
+	PID,
+	1,
+	4 * 8,
+	BITS,
+	1,
+	2u << 24 | 67,
+	0,
+	3,
+	16 * 8,
+	NEXT,
+	6,
+	64 * 8,
+	/* 3: struct { inner at 8, of struct 4 } */
+	0,
+	INFO(BTF_KIND_STRUCT, 1),
+	48,
+	INNER,
+	4,
+	8 * 8,
+	/* 4: struct { list at 0, of type 5 } */
+	INNER,
+	INFO(BTF_KIND_STRUCT, 1),
+	40,
+	LIST,
+	5,
+	0,
+	/* 5: 5 times type 7 */
+	0,
+	INFO(BTF_KIND_ARRAY, 0),
+	0,
+	7,
+	1,
+	5,
+	/* 6: a pointer to 2 */
+	0,
+	INFO(BTF_KIND_PTR, 0),
+	2,
+	/* 7: struct { nr at 4 } */
+	NR,
+	INFO(BTF_KIND_STRUCT, 1),
+	8,
+	NR,
+	1,
+	4 * 8,
+	/* 8: a name for itself */
+	LOOP,
+	INFO(BTF_KIND_TYPEDEF, 0),
+	8,
+};
+
+static const char *file_of(const void *t, size_t t_len, const char *s, size_t s_len, uint32_t cut)
+{
+	static char path[] = "/tmp/stasis-btf-XXXXXX";
+	const struct btf_header head = { .magic = BTF_MAGIC,
+		.version = BTF_VERSION,
+		.hdr_len = sizeof(head),
+		.type_len = (uint32_t)t_len,
+		.str_off = (uint32_t)t_len,
+		.str_len = (uint32_t)s_len };
+	unsigned char all[1024] = { 0 };
+	size_t len = sizeof(head) + t_len + s_len;
+
+	memcpy(all, &head, sizeof(head));
+	memcpy(all + sizeof(head), t, t_len);
+	memcpy(all + sizeof(head) + t_len, s, s_len);
+	snprintf(path, sizeof(path), "/tmp/stasis-btf-XXXXXX");
+	int fd = mkstemp(path);
+	if (fd < 0 || write(fd, all, len - cut) != (ssize_t)(len - cut))
+		_exit(4);
+	close(fd);
+	return path;
+}
+
+static int open_made_up(struct arena *a, uint32_t cut, struct btf *ret)
+{
+	const char *path = file_of(types, sizeof(types), strings, sizeof(strings), cut);
+	int r = btf_open(a, path, ret);
+
+	unlink(path);
+	return r;
+}
+
+static int member_of(const struct btf *b, const char *path, struct btf_place *ret)
+{
+	*ret = (struct btf_place){ 0 };
+	return btf_member(b, btf_struct(b, "task_struct"), path, strlen(path), ret);
+}
+
+TEST(members)
+{
+	struct btf_place p;
+	struct arena a;
+	struct btf b;
+
+	arena_init(&a);
+	ASSERT_EQ(open_made_up(&a, 0, &b), 0);
+	EXPECT_EQ(btf_struct(&b, "task_struct"), 2);
+	EXPECT_EQ(btf_struct(&b, "task"), 0);
+	EXPECT_EQ(btf_func(&b, "task_struct"), 0);
+	EXPECT_EQ(member_of(&b, "pid", &p), 0);
+	EXPECT_EQ(p.offset, 4);
+	EXPECT_EQ(p.size, 4);
+	EXPECT_EQ(p.mask, 0);
+	EXPECT_EQ(member_of(&b, "bits", &p), 0);
+	EXPECT_EQ(p.offset, 8);
+	EXPECT_EQ(p.size, 1);
+	EXPECT_EQ(p.mask, 0x18);
+	EXPECT_EQ(member_of(&b, "inner.list[3].nr", &p), 0);
+	EXPECT_EQ(p.offset, 16 + 8 + 3 * 8 + 4);
+	EXPECT_EQ(member_of(&b, "inner.list", &p), 0);
+	EXPECT_EQ(p.size, 40);
+	EXPECT_EQ(p.is_array, 1);
+	EXPECT_EQ(member_of(&b, "next", &p), 0);
+	EXPECT_EQ(p.size, 8);
+	EXPECT_EQ(btf_pointee(&b, p.type), 2);
+	EXPECT_EQ(member_of(&b, "nothing", &p), -ENOENT);
+	EXPECT_EQ(member_of(&b, "pid.pid", &p), -ENOENT);
+	EXPECT_EQ(member_of(&b, "inner.list[", &p), -ENOENT);
+	EXPECT_EQ(member_of(&b, "pid[0]", &p), -ENOENT);
+	EXPECT_EQ(member_of(&b, "", &p), -ENOENT);
+	arena_done(&a);
+}
+
+/* what is not whole is none; whatever a number in it is, nothing is read outside of it */
+TEST(broken_types)
+{
+	uint32_t bad[ARRAY_SIZE(types)];
+	struct btf_place p;
+	struct btf b;
+
+	for (uint32_t cut = 1; cut < sizeof(struct btf_header) + sizeof(types) + sizeof(strings); cut++) {
+		struct arena a;
+
+		arena_init(&a);
+		EXPECT_EQ(open_made_up(&a, cut, &b), -EBADMSG);
+		arena_done(&a);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		for (int k = 0; k < 3; k++) {
+			struct arena a;
+
+			arena_init(&a);
+			memcpy(bad, types, sizeof(bad));
+			bad[i] = k == 0 ? 0 : k == 1 ? UINT32_MAX : types[i] + 1;
+			const char *path = file_of(bad, sizeof(bad), strings, sizeof(strings), 0);
+			if (btf_open(&a, path, &b) == 0 && member_of(&b, "inner.list[4].nr", &p) == 0)
+				btf_pointee(&b, p.type);
+			unlink(path);
+			arena_done(&a);
+		}
+}
+
+/* ---- those of this kernel ---- */
+
+#define THREADS 4
+
+static int ready[2];
+
+static void *sleep_apart(void *arg)
+{
+	static char stack[THREADS][8192];
+	const stack_t ss = { .ss_sp = stack[(size_t)arg], .ss_size = sizeof(stack[0]) };
+
+	sigaltstack(&ss, NULL);
+	setpriority(PRIO_PROCESS, 0, 3 + (int)(size_t)arg);
+	prctl(PR_SET_NAME, "apart");
+	pid_t tid = gettid();
+	if (write(ready[1], &tid, sizeof(tid)) != sizeof(tid))
+		_exit(4);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void live_with_threads(void)
+{
+	pthread_t thread;
+
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_create(&thread, NULL, sleep_apart, (void *)i);
+	for (;;)
+		pause();
+}
+
+static bool always(void)
+{
+	return true;
+}
+
+static bool never(void)
+{
+	return false;
+}
+
+static const struct member known[] = {
+	{ "comm", 16, NULL },
+	{ "static_prio", 4, NULL },
+	{ "sas_ss_size", 8, NULL },
+	{ "never_there", 8, never },
+	{ "thread_pid->numbers[0].nr", 4, NULL },
+	{ "io_context->ioprio", 2, never },
+	{ "cpus_mask.bits", 64, NULL },
+	{ "sched_reset_on_fork", 1, NULL },
+};
+
+struct seen {
+	char comm[16];
+	int32_t static_prio;
+	uint64_t stack_size, never_there;
+	int32_t number;
+	uint16_t ioprio;
+	unsigned char cpus[64], reset_on_fork;
+} __attribute__((packed));
+
+static void hold(pid_t tid)
+{
+	int status;
+
+	ASSERT_EQ(ptrace(PTRACE_SEIZE, tid, 0, 0), 0);
+	ASSERT_EQ(ptrace(PTRACE_INTERRUPT, tid, 0, 0), 0);
+	ASSERT_EQ(waitpid(tid, &status, __WALL), tid);
+}
+
+static void compare(const struct map *all, pid_t tid, bool *seen)
+{
+	unsigned char cpus[64] = { 0 };
+	struct seen s;
+	const void *kept = map_get(all, (uint64_t)tid);
+
+	ASSERT_NE(kept, NULL);
+	memcpy(&s, kept, sizeof(s));
+	EXPECT_STREQ(s.comm, "apart");
+	EXPECT_EQ(s.static_prio, 120 + getpriority(PRIO_PROCESS, (id_t)tid));
+	EXPECT_EQ(s.stack_size, 8192);
+	EXPECT_EQ(s.never_there, 0);
+	EXPECT_EQ(s.number, tid);
+	EXPECT_EQ(s.ioprio, 0);
+	EXPECT_EQ(s.reset_on_fork, 0);
+	if (syscall(SYS_sched_getaffinity, tid, sizeof(cpus), cpus) > 0)
+		EXPECT_EQ(memcmp(cpus, s.cpus, sizeof(cpus)), 0);
+	seen[s.static_prio - 123] = true;
+}
+
+TEST(threads_that_are_traced)
+{
+	bool seen[THREADS] = { false };
+	struct insight *i = NULL;
+	struct map all = { 0 };
+	pid_t tid[THREADS];
+	struct arena a;
+	int status;
+
+	int r = insight_open(known, ARRAY_SIZE(known), &i);
+	if (r == -EPERM || r == -EOPNOTSUPP || r == -ENOENT)
+		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
+	ASSERT_EQ(r, 0);
+	ASSERT_EQ(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0)
+		live_with_threads();
+	for (size_t k = 0; k < THREADS; k++)
+		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
+	arena_init(&a);
+	EXPECT_EQ(insight_read(i, &a, &all), 0);
+	EXPECT_EQ(all.n, 0);
+	for (size_t k = 0; k < THREADS; k++)
+		hold(tid[k]);
+	EXPECT_EQ(insight_read(i, &a, &all), 0);
+	EXPECT_EQ(all.n, THREADS);
+	for (size_t k = 0; k < THREADS; k++)
+		compare(&all, tid[k], seen);
+	EXPECT_EQ(seen[0] && seen[1] && seen[2] && seen[3], 1);
+	kill(child, SIGKILL);
+	for (size_t k = 0; k < THREADS; k++)
+		waitpid(tid[k], &status, __WALL);
+	waitpid(child, &status, 0);
+	insight_close(i);
+	arena_done(&a);
+}
+
+static int try(const char *path, uint32_t size, bool (*needed)(void))
+{
+	const struct member m[] = { { "comm", 16, NULL }, { path, size, needed } };
+	struct insight *i = NULL;
+	int r = insight_open(m, 2, &i);
+
+	insight_close(r == 0 ? i : NULL);
+	return r;
+}
+
+TEST(members_that_are_not_there)
+{
+	int r = try("pid", 4, NULL);
+
+	if (r == -EPERM || r == -EOPNOTSUPP)
+		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(try("never_there", 8, NULL), -ENOENT);
+	EXPECT_EQ(try("never_there", 8, always), -ENOENT);
+	EXPECT_EQ(try("never_there", 8, never), 0);
+	EXPECT_EQ(try("pid->nr", 8, NULL), -ENOENT);
+	EXPECT_EQ(try("cred", 4, NULL), -EOPNOTSUPP); /* it has 8: it is no longer what it was */
+	EXPECT_EQ(try("comm", 600, NULL), -E2BIG);
+}
+
+TEST_MAIN
