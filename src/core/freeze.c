@@ -188,16 +188,17 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 
 static struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, pid_t tid)
 {
-	_cleanup_close_ int dir = proc_open_thread(p->dir, tid);
+	_cleanup_close_ int dir = nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
 
 	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
 }
 
 static void end_nap(struct process *p, struct thread *t)
 {
-	_cleanup_close_ int dir = t->nap ? proc_open_thread(p->dir, t->tid) : -EBADF;
+	const bool looks = t->nap && t->nap->since;
+	_cleanup_close_ int dir = looks ? proc_open_thread(p->dir, t->tid) : -EBADF;
 
-	if (dir >= 0)
+	if (t->nap)
 		nap_end(t->nap, &t->held, dir);
 }
 
@@ -341,23 +342,45 @@ static int stop_thread(struct freeze *f, struct thread *t)
 	return r < 0 ? r : hold_mend(&t->held, t->nap);
 }
 
+/* of those of the threads that have just been stopped */
+static void mend_sequences(struct freeze *f, const bool *fresh)
+{
+	struct thread *t = f->p->threads.at;
+	struct held *some[REMOTE_RANGES];
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->p->threads.n; i++) {
+		if (fresh[i])
+			some[n++] = &t[i].held;
+		if (n == REMOTE_RANGES || (n && i + 1 == f->p->threads.n)) {
+			f->lost |= hold_mend_rseq(some, n) < 0;
+			n = 0;
+		}
+	}
+}
+
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
+	bool *fresh = arena_array(&f->c->op->arena, p->threads.n, sizeof(*fresh));
 	size_t kept = 0;
 
 	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = t[i].held.still ? 0 : stop_thread(f, &t[i]);
+		const bool stops = !t[i].held.still;
+		int r = stops ? stop_thread(f, &t[i]) : 0;
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
-		if (r < 0)
+		if (r < 0) {
 			f->lost = true; /* it ended by itself */
-		else
+		} else {
+			fresh[kept] = stops;
 			t[kept++] = t[i];
+		}
 	}
 	p->threads.n = kept;
+	mend_sequences(f, fresh);
 	struct thread *leader = find_thread(p, p->pid, 0);
 	for (size_t i = 0; f->lost && i < kept; i++)
 		hold_look_again(&t[i].held);

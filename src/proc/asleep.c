@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,6 +101,15 @@ int proc_read_syscall(int dir, struct proc_syscall *ret)
 	char text[256];
 	int r = read_short(dir, "syscall", text, sizeof(text));
 
+	return r < 0 ? r : parse_syscall(text, ret);
+}
+
+int proc_read_thread_syscall(int process, pid_t tid, struct proc_syscall *ret)
+{
+	char path[64], text[256];
+
+	snprintf(path, sizeof(path), "task/%d/syscall", tid);
+	int r = read_short(process, path, text, sizeof(text));
 	return r < 0 ? r : parse_syscall(text, ret);
 }
 

@@ -145,6 +145,8 @@ struct proc_syscall {
 
 /** proc_read_syscall() - of the thread at @dir (/proc/PID/task/TID); -EAGAIN when it does not sleep in one, -EPERM */
 int proc_read_syscall(int dir, struct proc_syscall *ret);
+/** proc_read_thread_syscall() - likewise, of thread @tid of the process at @process (/proc/PID) */
+int proc_read_thread_syscall(int process, pid_t tid, struct proc_syscall *ret);
 
 /** proc_read_wchan() - the function of the kernel in which a thread sleeps, at most @room - 1 bytes; "0" when that is not told */
 int proc_read_wchan(int dir, char *ret, size_t room);

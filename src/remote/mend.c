@@ -31,26 +31,45 @@ int hold_rseq(const struct held *h, struct rseq_registration *ret)
 /*
  * A thread that is interrupted in a restartable sequence goes on at the abort handler. The kernel sees to that on the way
  * back to user mode by the instruction pointer; as ours points elsewhere for a while, it would forget.
+ *
+ * @at: an address the program gave: if it cannot be read the kernel will find out in its own way
  */
-static int mend_rseq(struct held *h, bool *changed)
+static int abort_sequence(struct held *h, uint64_t at)
 {
-	struct rseq_registration reg;
 	struct rseq_cs cs;
-	uint64_t at = 0, ip = arch_ip(&h->regs);
 
-	if (hold_rseq(h, &reg) < 0 || !reg.pointer)
+	if (!at || remote_read(h->tid, (struct taddr){ at }, &cs, sizeof(cs)) < 0)
 		return 0;
-	/* an address the program gave: if it cannot be read the kernel will find out in its own way */
-	if (remote_read(h->tid, (struct taddr){ reg.pointer + offsetof(struct rseq, rseq_cs) }, &at, sizeof(at)) < 0 ||
-		!at)
-		return 0;
-	if (remote_read(h->tid, (struct taddr){ at }, &cs, sizeof(cs)) < 0)
-		return 0;
-	if (ip - cs.start_ip >= cs.post_commit_offset)
+	if (arch_ip(&h->regs) - cs.start_ip >= cs.post_commit_offset)
 		return 0;
 	arch_set_ip(&h->regs, cs.abort_ip);
-	*changed = true;
-	return 0;
+	return arch_set_regs(h->tid, &h->regs);
+}
+
+int hold_mend_rseq(struct held *const *h, size_t n)
+{
+	struct trange where[REMOTE_RANGES];
+	uint64_t at[REMOTE_RANGES] = { 0 };
+	struct held *of[REMOTE_RANGES];
+	size_t known = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct rseq_registration reg;
+
+		if (hold_rseq(h[i], &reg) < 0 || !reg.pointer)
+			continue;
+		where[known] = (struct trange){ { reg.pointer + offsetof(struct rseq, rseq_cs) }, sizeof(uint64_t) };
+		of[known++] = h[i];
+	}
+	for (size_t i = 0; i < known; i++) /* it ends before one that cannot be read */
+		i += remote_gather(of[i]->tid, where + i, known - i, at + i);
+	for (size_t i = 0; i < known; i++) {
+		int e = abort_sequence(of[i], at[i]);
+
+		r = e < 0 ? e : r;
+	}
+	return r;
 }
 
 /* does one of the signals @of wait, which the thread does not block? */
@@ -102,7 +121,6 @@ static int mend_mask(const struct held *h)
 
 int hold_mend(struct held *h, struct nap *n)
 {
-	bool changed = false;
 	int r = 0;
 
 	if (gave_eintr_to_us(h)) {
@@ -111,12 +129,9 @@ int hold_mend(struct held *h, struct nap *n)
 		h->ended = h->regs;
 		nap_make_again(n, &h->regs);
 		arch_restart_call(&h->regs);
-		changed = true;
+		if (r == 0)
+			r = arch_set_regs(h->tid, &h->regs);
 	}
-	if (r == 0)
-		r = mend_rseq(h, &changed);
-	if (r == 0 && changed)
-		r = arch_set_regs(h->tid, &h->regs);
 	return r;
 }
 

@@ -131,6 +131,19 @@ static long restarted_call(int dir, const struct proc_syscall *s)
 	return is_clock && !s->arg[1] ? SYS_clock_nanosleep : SYS_nanosleep;
 }
 
+/* does it sleep until something wakes it up, however long that takes? Then there is nothing to measure */
+static bool is_endless(const struct timed *t, const struct proc_syscall *s)
+{
+	return t && (t->is_ms ? (int32_t)s->arg[t->arg] < 0 : !s->arg[t->arg]);
+}
+
+bool nap_is_likely(int process, pid_t tid)
+{
+	struct proc_syscall s;
+
+	return proc_read_thread_syscall(process, tid, &s) == 0 && (s.nr == SYS_restart_syscall || find_timed(s.nr));
+}
+
 struct nap *nap_look(struct arena *a, struct span *clocks, int dir)
 {
 	struct proc_sched before, after;
@@ -144,6 +157,8 @@ struct nap *nap_look(struct arena *a, struct span *clocks, int dir)
 	*n = (struct nap){ .call = s, .nr = s.nr };
 	if (s.nr == SYS_restart_syscall)
 		n->nr = restarted_call(dir, &s);
+	if (is_endless(find_timed(n->nr), &s))
+		return n;
 	/* it did not stir between the two looks, and slept in between: so it slept all the time */
 	if (proc_read_sched(dir, &before) < 0 || proc_read_stat(dir, &st) < 0 || proc_read_syscall(dir, &n->call) < 0 ||
 		proc_read_sched(dir, &after) < 0 || memcmp(&before, &after, sizeof(before)) != 0 ||

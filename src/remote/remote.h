@@ -157,6 +157,9 @@ struct nap {
 	unsigned int arg; /* and if not from the kernel: by which argument */
 };
 
+/** nap_is_likely() - what takes less: may nap_look() of that thread say more than NULL? @process: /proc/PID */
+bool nap_is_likely(int process, pid_t tid);
+
 /**
  * nap_look() - before a thread is stopped: does it sleep in such a call? NULL if not
  * @dir: /proc/PID/task/TID. @clocks (of struct cpu_clock, in @a): what is learned of processors, for the next thread.
@@ -189,9 +192,14 @@ int nap_go_on(const struct nap *n, struct memos *m, pid_t tid, struct arch_regs 
 
 /**
  * hold_mend() - undo what the stop itself did to the thread: a call that it ended with EINTR is made again, for the time
- * that was left of it where @n (or NULL) knows; a restartable sequence that it interrupted is aborted as the kernel does
+ * that was left of it where @n (or NULL) knows
  */
 int hold_mend(struct held *h, struct nap *n);
+
+/** hold_mend_rseq() - likewise, of @n threads of one process, at most REMOTE_RANGES: a restartable sequence that the stop interrupted is
+ * aborted as the kernel does. -errno: not so of all
+ */
+int hold_mend_rseq(struct held *const *h, size_t n);
 
 /**
  * hold_unmend() - a call that would be made again ends with EINTR after all, if a signal has come meanwhile that ends it
