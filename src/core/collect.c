@@ -6,6 +6,7 @@
  * repeated until a whole pass finds nothing new: a child may have been handed to its grandparent meanwhile.
  */
 #include "core/core.h"
+#include "core/twins.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -339,13 +340,7 @@ static int let_go(const struct checkpoint *c, struct process *p)
 
 static int forget(const struct checkpoint *c, struct process *p)
 {
-	struct thread *t = p->threads.at;
-
 	(void)c;
-	for (size_t k = 0; k < p->threads.n; k++)
-		fd_close(t[k].dir);
-	if (p->ended)
-		fd_close(p->ended->dir);
 	fd_close(p->dir);
 	fd_close(p->mem);
 	fd_close(p->pidfd);
@@ -363,5 +358,6 @@ void release_tree(struct checkpoint *c)
 	if (c->tree.frozen && !c->thawed_at)
 		c->thawed_at = now_ns();
 	crew_each(c, NULL, forget);
+	twins_close(c);
 	c->tree.processes.n = 0;
 }

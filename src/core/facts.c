@@ -3,6 +3,7 @@
  * Reading what proc knows of each process, once the tree is complete.
  */
 #include "core/core.h"
+#include "core/twins.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,31 +33,38 @@ static int level_ids(const struct checkpoint *c, struct process *p)
 }
 
 /* by which the process is reached: it has what that has */
-static int read_first(const struct checkpoint *c, struct process *p)
+static void read_first(const struct checkpoint *c, struct process *p)
 {
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
 	struct thread *t = p->threads.at;
 
-	t->dir = proc_open_thread(p->dir, t->tid);
 	t->stat = p->stat;
 	t->status = p->status;
 	t->vtid = t->status.nspid[level];
-	return t->dir < 0 ? fail(c->op, t->dir, "read the state of thread %d", t->tid) : 0;
 }
 
 static int read_other(const struct checkpoint *c, struct process *p, struct thread *t)
 {
 	unsigned int level = c->root->status.levels ? c->root->status.levels - 1 : 0;
 
-	t->dir = proc_open_thread(p->dir, t->tid);
-	int r = t->dir < 0 ? t->dir : proc_read_stat(t->dir, &t->stat);
+	if (t->like)
+		return 0;
+	_cleanup_close_ int dir = proc_open_thread(p->dir, t->tid);
+	int r = dir < 0 ? dir : proc_read_stat(dir, &t->stat);
 	if (r == 0)
-		r = proc_read_status(&c->op->arena, t->dir, &t->status);
+		r = proc_read_status(&c->op->arena, dir, &t->status);
 	if (r == 0 && t != p->ended)
-		r = proc_read_namespaces(t->dir, PROC_NS_OF_THREADS, t->ns);
+		r = proc_read_namespaces(dir, PROC_NS_OF_THREADS, t->ns);
 	if (r < 0)
 		return fail(c->op, r, "read the state of thread %d", t->tid);
 	t->vtid = t->status.nspid[level];
+	return 0;
+}
+
+static int read_like(const struct checkpoint *c, struct process *p, struct thread *t)
+{
+	if (t->like)
+		take_after(c, p, t);
 	return 0;
 }
 
@@ -164,9 +172,7 @@ static int read_process(const struct checkpoint *c, struct process *p)
 	r = level_ids(c, p);
 	if (p->zombie || r < 0)
 		return r == -EOPNOTSUPP ? 0 : r;
-	r = read_first(c, p);
-	if (r < 0)
-		return r;
+	read_first(c, p);
 	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
 	if (r < 0)
 		return fail(op, r, "read its memory map");
@@ -206,10 +212,16 @@ static void index_holders(struct checkpoint *c)
 int collect_facts(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
+
+	twins_read(c);
 	int r = crew_each(c, "looking", read_process);
 
 	if (r == 0)
+		find_twins(c);
+	if (r == 0)
 		r = crew_others(c, "looking", read_other);
+	if (r == 0)
+		r = crew_others(c, "looking", read_like);
 	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		p[i]->vppid = p[i]->parent ? p[i]->parent->vpid : 0;

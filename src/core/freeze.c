@@ -215,7 +215,6 @@ static int seize_new(struct freeze *f, const struct span *tids)
 		if (!known || !find_thread(p, tid[i], i)) {
 			struct thread *t = span_push(a, &p->threads, sizeof(*t));
 			t->tid = t->held.tid = tid[i];
-			t->dir = -EBADF;
 			t->nap =
 				look_at_nap(f->c, p, tid[i]); /* all before the first is stopped, as it takes a while */
 			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = tid[i];
@@ -457,7 +456,6 @@ int list_threads(const struct checkpoint *c, struct process *p)
 	for (size_t i = 0; r == 0 && i < tids.n; i++) {
 		struct thread *t = span_push(&c->op->arena, &p->threads, sizeof(*t));
 		t->tid = tid[i];
-		t->dir = -EBADF;
 	}
 	if (r == 0)
 		leader_to_front(p);

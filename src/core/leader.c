@@ -73,7 +73,7 @@ int reach_process(const struct checkpoint *c, struct process *p, bool frozen)
 	if ((listed && frozen) || !has_ended(p, frozen))
 		return listed || !frozen ? 0 : fail(c->op, -EAGAIN, "find its first thread");
 	p->ended = arena_alloc(&c->op->arena, sizeof(*p->ended));
-	*p->ended = (struct thread){ .tid = p->pid, .dir = -EBADF };
+	*p->ended = (struct thread){ .tid = p->pid };
 	if (listed)
 		memmove(t, t + 1, --p->threads.n * sizeof(*t));
 	return p->threads.n ? open_way(c, p, t[0].tid) : -ESRCH;

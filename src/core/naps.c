@@ -74,7 +74,10 @@ void leave_nap(const struct process *p, struct thread *t)
 	if (!p->memos || !h->still || h->away || h->gone)
 		return;
 	end_by_signal(p, t);
-	if (nap_go_on(t->nap, p->memos, t->tid, &h->regs, t->dir) > 0)
+	if (!t->nap || !t->nap->since)
+		return;
+	_cleanup_close_ int dir = proc_open_thread(p->dir, t->tid);
+	if (nap_go_on(t->nap, p->memos, t->tid, &h->regs, dir) > 0)
 		arch_set_regs(h->tid, &h->regs);
 }
 

@@ -188,6 +188,8 @@ static int judge_thread(const struct checkpoint *c, const struct kind *k, struct
 {
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
 
+	if (t->like && k->alike)
+		return 0;
 	WHERE(c->op, "thread", t->tid);
 	return k->check || t == p->threads.at ? judge(c, k, &s, "") : 0;
 }

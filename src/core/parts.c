@@ -4,6 +4,7 @@
  * kernel, everything else from outside.
  */
 #include "core/core.h"
+#include "core/twins.h"
 
 #include <sys/syscall.h>
 
@@ -39,7 +40,7 @@ static int admit(const struct checkpoint *c, const struct sight *s)
 	struct part *part = s->thread->parts.at;
 
 	for (size_t i = 0; i < s->thread->parts.n; i++) {
-		int r = part[i].kind->admit ? part[i].kind->admit(c->op, s, part[i].rec) : 0;
+		int r = part[i].kind->admit && !part[i].given ? part[i].kind->admit(c->op, s, part[i].rec) : 0;
 
 		if (r < 0) {
 			was_refused(c, part[i].kind, r);
@@ -49,13 +50,23 @@ static int admit(const struct checkpoint *c, const struct sight *s)
 	return 0;
 }
 
-/* @all: else only kinds that ask every thread. A refusal ends it: what comes next may rely on what was not asked. */
-static int ask(const struct checkpoint *c, struct span *parts, const struct sight *s, bool all)
+/* @first: of its process; else of process kinds those alone that ask this thread too */
+static bool asks(const struct part *part, const struct sight *s, bool first)
+{
+	const struct kind *k = part->kind;
+
+	if (!k->ask || part->shared || part->given)
+		return false;
+	return first || k->scope == SCOPE_THREAD || (k->asks && k->asks(s, part->rec));
+}
+
+/* A refusal ends it: what comes next may rely on what was not asked. */
+static int ask(const struct checkpoint *c, struct span *parts, const struct sight *s, bool first)
 {
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		if (!part[i].kind->ask || part[i].shared || (!all && !part[i].kind->asks_all))
+		if (!asks(&part[i], s, first))
 			continue;
 		int r = part[i].kind->ask(c->op, s, part[i].rec);
 		if (r < 0) {
@@ -71,7 +82,8 @@ static int save(const struct checkpoint *c, struct span *parts, const struct sig
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		int r = part[i].kind->save && !part[i].shared ? part[i].kind->save(c->op, s, part[i].rec) : 0;
+		const bool saved = part[i].kind->save && !part[i].shared && !part[i].given;
+		int r = saved ? part[i].kind->save(c->op, s, part[i].rec) : 0;
 
 		if (r < 0 && !was_refused(c, part[i].kind, r))
 			return r;
@@ -157,8 +169,27 @@ static int let_in(const struct checkpoint *c, struct turn *turn, struct turn *be
 	return r < 0 ? fail(c->op, r, "let the thread enter the stub") : 0;
 }
 
-/* set it going with what only it can ask */
-static int begin_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
+/* of a thread that is like another, what is known by that */
+static int give(const struct checkpoint *c, const struct sight *s)
+{
+	const struct thread *t = s->thread;
+	const struct part *model = t->like->parts.at; /* the same kinds */
+	struct part *part = t->parts.at;
+
+	for (size_t i = 0; i < t->parts.n; i++) {
+		const struct kind *k = part[i].kind;
+
+		part[i].given = k->alike || k->tell;
+		if (k->alike)
+			part[i].rec = model[i].rec;
+		int r = k->tell ? tell_part(c, k, s, part[i].rec) : 0;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int prepare_turn(const struct checkpoint *c, struct turn *turn)
 {
 	struct process *p = turn->process;
 	struct thread *t = turn->thread;
@@ -172,13 +203,36 @@ static int begin_turn(const struct checkpoint *c, struct turn *turn, struct turn
 			add_process_part(c, p, *k);
 	batch_init(&turn->batch, &c->op->arena, &p->room, &t->held);
 	*s = (struct sight){ .tree = &c->tree, .process = p, .thread = t, .batch = &turn->batch };
-	int r = admit(c, s);
+	int r = t->like ? give(c, s) : 0;
+	return r < 0 ? r : admit(c, s);
+}
+
+/* does a kind want something that only the thread itself can ask? */
+static bool is_asked(const struct turn *turn, const struct span *parts)
+{
+	const struct part *part = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++)
+		if (asks(&part[i], &turn->sight, turn->first))
+			return true;
+	return false;
+}
+
+static bool needs_turn(const struct turn *turn)
+{
+	return is_asked(turn, &turn->thread->parts) || is_asked(turn, &turn->process->parts);
+}
+
+/* set it going with what only it can ask */
+static int begin_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
+{
+	const struct sight *s = &turn->sight;
+	int r = let_in(c, turn, before);
+
 	if (r == 0)
-		r = let_in(c, turn, before);
+		r = ask(c, &turn->process->parts, s, turn->first);
 	if (r == 0)
-		r = ask(c, &p->parts, s, turn->first);
-	if (r == 0)
-		r = ask(c, &t->parts, s, true);
+		r = ask(c, &turn->thread->parts, s, turn->first);
 	if (r < 0)
 		return r;
 	r = batch_start(&turn->batch);
@@ -213,32 +267,45 @@ static int save_thread(const struct checkpoint *c, struct turn *turn)
 }
 
 /*
- * Each thread is let in when the one before it has ended its turn, and while it runs what that has said is saved; of the first
- * thread before that, as its kinds may look at the others, which must stand still.
+ * Each thread that is asked is let in when the one before it has ended its turn, and while it runs what that has said is saved; of
+ * the first thread before that, as its kinds may look at the others, which must stand still.
  */
+static int take_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
+{
+	int r = begin_turn(c, turn, before);
+	int saved = r == 0 && before && !before->first ? save_thread(c, before) : 0;
+
+	if (r == 0)
+		r = end_turn(c, turn); /* in any case: nobody may be left running */
+	r = saved < 0 ? saved : r;
+	return r == 0 && turn->first ? save_thread(c, turn) : r;
+}
+
 static int save_threads(const struct checkpoint *c, struct process *p)
 {
 	struct thread *t = p->threads.at;
 	struct turn *turn = NULL, *before = NULL;
 	int r = 0;
 
-	for (size_t i = 0; i < p->threads.n && r == 0; i++, before = turn) {
-		turn = arena_alloc(&c->op->arena, sizeof(*turn));
+	for (size_t i = 0; i < p->threads.n && r == 0; i++) {
+		if (turn == before)
+			turn = arena_alloc(&c->op->arena, sizeof(*turn));
 		*turn = (struct turn){ .process = p, .thread = &t[i], .first = i == 0 };
-		r = begin_turn(c, turn, before);
-		int saved = r == 0 && i > 1 ? save_thread(c, before) : 0;
-		if (r == 0)
-			r = end_turn(c, turn); /* in any case: nobody may be left running */
-		r = saved < 0 ? saved : r;
-		if (r == 0 && i == 0)
+		r = prepare_turn(c, turn);
+		if (r == 0 && !needs_turn(turn)) {
 			r = save_thread(c, turn);
+			continue;
+		}
+		if (r == 0)
+			r = take_turn(c, turn, before);
+		before = turn;
 	}
-	if (r < 0 || !turn)
+	if (r < 0 || !before)
 		return r;
-	r = room_leave(&p->room, &turn->thread->held);
+	r = room_leave(&p->room, &before->thread->held);
 	if (r < 0)
 		return fail(c->op, r, "let the thread leave the stub");
-	return turn->first ? 0 : save_thread(c, turn);
+	return before->first ? 0 : save_thread(c, before);
 }
 
 /* nobody can ask it any more */

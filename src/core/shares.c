@@ -129,7 +129,10 @@ static int check_threads(struct checkpoint *c, const struct process *p, const st
 {
 	const struct thread *t = p->threads.at;
 
-	for (size_t i = 1; i < p->threads.n; i++) {
+	/* threads cannot but share memory and signal actions (copy_process() in kernel/fork.c) */
+	for (size_t i = 1; i < p->threads.n && s->kcmp != KCMP_VM && s->kcmp != KCMP_SIGHAND; i++) {
+		if (t[i].like)
+			continue;
 		int same = proc_kcmp(t[0].tid, t[i].tid, s->kcmp, 0, 0);
 
 		if (same < 0 && same != -ESRCH)

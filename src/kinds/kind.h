@@ -16,6 +16,7 @@
 #include "base/map.h"
 #include "base/op.h"
 #include "image/field.h"
+#include "proc/insight.h"
 #include "proc/proc.h"
 #include "remote/remote.h"
 
@@ -25,13 +26,14 @@
 struct thread {
 	pid_t tid; /* as we count */
 	pid_t vtid; /* as its innermost pid namespace counts */
-	int dir; /* /proc/PID/task/TID */
 	struct proc_stat stat;
 	struct proc_status status;
 	uint64_t ns[PROC_NS_OF_THREADS]; /* its namespaces, by their inodes; not of the first thread that lives */
 	struct held held;
 	struct nap *nap; /* the call with a timeout that it slept in, or NULL */
 	struct span parts; /* of struct part */
+	const unsigned char *kept; /* core's: what the kernel keeps of it, see twins.h; NULL: it is not known */
+	struct thread *like; /* core's: one before it of which the kernel keeps the same; NULL: there is none */
 };
 
 /**
@@ -89,6 +91,7 @@ struct part {
 	void *rec;
 	uint64_t id; /* of the object in the image */
 	bool shared; /* it is that of another process, which was asked for it */
+	bool given; /* nobody is asked: it is that of a thread that this one is like, or was told */
 };
 
 /** struct holder - one descriptor of the tree, in the index by (dev, ino) */
@@ -134,8 +137,8 @@ const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_
 struct sight {
 	const struct tree *tree;
 	const struct process *process;
-	const struct thread
-		*thread; /* thread kinds; process kinds: the first that lives, and in ask() with asks_all any thread */
+	const struct thread *
+		thread; /* thread kinds; process kinds: the first that lives, and in asks(), and in ask() when that said so, any thread */
 	const struct proc_vma *vma; /* mem kinds */
 	bool again; /* mem kinds, in check(): what is behind it was checked before and can be kept, by another mapping of that name */
 	const struct proc_fd *fd; /* fd kinds; mem kinds: where there is no mapping of the backing (backed_by) */
@@ -315,12 +318,25 @@ struct kind {
 	bool locks; /* mem kinds: its mappings are locked by themselves, and mlock(2) does not take them */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
 	bool by_tracer; /* thread kinds: check() makes requests of ptrace(2), as only who traces the process can */
-	bool asks_all; /* process kinds: ask() is called for each thread, not for the first that lives alone */
+	const struct member *
+		alike; /* thread kinds: two threads of a process of which the kernel keeps all of these alike have equal
+		records: the second is not asked. Ends with an empty one; NULL: each thread is asked */
+	const struct member
+		*told; /* thread kinds: of these tell() makes the record of a thread that need not be asked */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
 	uint64_t
 		shared_by; /* process kinds: processes have one in common that were cloned with this flag, e.g. CLONE_FS: it is
 		saved once, by the first of them; it is restored by the first, and all the rest is done by the last */
 	bool early; /* fd kinds: restored before the processes exist, as these need it when they begin their sessions */
+
+	/** asks - process kinds: is ask() for thread s->thread too, and not for the first that lives alone? */
+	bool (*asks)(const struct sight *s, const void *rec);
+
+	/** tell - thread kinds with told: fills the record from the bytes of those members, one behind the other */
+	int (*tell)(struct op *op, const struct sight *s, void *rec, const unsigned char *told);
+
+	/** likens - is alike all that it takes on this machine? NULL: it is */
+	bool (*likens)(const struct tree *tree);
 
 	/** probe - is this object mine? looks only at what proc has read (mem, fd: required; task kinds have none) */
 	bool (*probe)(const struct sight *s);

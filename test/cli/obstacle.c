@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -295,10 +296,38 @@ static void unshares(void)
 	must(ready > 0, "unshare the directory of a thread");
 }
 
+static void keyring(void)
+{
+	must(syscall(SYS_add_key, "user", "name", "text", 4, -1 /* KEY_SPEC_THREAD_KEYRING */) >= 0, "make a keyring");
+}
+
+static bool is_crowd; /* what is named from here on a thread of its own has, behind many that are all alike */
+
+static void *wait_for_ever(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static void crowd(void)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	for (int i = 0; i < 150; i++)
+		must(pthread_create(&t, &attr, wait_for_ever, NULL) == 0, "make a thread");
+	is_crowd = true;
+}
+
 static const struct {
 	const char *name;
 	void (*have)(void);
 } obstacles[] = {
+	{ "crowd", crowd },
+	{ "keyring", keyring },
 	{ "seccomp-strict", strict },
 	{ "seccomp-notify", notifies },
 	{ "seccomp-prctl", forbids_prctl },
@@ -335,6 +364,24 @@ static void have(const char *name)
 	exit(120);
 }
 
+static sem_t had;
+
+static void *have_and_wait(void *name)
+{
+	have(name);
+	sem_post(&had);
+	return wait_for_ever(NULL);
+}
+
+static void have_apart(char *name)
+{
+	pthread_t t;
+
+	must(pthread_create(&t, NULL, have_and_wait, name) == 0, "make a thread");
+	while (sem_wait(&had) < 0)
+		;
+}
+
 int main(int argc, char **argv)
 {
 	int ready = argc > 1 ? open(argv[1], O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1, ends[2];
@@ -343,7 +390,10 @@ int main(int argc, char **argv)
 	if (ready < 0 || pipe(ends) < 0)
 		return 120;
 	for (int i = 2; i < argc; i++)
-		have(argv[i]);
+		if (is_crowd)
+			have_apart(argv[i]);
+		else
+			have(argv[i]);
 	if (is_strict)
 		must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0, "enter strict seccomp mode");
 	if (write(ready, "ready\n", 6) != 6)

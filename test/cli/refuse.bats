@@ -100,6 +100,22 @@ refused() {
 	refused thread-unshare
 }
 
+@test "one of many threads that are alike" {
+	obstacle crowd
+	run "$STASIS" check $pid
+	expect 0
+	obstacle crowd landlock
+	refused landlock
+	obstacle crowd keyring
+	refused keyring
+	obstacle crowd thread-unshare
+	refused thread-unshare
+	[ "$(id -u)" != 0 ] || {
+		obstacle crowd seccomp-notify
+		refused seccomp-notify
+	}
+}
+
 @test "memory that a userfaultfd watches: its owner is named" {
 	obstacle userfaultfd
 	refused userfaultfd fd-unknown

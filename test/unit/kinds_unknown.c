@@ -156,7 +156,7 @@ static const char *verdict(const struct kind *kind, struct thread *t, const stru
 	int r;
 
 	op_init(&op, "test");
-	p.dir = t->dir = proc;
+	p.dir = proc;
 	batch_init(&b, &op.arena, &room, &held);
 	void *rec = arena_alloc(&op.arena, kind->size + 1);
 	r = kind->check ? kind->check(&op, &s) : 0;

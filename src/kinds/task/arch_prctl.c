@@ -33,6 +33,7 @@ enum {
 	REQ_XCOMP_PERM = 0x1023,
 	GET_XCOMP_GUEST_PERM = 0x1024,
 	REQ_XCOMP_GUEST_PERM = 0x1025,
+	SHSTK_STATUS = 0x5005, /* ARCH_SHSTK_STATUS */
 };
 
 #define GET_THREAD_AREA 25 /* PTRACE_GET_THREAD_AREA, which glibc has for 32-bit programs only */
@@ -170,12 +171,33 @@ static int arch_prctl_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static bool has_ioperm(void)
+{
+	return syscall(SYS_ioperm, 0, 0, 0) == 0 || errno != ENOSYS;
+}
+
+static bool has_shadow_stacks(void)
+{
+	uint64_t features;
+
+	return syscall(SYS_arch_prctl, SHSTK_STATUS, &features) == 0 || errno != EINVAL;
+}
+
+static const struct member alike[] = {
+	{ "thread.tls_array", 24, NULL },
+	{ "thread.io_bitmap", 8, has_ioperm },
+	{ "thread_info.flags", 8, NULL },
+	{ "thread.features", 8, has_shadow_stacks },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_arch_prctl = {
 	.name = "arch_prctl",
 	.tag = 0x36,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct arch_prctl),
 	.fields = fields,
+	.alike = alike,
 	.check = arch_prctl_check,
 	.ask = arch_prctl_ask,
 	.save = arch_prctl_save,

@@ -141,7 +141,8 @@ static int add_threads(struct op *op, const struct sight *s, struct cgroup *c, c
 	for (size_t i = 1; i < s->process->threads.n && r == 0; i++) {
 		const char *path;
 
-		r = proc_cgroup(&op->arena, t[i].dir, &path);
+		_cleanup_close_ int dir = proc_open_thread(s->process->dir, t[i].tid);
+		r = dir < 0 ? dir : proc_cgroup(&op->arena, dir, &path);
 		if (r < 0)
 			return fail(op, r, "read the control group of thread %d", t[i].tid);
 		if (strcmp(path, leader) != 0)

@@ -411,12 +411,21 @@ static int creds_leave(struct op *op, void *rec, struct site *site)
 	return r < 0 ? fail(op, r, "set the dumpable attribute") : 0;
 }
 
+static const struct member alike[] = {
+	{ "cred", 8, NULL },
+	{ "real_cred", 8, NULL },
+	{ "atomic_flags", 8, NULL },
+	{ "pdeath_signal", 4, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_creds = {
 	.name = "creds",
 	.tag = 0x28,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct creds),
 	.fields = fields,
+	.alike = alike,
 	.outlives = true,
 	.ask = creds_ask,
 	.save = creds_save,

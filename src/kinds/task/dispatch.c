@@ -102,12 +102,21 @@ static int dispatch_leave(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static const struct member alike[] = {
+	{ "syscall_dispatch.selector", 8, NULL },
+	{ "syscall_dispatch.offset", 8, NULL },
+	{ "syscall_dispatch.len", 8, NULL },
+	{ "thread_info.syscall_work", 8, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_dispatch = {
 	.name = "syscall user dispatch",
 	.tag = 0x33,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct dispatch),
 	.fields = fields,
+	.alike = alike,
 	.admit = dispatch_admit,
 	.leave = dispatch_leave,
 };

@@ -55,12 +55,19 @@ static int io_uring_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+static const struct member alike[] = {
+	{ "io_uring", 8, NULL },
+	{ "seccomp.mode", 4, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_io_uring = {
 	.name = "io_uring",
 	.tag = 0x3d,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct io_uring),
 	.fields = fields,
+	.alike = alike,
 	.ask = io_uring_ask,
 	.save = io_uring_save,
 };

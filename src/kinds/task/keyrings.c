@@ -50,12 +50,19 @@ static int keyrings_save(struct op *op, const struct sight *s, void *rec)
 		"keep the keyring of %s: its keys cannot be read", k->of_thread->ret < 0 ? "a process" : "a thread");
 }
 
+static const struct member alike[] = {
+	{ "cred", 8, NULL },
+	{ "seccomp.mode", 4, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_keyrings = {
 	.name = "keyrings",
 	.tag = 0x3c,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct keyrings),
 	.fields = fields,
+	.alike = alike,
 	.ask = keyrings_ask,
 	.save = keyrings_save,
 };

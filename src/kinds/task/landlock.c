@@ -59,12 +59,19 @@ static int landlock_save(struct op *op, const struct sight *s, void *rec)
 	return fail(op, (int)l->asked->ret, "see whether a thread is in a Landlock domain");
 }
 
+static const struct member alike[] = {
+	{ "cred", 8, NULL },
+	{ "real_cred", 8, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_landlock = {
 	.name = "landlock",
 	.tag = 0x37,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct landlock),
 	.fields = fields,
+	.alike = alike,
 	.ask = landlock_ask,
 	.save = landlock_save,
 };

@@ -327,6 +327,11 @@ static bool has_one_thread(const struct process *p)
 }
 
 /* a timer whose signal goes to one thread is mostly that one's: no other is asked */
+static bool is_maybe_of(const struct posix_timer *t, const struct sight *s)
+{
+	return is_own_thread_clock(t->clock) && !t->owner && (!t->tid || t->tid == s->thread->vtid);
+}
+
 static int ask_thread(struct op *op, const struct sight *s, struct posix_timers *rec)
 {
 	struct posix_timer *t = rec->timers.at;
@@ -334,7 +339,7 @@ static int ask_thread(struct op *op, const struct sight *s, struct posix_timers 
 
 	find_owners(rec);
 	for (size_t i = 0; i < rec->timers.n && r == 0; i++) {
-		if (!is_own_thread_clock(t[i].clock) || t[i].owner || (t[i].tid && t[i].tid != s->thread->vtid))
+		if (!is_maybe_of(&t[i], s))
 			continue;
 		struct look *look = span_push(&op->arena, &rec->looks, sizeof(*look));
 		*look = (struct look){ .timer = &t[i], .tid = s->thread->vtid };
@@ -344,6 +349,17 @@ static int ask_thread(struct op *op, const struct sight *s, struct posix_timers 
 		r = spare_room(op, s->batch);
 	}
 	return r;
+}
+
+static bool timers_ask_thread(const struct sight *s, const void *rec)
+{
+	const struct posix_timers *timers = rec;
+	const struct posix_timer *t = timers->timers.at;
+
+	for (size_t i = 0; i < timers->timers.n; i++)
+		if (is_maybe_of(&t[i], s))
+			return true;
+	return false;
 }
 
 static int timers_ask(struct op *op, const struct sight *s, void *rec)
@@ -622,7 +638,7 @@ const struct kind kind_task_posix_timer = {
 	.scope = SCOPE_PROCESS,
 	.size = sizeof(struct posix_timers),
 	.fields = fields,
-	.asks_all = true,
+	.asks = timers_ask_thread,
 	.check = timers_check,
 	.ask = timers_ask,
 	.save = timers_save,

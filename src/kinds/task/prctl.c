@@ -256,12 +256,30 @@ static int prctl_leave(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+/* see prctl_save() */
+static bool has_core_scheduling(void)
+{
+	uint64_t cookie;
+
+	return prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, 0, 0, &cookie) == 0 || !is_absent(-errno);
+}
+
+static const struct member alike[] = {
+	{ "personality", 4, NULL },
+	{ "flags", 4, NULL },
+	{ "atomic_flags", 8, NULL },
+	{ "thread_info.flags", 8, NULL },
+	{ "core_cookie", 8, has_core_scheduling },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_prctl = {
 	.name = "prctl",
 	.tag = 0x31,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct prctl),
 	.fields = fields,
+	.alike = alike,
 	.ask = prctl_ask,
 	.save = prctl_save,
 	.restore = prctl_restore,

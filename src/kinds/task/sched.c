@@ -20,17 +20,19 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
-#define CPU_BYTES    1024 /* 8192 CPUs */
-#define NODE_BITS    1024
-#define MODES	     7 /* MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE */
-#define IOPRIO_TASK  1 /* IOPRIO_WHO_PROCESS */
-#define IOPRIO_SHIFT 13 /* IOPRIO_CLASS_SHIFT */
-#define IOPRIO_IDLE  3 /* IOPRIO_CLASS_IDLE, the last one */
-#define UTIL_CLAMP   0x60 /* SCHED_FLAG_UTIL_CLAMP */
-#define POLICY_MAX   7 /* SCHED_EXT */
-#define ATTR_VERSION 56 /* SCHED_ATTR_SIZE_VER1 */
+#define CPU_BYTES	1024 /* 8192 CPUs */
+#define CPU_BYTES_ALIKE 64 /* of them those that are compared */
+#define NODE_BITS	1024
+#define MODES		7 /* MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE */
+#define IOPRIO_TASK	1 /* IOPRIO_WHO_PROCESS */
+#define IOPRIO_SHIFT	13 /* IOPRIO_CLASS_SHIFT */
+#define IOPRIO_IDLE	3 /* IOPRIO_CLASS_IDLE, the last one */
+#define UTIL_CLAMP	0x60 /* SCHED_FLAG_UTIL_CLAMP */
+#define POLICY_MAX	7 /* SCHED_EXT */
+#define ATTR_VERSION	56 /* SCHED_ATTR_SIZE_VER1 */
 
 /* struct attr - struct sched_attr, whose header does not go with libc's sched.h */
 struct attr {
@@ -435,12 +437,65 @@ static int sched_settle(struct op *op, void *rec, struct site *site)
 	return r;
 }
 
+static bool has_slices(void)
+{
+	struct attr own;
+
+	return read_attr(0, &own) < 0 || own.runtime;
+}
+
+static bool has_clamps(void)
+{
+	struct attr own;
+
+	return read_attr(0, &own) < 0 || own.util_max;
+}
+
+static bool has_ioprio(void)
+{
+	return syscall(SYS_ioprio_get, IOPRIO_TASK, 0) >= 0 || errno != ENOSYS;
+}
+
+static bool has_mempolicy(void)
+{
+	return syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0) == 0 || errno != ENOSYS;
+}
+
+/* all CPUs are in what is compared of a mask, and the kernel has no attributes but these */
+static bool sched_likens(const struct tree *tree)
+{
+	struct attr own;
+
+	return get_nprocs_conf() <= CPU_BYTES_ALIKE * 8 && read_attr(0, &own) == 0 && own.size <= ATTR_VERSION;
+}
+
+static const struct member alike[] = {
+	{ "policy", 4, NULL },
+	{ "static_prio", 4, NULL },
+	{ "rt_priority", 4, NULL },
+	{ "sched_reset_on_fork", 1, NULL },
+	{ "nr_cpus_allowed", 4, NULL },
+	{ "cpus_mask.bits", CPU_BYTES_ALIKE, NULL },
+	{ "dl.dl_runtime", 8, NULL },
+	{ "dl.dl_deadline", 8, NULL },
+	{ "dl.dl_period", 8, NULL },
+	{ "dl.flags", 4, NULL },
+	{ "se.slice", 8, has_slices },
+	{ "uclamp_req", 8, has_clamps },
+	{ "timer_slack_ns", 8, NULL },
+	{ "io_context->ioprio", 2, has_ioprio },
+	{ "mempolicy", 8, has_mempolicy },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_sched = {
 	.name = "sched",
 	.tag = 0x2a,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct sched),
 	.fields = fields,
+	.alike = alike,
+	.likens = sched_likens,
 	.ask = sched_ask,
 	.save = sched_save,
 	.restore = sched_restore,

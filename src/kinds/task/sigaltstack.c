@@ -2,7 +2,7 @@
 /*
  * sigaltstack - the stack on which a thread runs signal handlers: sigaltstack(2)
  *
- * Seen: sigaltstack() by the thread itself.
+ * Seen: sigaltstack() by the thread itself; task_struct.
  * Lost: nothing. That a handler runs on it (SS_ONSTACK) is not stored: it follows from the stack pointer.
  * Needs: nothing.
  */
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #ifndef SS_AUTODISARM
@@ -60,6 +61,20 @@ static int altstack_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* do_sigaltstack() in kernel/signal.c */
+static int altstack_tell(struct op *op, const struct sight *s, void *rec, const unsigned char *told)
+{
+	struct altstack *a = rec;
+
+	memcpy(&a->sp, told, sizeof(a->sp));
+	memcpy(&a->size, told + sizeof(a->sp), sizeof(a->size));
+	memcpy(&a->flags, told + sizeof(a->sp) + sizeof(a->size), sizeof(a->flags));
+	a->flags &= SS_AUTODISARM;
+	if (!a->size)
+		a->flags |= SS_DISABLE;
+	return 0;
+}
+
 /* A stack that is disabled is set too: a forked task has the one of its parent. */
 static int altstack_restore(struct op *op, void *rec, struct site *site)
 {
@@ -73,12 +88,21 @@ static int altstack_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static const struct member told[] = {
+	{ "sas_ss_sp", 8, NULL },
+	{ "sas_ss_size", 8, NULL },
+	{ "sas_ss_flags", 4, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_sigaltstack = {
 	.name = "sigaltstack",
 	.tag = 0x23,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct altstack),
 	.fields = fields,
+	.told = told,
+	.tell = altstack_tell,
 	.ask = altstack_ask,
 	.save = altstack_save,
 	.restore = altstack_restore,

@@ -2,13 +2,14 @@
 /*
  * tid_address - where the kernel writes 0 and wakes a futex when a thread ends: set_tid_address(2), pthread_join(3)
  *
- * Seen: prctl(PR_GET_TID_ADDRESS) by the thread itself.
+ * Seen: prctl(PR_GET_TID_ADDRESS) by the thread itself; task_struct.
  * Lost: nothing.
  * Needs: CONFIG_CHECKPOINT_RESTORE.
  */
 #include "kinds/kind.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -58,6 +59,14 @@ static int tid_address_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+static int tid_address_tell(struct op *op, const struct sight *s, void *rec, const unsigned char *told)
+{
+	struct tid_address *t = rec;
+
+	memcpy(&t->address, told, sizeof(t->address));
+	return 0;
+}
+
 static int tid_address_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct tid_address *t = rec;
@@ -66,6 +75,11 @@ static int tid_address_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static const struct member told[] = {
+	{ "clear_child_tid", 8, NULL },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_tid_address = {
 	.name = "tid_address",
 	.tag = 0x24,
@@ -73,6 +87,8 @@ const struct kind kind_task_tid_address = {
 	.size = sizeof(struct tid_address),
 	.fields = fields,
 	.check = tid_address_check,
+	.told = told,
+	.tell = tid_address_tell,
 	.ask = tid_address_ask,
 	.save = tid_address_save,
 	.restore = tid_address_restore,

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is read of a thread: first what differs, for core and for the kinds that have a tell(), then all that must be alike.
+ */
+#include "core/twins.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/pool.h"
+#include "core/core.h"
+
+enum {
+	WORTH = 100, /* threads: it takes as long to make ready as to ask so many */
+	MODELS = 8, /* of a process: with them others are compared */
+	COMM_LEN = 16, /* TASK_COMM_LEN */
+};
+
+/* struct differs - what core wants to know of a thread that is like another, as it is read */
+struct differs {
+	char comm[COMM_LEN];
+	uint64_t sigpnd;
+	int32_t vtid;
+} __attribute__((packed));
+
+/* what decides about the rest of /proc/PID/task/TID/status and stat, and about namespaces */
+static const struct member alike[] = {
+	{ "cred", 8, NULL },
+	{ "real_cred", 8, NULL },
+	{ "nsproxy", 8, NULL },
+	{ "fs", 8, NULL },
+	{ "files", 8, NULL },
+	{ "flags", 4, NULL },
+	{ "atomic_flags", 8, NULL },
+	{ "seccomp.mode", 4, NULL },
+	{ "seccomp.filter", 8, NULL },
+	{ NULL, 0, NULL },
+};
+
+struct twins {
+	struct insight *insight; /* NULL: it is not to be had */
+	struct span members; /* of struct member */
+	size_t *told_at; /* of each kind: where what it is told begins */
+	size_t alike_at, len;
+	pthread_t reader;
+	bool reads; /* the reader is there */
+	struct arena arena; /* its */
+	struct map kept; /* by tid */
+	int err;
+};
+
+/* ---- making ready ---- */
+
+static bool has(const struct twins *w, size_t from, const struct member *m)
+{
+	const struct member *all = w->members.at;
+
+	for (size_t i = from; i < w->members.n; i++)
+		if (strcmp(all[i].path, m->path) == 0 && all[i].size == m->size)
+			return true;
+	return false;
+}
+
+static void add(struct arena *a, struct twins *w, const struct member *m)
+{
+	*(struct member *)span_push(a, &w->members, sizeof(*m)) = *m;
+	w->len += m->size;
+}
+
+static void add_differing(struct arena *a, struct twins *w, unsigned int level)
+{
+	const struct member own[] = {
+		{ "comm", COMM_LEN, NULL },
+		{ "pending.signal", sizeof(uint64_t), NULL },
+		{ arena_printf(a, "thread_pid->numbers[%u].nr", level), sizeof(int32_t), NULL },
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		add(a, w, &own[i]);
+	while (kinds[n])
+		n++;
+	w->told_at = arena_array(a, n, sizeof(*w->told_at));
+	for (size_t i = 0; i < n; i++) {
+		w->told_at[i] = w->len;
+		for (const struct member *m = kinds[i]->told; m && m->path; m++)
+			add(a, w, m);
+	}
+}
+
+static void add_alike(struct arena *a, struct twins *w)
+{
+	const size_t from = w->members.n;
+
+	w->alike_at = w->len;
+	for (const struct member *m = alike; m->path; m++)
+		add(a, w, m);
+	for (const struct kind *const *k = kinds; *k; k++)
+		for (const struct member *m = (*k)->alike; m && m->path; m++)
+			if (!has(w, from, m))
+				add(a, w, m);
+}
+
+static bool is_enough(const struct tree *tree)
+{
+	bool enough = true;
+
+	for (const struct kind *const *k = kinds; *k; k++)
+		enough &= !(*k)->likens || (*k)->likens(tree);
+	return enough;
+}
+
+/* @n: threads besides the first of each process; once is enough, whatever comes of it */
+static void make_ready(struct checkpoint *c, size_t n, const struct proc_status *target)
+{
+	struct arena *a = &c->op->arena;
+
+	if (n < WORTH || c->twins || !target->levels)
+		return;
+	struct twins *w = arena_alloc(a, sizeof(*w));
+	c->twins = w;
+	arena_init(&w->arena);
+	if (!is_enough(&c->tree))
+		return;
+	add_differing(a, w, target->levels - 1);
+	add_alike(a, w);
+	if (insight_open(w->members.at, w->members.n, &w->insight) < 0)
+		w->insight = NULL;
+}
+
+static void open_twins(struct checkpoint *c, size_t n)
+{
+	_cleanup_close_ int dir = n < WORTH ? -EBADF : proc_open(c->procfd, c->target);
+	struct proc_status st;
+
+	if (dir >= 0 && proc_read_status(&c->op->arena, dir, &st) == 0)
+		make_ready(c, n, &st);
+}
+
+void twins_look_ahead(struct checkpoint *c)
+{
+	_cleanup_close_ int dir = proc_open(c->procfd, c->target);
+	struct proc_stat st;
+
+	if (dir >= 0 && proc_read_stat(dir, &st) == 0)
+		open_twins(c, (size_t)st.num_threads);
+}
+
+void twins_close(struct checkpoint *c)
+{
+	struct twins *w = c->twins;
+
+	if (!w)
+		return;
+	if (w->reads)
+		pthread_join(w->reader, NULL);
+	arena_done(&w->arena);
+	insight_close(w->insight);
+	c->twins = NULL;
+}
+
+/* ---- reading ---- */
+
+static void *read_all_threads(void *data)
+{
+	struct twins *w = data;
+
+	w->err = insight_read(w->insight, &w->arena, &w->kept);
+	return NULL;
+}
+
+void twins_read(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		n += p[i]->threads.n > 1 ? p[i]->threads.n - 1 : 0;
+	if (c->tree.frozen && !c->twins)
+		open_twins(c, n);
+	struct twins *w = c->twins;
+	if (!c->tree.frozen || !w || !w->insight)
+		return;
+	w->reads = thread_start(&w->reader, STACK_SMALL, read_all_threads, w) == 0;
+	if (!w->reads)
+		read_all_threads(w);
+}
+
+/* ---- comparing ---- */
+
+/* with those that were like none before */
+static struct thread *find_model(const struct twins *w, const struct span *models, const struct thread *t)
+{
+	struct thread **m = models->at;
+
+	for (size_t i = 0; i < models->n; i++)
+		if (memcmp(m[i]->kept + w->alike_at, t->kept + w->alike_at, w->len - w->alike_at) == 0)
+			return m[i];
+	return NULL;
+}
+
+static void compare(struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+	struct span models = { 0 };
+
+	for (size_t i = 0; i < p->threads.n; i++) {
+		t[i].kept = map_get(&c->twins->kept, (uint64_t)t[i].tid);
+		t[i].like = t[i].kept ? find_model(c->twins, &models, &t[i]) : NULL;
+		if (t[i].kept && !t[i].like && models.n < MODELS)
+			*(struct thread **)span_push(&c->op->arena, &models, sizeof(struct thread *)) = &t[i];
+	}
+}
+
+void find_twins(struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+	struct twins *w = c->twins;
+
+	if (!w || !w->insight || !c->tree.frozen)
+		return;
+	if (w->reads)
+		pthread_join(w->reader, NULL);
+	w->reads = false;
+	for (size_t i = 0; i < c->tree.processes.n && w->err == 0; i++)
+		if (p[i]->threads.n > 1)
+			compare(c, p[i]);
+}
+
+void take_after(const struct checkpoint *c, const struct process *p, struct thread *t)
+{
+	struct differs d;
+
+	memcpy(&d, t->kept, sizeof(d));
+	t->vtid = d.vtid;
+	t->status = t->like->status;
+	t->status.pid = t->tid;
+	t->status.nspid[c->root->status.levels - 1] = d.vtid;
+	t->status.sigpnd = d.sigpnd;
+	t->stat = t->like->stat;
+	t->stat.pid = t->tid;
+	snprintf(t->stat.comm, sizeof(t->stat.comm), "%.*s", COMM_LEN, d.comm);
+	memcpy(t->ns, t->like == p->threads.at ? p->ns : t->like->ns, sizeof(t->ns));
+}
+
+int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec)
+{
+	size_t n = 0;
+
+	while (kinds[n] != k)
+		n++;
+	return k->tell(c->op, s, rec, s->thread->kept + c->twins->told_at[n]);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Threads that are alike: where the kernel lets its memory be read (proc/insight.h), a process's threads are compared by what it keeps
+ * of them. Those of which it keeps the same are not read one by one, and do not enter the stub: their records are those of the one
+ * that was asked, or come from what was read.
+ */
+#include <stddef.h>
+
+#include "kinds/kind.h"
+
+struct checkpoint;
+struct twins;
+
+/** twins_look_ahead() - what takes time and needs no program that stands still, if the target has so many threads that it is worth it */
+void twins_look_ahead(struct checkpoint *c);
+
+/** twins_read() - begins to read, when all threads of the tree stand still; find_twins() waits for it */
+void twins_read(struct checkpoint *c);
+void twins_close(struct checkpoint *c);
+
+/** find_twins() - sets kept and like of the threads of the tree */
+void find_twins(struct checkpoint *c);
+
+/** take_after() - what /proc would say of @t, as it is like another, whose is read */
+void take_after(const struct checkpoint *c, const struct process *p, struct thread *t);
+
+/** tell_part() - the record of kind @k, which has a tell(), of a thread that is like another */
+int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec);

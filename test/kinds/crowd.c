@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Many threads of one process, most of them alike, and some of which the kernel keeps something else.
+ */
+#include <linux/mempolicy.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "lib/witness.h"
+
+#define THREADS	     180
+#define STACK	     8192
+#define ALTERNATIVES 20
+#ifndef PR_GET_TID_ADDRESS
+#define PR_GET_TID_ADDRESS 40
+#endif
+
+static struct member {
+	pthread_t thread;
+	int n, tid_word;
+	long nice, slack, policy, cpus, ioprio, personality, mce, privileges, fsuid, mempolicy, flags, size;
+	long own_stack, own_address, blocked, pending, robust;
+	char name[16], stack[STACK];
+} member[THREADS];
+
+static pthread_barrier_t gate;
+
+static void set_policy(int policy)
+{
+	sched_setscheduler(0, policy, &(struct sched_param){ 0 });
+}
+
+static void set_cpu(void)
+{
+	cpu_set_t all, one;
+
+	CPU_ZERO(&one);
+	sched_getaffinity(0, sizeof(all), &all);
+	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+		if (CPU_ISSET(cpu, &all))
+			CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+static void set_mempolicy(void)
+{
+	const unsigned long node = 1;
+
+	syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node, 64);
+}
+
+static void set_stack(struct member *m, int flags)
+{
+	const stack_t ss = { .ss_sp = m->stack, .ss_size = sizeof(m->stack), .ss_flags = flags };
+
+	sigaltstack(&ss, NULL);
+}
+
+static void set_pending(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_kill(pthread_self(), SIGUSR2);
+}
+
+static void set_blocked(int n)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + n % 20);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* most threads keep what they were born with */
+static void become(struct member *m)
+{
+	char name[24];
+
+	switch (m->n % ALTERNATIVES) {
+	case 1:
+		setpriority(PRIO_PROCESS, 0, m->n % 3 + 1);
+		break;
+	case 2:
+		prctl(PR_SET_TIMERSLACK, 70000 + m->n);
+		break;
+	case 3:
+		set_policy(SCHED_BATCH);
+		break;
+	case 4:
+		set_cpu();
+		break;
+	case 5:
+		syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6);
+		break;
+	case 6:
+		personality(ADDR_NO_RANDOMIZE);
+		break;
+	case 7:
+		prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
+		break;
+	case 8:
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		break;
+	case 9:
+		syscall(SYS_setfsuid, 4711); /* of this thread alone; without the right to it nothing happens */
+		break;
+	case 10:
+		set_mempolicy();
+		break;
+	case 11:
+		set_pending();
+		break;
+	case 12:
+		set_policy(SCHED_RESET_ON_FORK);
+		break;
+	default:
+		break;
+	}
+	if (m->n % 3 == 1)
+		set_stack(m, m->n % 2 ? 0 : (int)(1u << 31) /* SS_AUTODISARM */);
+	if (m->n % 4 == 1)
+		set_blocked(m->n);
+	if (m->n % 5 == 1) {
+		snprintf(name, sizeof(name), "member %d", m->n);
+		prctl(PR_SET_NAME, name);
+	}
+	if (m->n % 7 == 1)
+		syscall(SYS_set_tid_address, &m->tid_word);
+}
+
+static void see(struct member *m)
+{
+	sigset_t blocked, pending;
+	size_t len = 0;
+	void *head = NULL;
+	int *address = NULL, mode = -1;
+	cpu_set_t cpus;
+	stack_t ss;
+
+	m->nice = getpriority(PRIO_PROCESS, 0);
+	m->slack = prctl(PR_GET_TIMERSLACK);
+	m->policy = sched_getscheduler(0);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	m->cpus = CPU_COUNT(&cpus);
+	m->ioprio = syscall(SYS_ioprio_get, 1, 0);
+	m->personality = personality(0xffffffff);
+	m->mce = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
+	m->privileges = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+	m->fsuid = syscall(SYS_setfsuid, -1);
+	syscall(SYS_get_mempolicy, &mode, NULL, 0, 0, 0);
+	m->mempolicy = mode;
+	prctl(PR_GET_NAME, m->name);
+	sigaltstack(NULL, &ss);
+	m->own_stack = ss.ss_sp == m->stack;
+	m->size = (long)ss.ss_size;
+	m->flags = ss.ss_flags;
+	prctl(PR_GET_TID_ADDRESS, &address);
+	m->own_address = address == &m->tid_word ? 2 : address != NULL;
+	syscall(SYS_get_robust_list, 0, &head, &len);
+	m->robust = head != NULL;
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	sigpending(&pending);
+	m->blocked = 0;
+	for (int signo = 1; signo <= 64; signo++)
+		m->blocked = m->blocked * 3 + sigismember(&blocked, signo);
+	m->pending = sigismember(&pending, SIGUSR2);
+}
+
+static void *live(void *arg)
+{
+	struct member *m = arg;
+
+	setpriority(PRIO_PROCESS, 0, -1); /* a use of privilege leaves a mark: all have it, whatever they become */
+	setpriority(PRIO_PROCESS, 0, 0);
+	become(m);
+	pthread_barrier_wait(&gate);
+	for (;;) {
+		pthread_barrier_wait(&gate);
+		see(m);
+		pthread_barrier_wait(&gate);
+	}
+	return NULL;
+}
+
+static void make(void)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	pthread_barrier_init(&gate, NULL, THREADS + 1);
+	for (int i = 0; i < THREADS; i++) {
+		member[i].n = i;
+		if (pthread_create(&member[i].thread, &attr, live, &member[i]) != 0)
+			_exit(4);
+	}
+	pthread_barrier_wait(&gate);
+}
+
+static void look(void)
+{
+	pthread_barrier_wait(&gate);
+	pthread_barrier_wait(&gate);
+	for (int i = 0; i < THREADS; i++) {
+		const struct member *m = &member[i];
+
+		witness_say("%d: %ld %ld %ld %ld %ld %lx %ld %ld %ld %ld, %ld %ld %lx, %ld %ld %ld %ld \"%.16s\"\n",
+			m->n, m->nice, m->slack, m->policy, m->cpus, m->ioprio, m->personality, m->mce, m->privileges,
+			m->fsuid, m->mempolicy, m->own_stack, m->size, m->flags, m->own_address, m->blocked, m->pending,
+			m->robust, m->name);
+	}
+}
+
+WITNESS(make, look)
