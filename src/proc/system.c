@@ -72,11 +72,11 @@ const char *const proc_ns_names[PROC_NS_N] = {
 	"uts",
 	"mnt",
 	"cgroup",
+	"time_for_children",
+	"pid_for_children",
 	"user",
 	"time",
 	"pid",
-	"time_for_children",
-	"pid_for_children",
 };
 
 int proc_read_namespaces(int dir, unsigned int n, uint64_t *ret_ino)

@@ -101,8 +101,9 @@ static int check_namespaces(struct op *op, const struct sight *s)
 	const struct thread *t = p->threads.at;
 	int r = 0;
 
-	for (enum proc_ns i = 0; i <= PROC_NS_PID; i++)
-		r = worse(r, compare_ns(op, i, p->ns[i], root->ns[i], of_root));
+	for (enum proc_ns i = 0; i < PROC_NS_N; i++)
+		if (i != PROC_NS_TIME_FOR_CHILDREN && i != PROC_NS_PID_FOR_CHILDREN)
+			r = worse(r, compare_ns(op, i, p->ns[i], root->ns[i], of_root));
 	r = worse(r, compare_ns(op, PROC_NS_TIME, p->ns[PROC_NS_TIME_FOR_CHILDREN], root->ns[PROC_NS_TIME], of_root));
 	r = worse(r, compare_ns(op, PROC_NS_PID, p->ns[PROC_NS_PID_FOR_CHILDREN], root->ns[PROC_NS_PID], of_root));
 	for (enum proc_ns i = 0; i < PROC_NS_OF_THREADS; i++)
