@@ -320,7 +320,7 @@ static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid, unsi
 {
 	*c = (struct checkpoint){ .op = op, .target = pid, .next_id = FIRST_ID };
 	crew_init(c, lanes);
-	raise_fd_limit(); /* each thread takes a descriptor, each process three */
+	raise_fd_limit(); /* each process takes three */
 	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 

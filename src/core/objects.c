@@ -188,9 +188,12 @@ static int judge_thread(const struct checkpoint *c, const struct kind *k, struct
 {
 	struct sight s = { .tree = &c->tree, .process = p, .thread = t };
 
-	if (t->like && k->alike)
-		return 0;
 	WHERE(c->op, "thread", t->tid);
+	if (t->like && k->alike) { /* which was judged, and there is an image only if nothing stands against it */
+		if (k->check)
+			add_object(c, k->name, "", true);
+		return 0;
+	}
 	return k->check || t == p->threads.at ? judge(c, k, &s, "") : 0;
 }
 

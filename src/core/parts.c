@@ -227,6 +227,8 @@ static bool needs_turn(const struct turn *turn)
 static int begin_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
 {
 	const struct sight *s = &turn->sight;
+
+	WHERE(c->op, "thread", turn->thread->tid);
 	int r = let_in(c, turn, before);
 
 	if (r == 0)

@@ -14,7 +14,7 @@
 
 enum {
 	WORTH = 100, /* threads: it takes as long to make ready as to ask so many */
-	MODELS = 8, /* of a process: with them others are compared */
+	MODELS = 32, /* of a process: with them others are compared */
 	COMM_LEN = 16, /* TASK_COMM_LEN */
 };
 
@@ -44,6 +44,7 @@ struct twins {
 	struct span members; /* of struct member */
 	size_t *told_at; /* of each kind: where what it is told begins */
 	size_t alike_at, len;
+	unsigned int levels; /* of pid namespaces: in the innermost a thread has its number */
 	pthread_t reader;
 	bool reads; /* the reader is there */
 	struct arena arena; /* its */
@@ -124,7 +125,8 @@ static void make_ready(struct checkpoint *c, size_t n, const struct proc_status 
 	arena_init(&w->arena);
 	if (!is_enough(&c->tree))
 		return;
-	add_differing(a, w, target->levels - 1);
+	w->levels = target->levels;
+	add_differing(a, w, w->levels - 1);
 	add_alike(a, w);
 	if (insight_open(w->members.at, w->members.n, &w->insight) < 0)
 		w->insight = NULL;
@@ -190,6 +192,19 @@ void twins_read(struct checkpoint *c)
 
 /* ---- comparing ---- */
 
+/* has it something that nobody else can have a share in? */
+static bool is_apart(const struct twins *w, const struct thread *t)
+{
+	const struct member *m = w->members.at;
+	const unsigned char *at = t->kept;
+
+	for (size_t i = 0; i < w->members.n; at += m[i++].size)
+		for (uint32_t k = 0; m[i].sets_apart && k < m[i].size; k++)
+			if (at[k])
+				return true;
+	return false;
+}
+
 /* with those that were like none before */
 static struct thread *find_model(const struct twins *w, const struct span *models, const struct thread *t)
 {
@@ -208,6 +223,8 @@ static void compare(struct checkpoint *c, struct process *p)
 
 	for (size_t i = 0; i < p->threads.n; i++) {
 		t[i].kept = map_get(&c->twins->kept, (uint64_t)t[i].tid);
+		if (t[i].kept && is_apart(c->twins, &t[i]))
+			t[i].kept = NULL;
 		t[i].like = t[i].kept ? find_model(c->twins, &models, &t[i]) : NULL;
 		if (t[i].kept && !t[i].like && models.n < MODELS)
 			*(struct thread **)span_push(&c->op->arena, &models, sizeof(struct thread *)) = &t[i];
@@ -224,7 +241,9 @@ void find_twins(struct checkpoint *c)
 	if (w->reads)
 		pthread_join(w->reader, NULL);
 	w->reads = false;
-	for (size_t i = 0; i < c->tree.processes.n && w->err == 0; i++)
+	if (w->err < 0 || c->root->status.levels != w->levels)
+		return;
+	for (size_t i = 0; i < c->tree.processes.n; i++)
 		if (p[i]->threads.n > 1)
 			compare(c, p[i]);
 }

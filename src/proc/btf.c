@@ -14,8 +14,9 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 
-#define BTF_MAX	 (256u << 20) /* bytes; that of a kernel has 6 MiB */
-#define NEST_MAX 32 /* names within names, and types that only lead to others */
+#define BTF_MAX	  (256u << 20) /* bytes; that of a kernel has 6 MiB */
+#define NEST_MAX  32 /* types that only lead to others */
+#define STEPS_MAX 10000 /* members that are looked at for one name; task_struct has 300 */
 
 /* how many bytes follow the common part of a type; -1: it is of a kind that came later */
 static int64_t tail_of(uint32_t kind, uint32_t vlen)
@@ -206,23 +207,24 @@ struct found {
 
 /* one name, also within structures that have none */
 static bool find_member(
-	const struct btf *b, uint32_t type, const char *name, size_t len, unsigned int depth, struct found *ret)
+	const struct btf *b, uint32_t type, const char *name, size_t len, unsigned int *steps, struct found *ret)
 {
 	const struct btf_type *t = type_at(b, resolve(b, type));
 
-	if (!t || depth > NEST_MAX || (kind_of(t) != BTF_KIND_STRUCT && kind_of(t) != BTF_KIND_UNION))
+	if (!t || (kind_of(t) != BTF_KIND_STRUCT && kind_of(t) != BTF_KIND_UNION))
 		return false;
 	const struct btf_member *m = (const struct btf_member *)(t + 1);
-	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
+	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info) && *steps > 0; i++) {
 		const bool fields = BTF_INFO_KFLAG(t->info);
 		const struct found here = { fields ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset,
 			fields ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0, m[i].type };
 
+		--*steps;
 		if (is_named(b, m[i].name_off, name, len)) {
 			*ret = here;
 			return true;
 		}
-		if (is_named(b, m[i].name_off, "", 0) && find_member(b, m[i].type, name, len, depth + 1, ret)) {
+		if (is_named(b, m[i].name_off, "", 0) && find_member(b, m[i].type, name, len, steps, ret)) {
 			ret->at += here.at;
 			return true;
 		}
@@ -260,7 +262,7 @@ static int place(const struct btf *b, const struct found *f, uint64_t at, struct
 	*ret = (struct btf_place){ .offset = (uint32_t)(at / 8), .type = f->type };
 	if (f->bits) {
 		ret->size = 1;
-		ret->mask = (uint8_t)(((1u << f->bits) - 1) << first);
+		ret->mask = f->bits <= 8 ? (uint8_t)(((1u << f->bits) - 1) << first) : 0;
 	} else {
 		ret->size = size_of(b, f->type);
 	}
@@ -273,12 +275,13 @@ int btf_member(const struct btf *b, uint32_t type, const char *path, size_t len,
 	uint64_t at = 0;
 
 	for (;;) {
+		unsigned int steps = STEPS_MAX;
 		size_t n = 0;
 		struct found f;
 
 		while (n < len && path[n] != '.' && path[n] != '[')
 			n++;
-		if (!n || !find_member(b, type, path, n, 0, &f))
+		if (!n || !find_member(b, type, path, n, &steps, &f))
 			return -ENOENT;
 		n += take_index(b, path + n, len - n, &f);
 		at += f.at;

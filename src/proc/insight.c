@@ -139,6 +139,8 @@ static int add_member(struct writer *w, const struct btf *b, uint32_t task, cons
 	if (place.size > m->size && !place.is_array)
 		return -EOPNOTSUPP;
 	uint32_t len = m->size < place.size ? m->size : place.size;
+	if (m->counts && m->counts() < len)
+		len = m->counts();
 	uint32_t jump = outer.size ? follow(w, outer.offset) : 0;
 	if (outer.size) {
 		plus(w, BPF_REG_3, (int)place.offset);

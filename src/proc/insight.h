@@ -52,6 +52,8 @@ struct member {
 	const char *path;
 	uint32_t size;
 	bool (*needed)(void);
+	uint32_t (*counts)(void); /* how many of the bytes are read, the others being zero; NULL: all */
+	bool sets_apart; /* for who compares: who has any of it is like nobody */
 };
 
 struct insight;

@@ -301,7 +301,34 @@ static void keyring(void)
 	must(syscall(SYS_add_key, "user", "name", "text", 4, -1 /* KEY_SPEC_THREAD_KEYRING */) >= 0, "make a keyring");
 }
 
-static bool is_crowd; /* what is named from here on a thread of its own has, behind many that are all alike */
+static void registered_ring(void)
+{
+	struct io_uring_params p = { 0 };
+	struct io_uring_rsrc_update u = { .offset = -1u };
+	long fd = syscall(SYS_io_uring_setup, 8, &p);
+
+	must(fd >= 0, "make a ring");
+	u.data = (uint64_t)fd;
+	must(syscall(SYS_io_uring_register, fd, 20 /* IORING_REGISTER_RING_FDS */, &u, 1) == 1, "register a ring");
+	close((int)fd);
+}
+
+static void unshare_files(void)
+{
+	must(unshare(CLONE_FILES) == 0, "unshare the descriptors of a thread");
+}
+
+static void unshare_network(void)
+{
+	must(unshare(CLONE_NEWNET) == 0, "unshare the network of a thread");
+}
+
+static void unshare_pids(void)
+{
+	must(unshare(CLONE_NEWPID) == 0, "unshare the pids of the children of a thread");
+}
+
+static bool is_crowd; /* what is named from here on a thread of its own has, behind others that are all alike */
 
 static void *wait_for_ever(void *unused)
 {
@@ -310,24 +337,39 @@ static void *wait_for_ever(void *unused)
 	return unused;
 }
 
-static void crowd(void)
+static void have_threads(int n)
 {
 	pthread_attr_t attr;
 	pthread_t t;
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 64 << 10);
-	for (int i = 0; i < 150; i++)
+	for (int i = 0; i < n; i++)
 		must(pthread_create(&t, &attr, wait_for_ever, NULL) == 0, "make a thread");
 	is_crowd = true;
+}
+
+static void one_thread(void)
+{
+	have_threads(1);
+}
+
+static void crowd(void)
+{
+	have_threads(150);
 }
 
 static const struct {
 	const char *name;
 	void (*have)(void);
 } obstacles[] = {
+	{ "one-thread", one_thread },
 	{ "crowd", crowd },
 	{ "keyring", keyring },
+	{ "registered-ring", registered_ring },
+	{ "files", unshare_files },
+	{ "netns", unshare_network },
+	{ "pidns", unshare_pids },
 	{ "seccomp-strict", strict },
 	{ "seccomp-notify", notifies },
 	{ "seccomp-prctl", forbids_prctl },

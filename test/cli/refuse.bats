@@ -110,10 +110,34 @@ refused() {
 	refused keyring
 	obstacle crowd thread-unshare
 	refused thread-unshare
-	[ "$(id -u)" != 0 ] || {
-		obstacle crowd seccomp-notify
-		refused seccomp-notify
-	}
+	obstacle crowd registered-ring
+	refused io-uring
+	obstacle crowd files
+	refused thread-unshare
+	[ "$(id -u)" = 0 ] || return 0
+	obstacle crowd seccomp-notify
+	refused seccomp-notify
+	obstacle crowd netns
+	refused namespace
+	says "has another net namespace than its leader"
+	obstacle crowd pidns
+	refused namespace
+	says "has another pid_for_children namespace than its leader"
+}
+
+@test "one of few threads: a namespace for its children" {
+	[ "$(id -u)" = 0 ] || skip "only root has namespaces without one of users"
+	obstacle one-thread pidns
+	refused namespace
+	says "has another pid_for_children namespace than its leader"
+}
+
+@test "it is said which of many threads a call would be the end of" {
+	[ "$(id -u)" = 0 ] || skip "filters are shown to root only"
+	obstacle crowd seccomp-prctl
+	run "$STASIS" check $pid
+	expect 121
+	[[ $output == *'(pid '$pid'): thread '*' a seccomp filter'* ]]
 }
 
 @test "memory that a userfaultfd watches: its owner is named" {

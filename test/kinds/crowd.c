@@ -22,7 +22,8 @@
 static struct member {
 	pthread_t thread;
 	int n, tid_word;
-	long nice, slack, policy, cpus, ioprio, personality, mce, privileges, fsuid, mempolicy, flags, size;
+	long nice, slack, policy, priority, runtime, deadline, tsc, cpus, ioprio, personality, mce, privileges, fsuid,
+		mempolicy, flags, size;
 	long own_stack, own_address, blocked, pending, robust;
 	char name[16], stack[STACK];
 } member[THREADS];
@@ -51,6 +52,29 @@ static void set_mempolicy(void)
 	const unsigned long node = 1;
 
 	syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node, 64);
+}
+
+/* struct attr - struct sched_attr, whose header does not go with libc's sched.h */
+struct attr {
+	unsigned int size, policy;
+	unsigned long long flags;
+	int nice;
+	unsigned int priority;
+	unsigned long long runtime, deadline, period;
+};
+
+static void set_deadline(int n)
+{
+	const struct attr a = { sizeof(a), 6 /* SCHED_DEADLINE */, 0, 0, 0, 1000000, 50000000 + n, 60000000 };
+
+	syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
+static void set_slice(int n)
+{
+	const struct attr a = { .size = sizeof(a), .runtime = 300000 + (unsigned int)n };
+
+	syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
 static void set_stack(struct member *m, int flags)
@@ -121,6 +145,18 @@ static void become(struct member *m)
 	case 12:
 		set_policy(SCHED_RESET_ON_FORK);
 		break;
+	case 13: /* the right to it may be missing, as for the next one */
+		sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ 1 + m->n % 3 });
+		break;
+	case 14:
+		set_deadline(m->n);
+		break;
+	case 15:
+		prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+		break;
+	case 16:
+		set_slice(m->n);
+		break;
 	default:
 		break;
 	}
@@ -143,11 +179,19 @@ static void see(struct member *m)
 	void *head = NULL;
 	int *address = NULL, mode = -1;
 	cpu_set_t cpus;
+	struct attr a = { 0 };
+	int tsc = 0;
 	stack_t ss;
 
 	m->nice = getpriority(PRIO_PROCESS, 0);
 	m->slack = prctl(PR_GET_TIMERSLACK);
 	m->policy = sched_getscheduler(0);
+	syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0);
+	m->priority = a.priority;
+	m->runtime = (long)a.runtime;
+	m->deadline = (long)a.deadline;
+	prctl(PR_GET_TSC, &tsc);
+	m->tsc = tsc;
 	sched_getaffinity(0, sizeof(cpus), &cpus);
 	m->cpus = CPU_COUNT(&cpus);
 	m->ioprio = syscall(SYS_ioprio_get, 1, 0);
@@ -212,10 +256,12 @@ static void look(void)
 	for (int i = 0; i < THREADS; i++) {
 		const struct member *m = &member[i];
 
-		witness_say("%d: %ld %ld %ld %ld %ld %lx %ld %ld %ld %ld, %ld %ld %lx, %ld %ld %ld %ld \"%.16s\"\n",
-			m->n, m->nice, m->slack, m->policy, m->cpus, m->ioprio, m->personality, m->mce, m->privileges,
-			m->fsuid, m->mempolicy, m->own_stack, m->size, m->flags, m->own_address, m->blocked, m->pending,
-			m->robust, m->name);
+		witness_say("%d: %ld %ld %ld %ld %ld %ld %ld", m->n, m->nice, m->slack, m->policy, m->priority,
+			m->runtime, m->deadline, m->cpus);
+		witness_say(" %ld %lx %ld %ld %ld %ld %ld", m->ioprio, m->personality, m->tsc, m->mce, m->privileges,
+			m->fsuid, m->mempolicy);
+		witness_say(" %ld %ld %lx %ld %ld %ld %ld \"%.16s\"\n", m->own_stack, m->size, m->flags, m->own_address,
+			m->blocked, m->pending, m->robust, m->name);
 	}
 }
 

@@ -181,11 +181,43 @@ TEST(broken_types)
 			memcpy(bad, types, sizeof(bad));
 			bad[i] = k == 0 ? 0 : k == 1 ? UINT32_MAX : types[i] + 1;
 			const char *path = file_of(bad, sizeof(bad), strings, sizeof(strings), 0);
+			b.n = 0;
 			if (btf_open(&a, path, &b) == 0 && member_of(&b, "inner.list[4].nr", &p) == 0)
 				btf_pointee(&b, p.type);
+			if (b.n && member_of(&b, "bits", &p) == 0)
+				EXPECT_LE(p.size, 8);
 			unlink(path);
 			arena_done(&a);
 		}
+}
+
+/* structures without a name in one another, without end */
+TEST(types_without_end)
+{
+	static const uint32_t endless[] = {
+		TASK,
+		INFO(BTF_KIND_STRUCT, 3),
+		8, /**/
+		0,
+		1,
+		0,
+		0,
+		1,
+		0,
+		0,
+		1,
+		0,
+	};
+	struct btf_place p;
+	struct arena a;
+	struct btf b;
+
+	arena_init(&a);
+	const char *path = file_of(endless, sizeof(endless), strings, sizeof(strings), 0);
+	ASSERT_EQ(btf_open(&a, path, &b), 0);
+	EXPECT_EQ(member_of(&b, "pid", &p), -ENOENT);
+	unlink(path);
+	arena_done(&a);
 }
 
 /* ---- those of this kernel ---- */

@@ -415,7 +415,7 @@ static const struct member alike[] = {
 	{ "cred", 8, NULL },
 	{ "real_cred", 8, NULL },
 	{ "atomic_flags", 8, NULL },
-	{ "pdeath_signal", 4, NULL },
+	{ "pdeath_signal", 4, NULL, .sets_apart = true }, /* whoever has one is named */
 	{ NULL, 0, NULL },
 };
 

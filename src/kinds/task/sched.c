@@ -461,12 +461,22 @@ static bool has_mempolicy(void)
 	return syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0) == 0 || errno != ENOSYS;
 }
 
+/* behind the words for the CPUs that there can be a mask has whatever was in memory */
+static uint32_t cpu_bytes(void)
+{
+	return (uint32_t)(get_nprocs_conf() + 63) / 64 * 8;
+}
+
 /* all CPUs are in what is compared of a mask, and the kernel has no attributes but these */
 static bool sched_likens(const struct tree *tree)
 {
-	struct attr own;
+	struct {
+		struct attr known;
+		unsigned char more[256 - sizeof(struct attr)];
+	} own = { 0 };
 
-	return get_nprocs_conf() <= CPU_BYTES_ALIKE * 8 && read_attr(0, &own) == 0 && own.size <= ATTR_VERSION;
+	return get_nprocs_conf() <= CPU_BYTES_ALIKE * 8 && syscall(SYS_sched_getattr, 0, &own, sizeof(own), 0) == 0 &&
+	       own.known.size <= ATTR_VERSION;
 }
 
 static const struct member alike[] = {
@@ -475,7 +485,7 @@ static const struct member alike[] = {
 	{ "rt_priority", 4, NULL },
 	{ "sched_reset_on_fork", 1, NULL },
 	{ "nr_cpus_allowed", 4, NULL },
-	{ "cpus_mask.bits", CPU_BYTES_ALIKE, NULL },
+	{ "cpus_mask.bits", CPU_BYTES_ALIKE, NULL, .counts = cpu_bytes },
 	{ "dl.dl_runtime", 8, NULL },
 	{ "dl.dl_deadline", 8, NULL },
 	{ "dl.dl_period", 8, NULL },

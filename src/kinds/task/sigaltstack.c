@@ -48,6 +48,12 @@ static int altstack_ask(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+static int refuse_flags(struct op *op, uint32_t flags)
+{
+	return refuse(op, "sigaltstack-flags", "this version has not considered them", NULL,
+		"has a signal stack with the flags %#" PRIx32, flags);
+}
+
 static int altstack_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct altstack *a = rec;
@@ -56,8 +62,7 @@ static int altstack_save(struct op *op, const struct sight *s, void *rec)
 	a->size = a->asked->ss_size;
 	a->flags = (uint32_t)a->asked->ss_flags & ~(uint32_t)SS_ONSTACK;
 	if (a->flags & ~(SS_DISABLE | SS_AUTODISARM))
-		return refuse(op, "sigaltstack-flags", "this version has not considered them", NULL,
-			"has a signal stack with the flags %#" PRIx32, a->flags);
+		return refuse_flags(op, a->flags);
 	return 0;
 }
 
@@ -69,6 +74,8 @@ static int altstack_tell(struct op *op, const struct sight *s, void *rec, const 
 	memcpy(&a->sp, told, sizeof(a->sp));
 	memcpy(&a->size, told + sizeof(a->sp), sizeof(a->size));
 	memcpy(&a->flags, told + sizeof(a->sp) + sizeof(a->size), sizeof(a->flags));
+	if (a->flags & ~(uint32_t)(SS_DISABLE | SS_ONSTACK | SS_AUTODISARM))
+		return refuse_flags(op, a->flags);
 	a->flags &= SS_AUTODISARM;
 	if (!a->size)
 		a->flags |= SS_DISABLE;
