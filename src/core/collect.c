@@ -89,23 +89,46 @@ static int scan_children(const struct checkpoint *c, pid_t pid, struct span *ret
 	return r;
 }
 
+/* of those that are held; what an ended one had is another's by then, or a parent's further up */
+static int read_held_children(const struct checkpoint *c, const struct process *p, struct span *ret)
+{
+	const struct thread *t = p->threads.at;
+	pid_t *tid = arena_array(&c->op->arena, p->threads.n, sizeof(*tid));
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		tid[i] = t[i].tid;
+	return proc_read_children_of(&c->op->arena, p->dir, tid, p->threads.n, ret);
+}
+
 /* the kernel lists the children of each thread, in order; where it does not, or there are many threads, it takes less to scan */
-static int read_children(const struct checkpoint *c, int dir, pid_t pid, size_t threads, struct span *ret)
+static int read_children(const struct checkpoint *c, const struct process *p, bool held, struct span *ret)
 {
 	struct span some = { 0 };
 
-	if (is_crowd(c, threads) && scan_children(c, pid, &some) == 0 && !some.n)
+	if (is_crowd(c, p->threads.n) && scan_children(c, p->pid, &some) == 0 && !some.n)
 		return 0;
-	int r = proc_read_children(&c->op->arena, dir, ret);
-	return r == -ENOENT ? scan_children(c, pid, ret) : r;
+	int r = held ? read_held_children(c, p, ret) : proc_read_children(&c->op->arena, p->dir, ret);
+	return r == -ENOENT ? scan_children(c, p->pid, ret) : r;
 }
 
-static int list_children(const struct checkpoint *c, struct process *p)
+static int list_children(const struct checkpoint *c, struct process *p, bool held)
 {
 	p->listed = (struct span){ 0 };
-	int r = p->zombie ? 0 : read_children(c, p->dir, p->pid, p->threads.n, &p->listed);
+	int r = p->zombie ? 0 : read_children(c, p, held, &p->listed);
 
 	return r < 0 && r != -ESRCH ? fail(c->op, r, "read the children of process %d", p->pid) : 0;
+}
+
+/*
+ * One that was held and had no children when it was looked at has none now: it gets others only by what those it has do, who
+ * clone with CLONE_PARENT or end and leave theirs to it (find_new_reaper() in kernel/exit.c). But the init of a pid namespace,
+ * which only the first of the tree can be, also gets those of a parent outside, who has entered the namespace.
+ */
+static int list_again(const struct checkpoint *c, struct process *p)
+{
+	const bool held = c->tree.frozen;
+
+	return held && p->parent && !p->listed.n ? 0 : list_children(c, p, held);
 }
 
 /* struct found - a process that was found, and is to be one of the tree */
@@ -134,7 +157,7 @@ static int add_found(const struct checkpoint *c, void *data, size_t i)
 	if (r == 0 && !p->zombie)
 		r = hold_process(c, p, f->freeze);
 	if (r == 0 && !c->op->err)
-		r = list_children(c, p);
+		r = list_children(c, p, f->freeze);
 	if (r == 0 || c->op->err)
 		return r;
 	if (r != -ESRCH)
@@ -172,10 +195,10 @@ struct walk {
 /* of @children, those of @parent (NULL: of the init), who is new? */
 static int find_new(struct checkpoint *c, struct walk *w, const struct span *children, struct process *parent)
 {
-	const pid_t *child = children->at;
+	const pid_t *child = children->at, self = children->n ? getpid() : 0;
 
 	for (size_t i = 0; i < children->n; i++) {
-		if (child[i] == getpid())
+		if (child[i] == self)
 			return fail_as(c->op, OUTCOME_USAGE, "self", "run stasis from outside of the program",
 				"save stasis itself: it is a child of process %d", parent ? parent->pid : c->init);
 		if (map_get(&c->by_pid, (uint64_t)child[i]) || map_get(&w->by_pid, (uint64_t)child[i]))
@@ -190,8 +213,9 @@ static int find_new(struct checkpoint *c, struct walk *w, const struct span *chi
 static int find_below_init(struct checkpoint *c, struct walk *w)
 {
 	_cleanup_close_ int dir = proc_open(c->procfd, c->init);
+	const struct process init = { .pid = c->init, .dir = dir };
 	struct span children = { 0 };
-	int r = dir < 0 ? dir : read_children(c, dir, c->init, 1, &children);
+	int r = dir < 0 ? dir : read_children(c, &init, false, &children);
 
 	if (r < 0)
 		return fail(c->op, r, "look at the init of the program's pid namespace");
@@ -201,7 +225,7 @@ static int find_below_init(struct checkpoint *c, struct walk *w)
 /* from the root downwards, the children of all that are there at once */
 static int walk_down(struct checkpoint *c, struct walk *w)
 {
-	int r = crew_each(c, "freezing", list_children);
+	int r = crew_each(c, "freezing", list_again);
 
 	if (r == 0 && c->init)
 		r = find_below_init(c, w);

@@ -186,20 +186,23 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return 0;
 }
 
+/* what the first thread sleeps in the directory of the process tells as well */
 static struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, pid_t tid)
 {
-	_cleanup_close_ int dir = nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
+	const bool other = tid != p->pid;
+	_cleanup_close_ int dir = other && nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
+	const int at = other ? dir : p->dir;
 
-	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
+	return at < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, at);
 }
 
 static void end_nap(struct process *p, struct thread *t)
 {
-	const bool looks = t->nap && t->nap->since;
-	_cleanup_close_ int dir = looks ? proc_open_thread(p->dir, t->tid) : -EBADF;
+	const bool other = t->tid != p->pid, looks = t->nap && t->nap->since;
+	_cleanup_close_ int dir = looks && other ? proc_open_thread(p->dir, t->tid) : -EBADF;
 
 	if (t->nap)
-		nap_end(t->nap, &t->held, dir);
+		nap_end(t->nap, &t->held, other ? dir : p->dir);
 }
 
 static int seize_new(struct freeze *f, const struct span *tids)
@@ -409,8 +412,19 @@ static bool is_complete(const struct freeze *f)
 {
 	struct proc_stat st;
 
-	return f->listed == f->p->threads.n + f->zombies &&
-	       (proc_read_stat(f->p->dir, &st) < 0 || st.num_threads == (int64_t)f->listed);
+	if (f->listed != f->p->threads.n + f->zombies)
+		return false;
+	return proc_count_threads(f->p->dir) == f->listed || proc_read_stat(f->p->dir, &st) < 0 ||
+	       st.num_threads == (int64_t)f->listed;
+}
+
+/* The only one of a process has its number: who calls execve(2) gets that before the leader is released (de_thread() in fs/exec.c) */
+static int list_tids(const struct checkpoint *c, const struct process *p, struct span *ret)
+{
+	if (proc_count_threads(p->dir) != 1)
+		return proc_read_tids(&c->op->arena, p->dir, ret);
+	*(pid_t *)span_push(&c->op->arena, ret, sizeof(pid_t)) = p->pid;
+	return 0;
 }
 
 int freeze_process(const struct checkpoint *c, struct process *p)
@@ -427,7 +441,7 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 				"stop all its threads: /proc does not list them all");
 		if (tries)
 			nanosleep(&nap, NULL);
-		int r = proc_read_tids(&c->op->arena, p->dir, &tids);
+		int r = list_tids(c, p, &tids);
 
 		f.found = f.lost = false;
 		f.listed = tids.n;

@@ -105,14 +105,6 @@ static bool has_nameless(int procfd, pid_t pid)
 	return false;
 }
 
-/* each of which has a list of children of its own */
-static bool has_many_threads(int dir)
-{
-	struct stat st;
-
-	return fstatat(dir, "task", &st, 0) == 0 && st.st_nlink > THREADS_MOST;
-}
-
 void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root)
 {
 	_cleanup_close_ int procfd = open_proc();
@@ -128,7 +120,8 @@ void outsiders_look_ahead(struct arena *a, struct outsiders *o, pid_t root)
 			look(a, o);
 			return;
 		}
-		if (dir < 0 || has_many_threads(dir) || proc_read_children(a, dir, &children) < 0)
+		/* each thread has a list of children of its own */
+		if (dir < 0 || proc_count_threads(dir) > THREADS_MOST || proc_read_children(a, dir, &children) < 0)
 			continue;
 		for (size_t k = 0; k < children.n; k++)
 			*(pid_t *)span_push(a, &todo, sizeof(pid_t)) = ((pid_t *)children.at)[k];

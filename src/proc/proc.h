@@ -137,6 +137,9 @@ int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret);
 /** proc_read_tids() - the threads of a process in order of number */
 int proc_read_tids(struct arena *a, int dir, struct span *ret /* of pid_t */);
 
+/** proc_count_threads() - how many these are, which takes less than to list them; 0 when the process has gone, or that is not told */
+size_t proc_count_threads(int dir);
+
 /** struct proc_syscall - the system call in which a thread sleeps */
 struct proc_syscall {
 	int64_t nr;
@@ -165,6 +168,9 @@ int proc_read_sched(int dir, struct proc_sched *ret);
  * stat of all processes. Complete only while the children stand still.
  */
 int proc_read_children(struct arena *a, int dir, struct span *ret /* of pid_t */);
+
+/** proc_read_children_of() - the same, of those threads that are known to be all: @n of @tid, one after the other */
+int proc_read_children_of(struct arena *a, int dir, const pid_t *tid, size_t n, struct span *ret /* of pid_t */);
 
 /** proc_read_all() - every pid below @procfd, in order of number */
 int proc_read_all(struct arena *a, int procfd, struct span *ret /* of pid_t */);

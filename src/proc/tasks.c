@@ -3,6 +3,7 @@
  * Who is there: directories whose entries are numbers, and the children of threads.
  */
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +13,8 @@
 #include <sys/stat.h>
 
 #include "proc/parse.h"
+
+#define ENTRY_BYTES ((size_t)16 << 10) /* of a directory at once: of some hundred entries */
 
 static int by_number(const void *a, const void *b)
 {
@@ -52,27 +55,37 @@ static int entry_number(const char *name, pid_t *ret)
 	return 1;
 }
 
-int list_numbers(struct arena *a, int dir, const char *path, struct span *ret)
+static int add_numbers(struct arena *a, const char *entries, size_t len, struct span *numbers)
 {
-	_cleanup_close_ int fd = open_below(dir, path, O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	_cleanup_dir_ DIR *d = fdopendir(fd);
-	if (!d)
-		return -errno;
-	TAKE_FD(fd);
-
-	struct span numbers = { 0 };
-	struct dirent *entry;
-	while (errno = 0, (entry = readdir(d))) {
+	for (size_t at = 0; at < len;) {
+		const struct dirent64 *entry = (const struct dirent64 *)(entries + at);
 		pid_t n;
 		int r = entry_number(entry->d_name, &n);
 		if (r < 0)
 			return r;
 		if (r > 0)
-			*(pid_t *)span_push(a, &numbers, sizeof(n)) = n;
+			*(pid_t *)span_push(a, numbers, sizeof(n)) = n;
+		at += entry->d_reclen;
 	}
-	if (errno)
+	return 0;
+}
+
+/* not by readdir(3), which asks three more things about the descriptor each time */
+int list_numbers(struct arena *a, int dir, const char *path, struct span *ret)
+{
+	_Alignas(struct dirent64) char entries[ENTRY_BYTES];
+	struct span numbers = { 0 };
+	ssize_t len;
+
+	_cleanup_close_ int fd = open_below(dir, path, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return fd;
+	while ((len = getdents64(fd, entries, sizeof(entries))) > 0) {
+		int r = add_numbers(a, entries, (size_t)len, &numbers);
+		if (r < 0)
+			return r;
+	}
+	if (len < 0)
 		return missing(dir, -errno);
 	sort_numbers(&numbers);
 	*ret = numbers;
@@ -90,6 +103,14 @@ int proc_read_tids(struct arena *a, int dir, struct span *ret)
 		return -ESRCH;
 	*ret = tids;
 	return 0;
+}
+
+/* as links of the directory (proc_task_getattr() in fs/proc/base.c), besides those that each directory has */
+size_t proc_count_threads(int dir)
+{
+	struct stat st;
+
+	return fstatat(dir, "task", &st, 0) < 0 || st.st_nlink < 2 ? 0 : st.st_nlink - 2;
 }
 
 /* "812 813 ": a blank behind each tells a whole number from a cut one */
@@ -116,7 +137,7 @@ int parse_children(struct arena *a, struct lines *l, struct span *ret)
 	return 0;
 }
 
-/* the children of one thread; 0 as well when it has ended since it was seen */
+/* the children of one thread; 1 when it has ended since it was seen */
 static int read_children(struct arena *a, int dir, pid_t tid, struct span *pids)
 {
 	char path[64];
@@ -131,24 +152,32 @@ static int read_children(struct arena *a, int dir, pid_t tid, struct span *pids)
 		return r;
 
 	*strrchr(path, '/') = '\0';
-	return fstatat(dir, path, &st, 0) < 0 ? 0 : r;
+	return fstatat(dir, path, &st, 0) < 0 ? 1 : r;
+}
+
+int proc_read_children_of(struct arena *a, int dir, const pid_t *tid, size_t n, struct span *ret)
+{
+	struct span pids = { 0 };
+	size_t ended = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int r = read_children(a, dir, tid[i], &pids);
+
+		if (r < 0)
+			return r;
+		ended += r > 0;
+	}
+	/* no thread left and nothing read: the process is what ended */
+	if (ended && missing(dir, -ENOENT) == -ESRCH)
+		return -ESRCH;
+	*ret = pids;
+	return 0;
 }
 
 int proc_read_children(struct arena *a, int dir, struct span *ret)
 {
-	struct span tids, pids = { 0 };
+	struct span tids;
 	int r = proc_read_tids(a, dir, &tids);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < tids.n; i++) {
-		r = read_children(a, dir, ((pid_t *)tids.at)[i], &pids);
-		if (r < 0)
-			return r;
-	}
-	/* no thread left and nothing read: the process is what ended */
-	r = missing(dir, -ENOENT);
-	if (r == -ESRCH)
-		return r;
-	*ret = pids;
-	return 0;
+
+	return r < 0 ? r : proc_read_children_of(a, dir, tids.at, tids.n, ret);
 }

@@ -644,6 +644,8 @@ TEST(tasks_self)
 
 	ASSERT_EQ(proc_read_tids(&a, self(), &s), 0);
 	ASSERT_EQ(s.n, 10);
+	EXPECT_EQ(proc_count_threads(self()), 10);
+	const struct span tids = s;
 	for (size_t i = 0; i < s.n; i++) {
 		struct proc_status st;
 		int dir = proc_open_thread(self(), ((pid_t *)s.at)[i]);
@@ -662,6 +664,11 @@ TEST(tasks_self)
 	ASSERT_EQ(r, 0);
 	ASSERT_EQ(s.n, 3);
 	ASSERT_MEMEQ(s.at, kids, sizeof(kids));
+	ASSERT_EQ(proc_read_children_of(&a, self(), tids.at, tids.n, &s), 0);
+	ASSERT_EQ(s.n, 3);
+	ASSERT_MEMEQ(s.at, kids, sizeof(kids));
+	ASSERT_EQ(proc_read_children_of(&a, self(), kids, 3, &s), 0); /* no threads of ours, or no more */
+	EXPECT_EQ(s.n, 0);
 
 	ASSERT_EQ(proc_read_all(&a, open_proc(), &s), 0);
 	size_t found = 0;
@@ -702,6 +709,7 @@ TEST(zombie_and_gone)
 	EXPECT_EQ(s.n, 0);
 	ASSERT_EQ(proc_read_tids(&a, dir, &s), 0);
 	EXPECT_EQ(s.n, 1);
+	EXPECT_EQ(proc_count_threads(dir), 1);
 	EXPECT_EQ(proc_read_limits(&a, dir, l), 0);
 
 	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
@@ -712,6 +720,8 @@ TEST(zombie_and_gone)
 	EXPECT_EQ(proc_read_fds(&a, dir, &s), -ESRCH);
 	EXPECT_EQ(proc_read_fdinfo(&a, dir, 0, &fd), -ESRCH);
 	EXPECT_EQ(proc_read_tids(&a, dir, &s), -ESRCH);
+	EXPECT_EQ(proc_count_threads(dir), 0);
+	EXPECT_EQ(proc_read_children_of(&a, dir, &pid, 1, &s), -ESRCH);
 	EXPECT_EQ(proc_read_children(&a, dir, &s), -ESRCH);
 	EXPECT_EQ(proc_read_limits(&a, dir, l), -ESRCH);
 	EXPECT_EQ(proc_read_ns(dir, "pid", &ino), -ESRCH);
