@@ -138,10 +138,7 @@ int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret)
 	return 0;
 }
 
-/*
- * One read has all of it, when there was room for more: it is one record, made in one piece (single_open() in fs/seq_file.c).
- * Of many descriptors the end of each is not worth another call.
- */
+/* of many descriptors the end of each is not worth another call */
 static int read_fdinfo(struct arena *a, int dir, const char *path, struct proc_fd *f)
 {
 	_cleanup_(lines_close) struct lines l;
@@ -149,9 +146,9 @@ static int read_fdinfo(struct arena *a, int dir, const char *path, struct proc_f
 	int r = lines_open(&l, dir, path);
 	if (r < 0)
 		return r;
-	ssize_t n = read(l.fd, text, FDINFO_MOST);
+	ssize_t n = read_record(l.fd, text, FDINFO_MOST);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if (n == FDINFO_MOST && lseek(l.fd, 0, SEEK_SET) == 0)
 		return parse_fdinfo(a, &l, f);
 	struct lines whole;

@@ -46,6 +46,18 @@ int lines_open(struct lines *l, int dir, const char *path)
 	return l->fd < 0 ? l->fd : 0;
 }
 
+int lines_record(struct lines *l)
+{
+	ssize_t n = read_record(l->fd, l->buf, l->room);
+
+	if (n < 0)
+		return (int)n;
+	l->len = (size_t)n;
+	if (l->len < l->room)
+		l->fd = fd_close(l->fd);
+	return 0;
+}
+
 void lines_close(struct lines *l)
 {
 	l->fd = fd_close(l->fd);
@@ -102,6 +114,16 @@ int lines_next(struct lines *l, struct line *ret)
 		return -EBADMSG;
 	*ret = line;
 	return 1;
+}
+
+ssize_t read_record(int fd, void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = read(fd, buf, len);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
 }
 
 int scan_u64(const char **p, int base, uint64_t max, uint64_t *ret)

@@ -31,12 +31,20 @@ int lines_open(struct lines *l, int dir, const char *path);
 void lines_mem(struct lines *l, char *text, size_t len);
 /** lines_next() - 1 and the next line, 0 at the end, -EBADMSG for a NUL or an endless line, or the error of read(2) */
 int lines_next(struct lines *l, struct line *ret);
+/** lines_record() - read a file that read_record() would, after lines_open(): its end need not be asked for */
+int lines_record(struct lines *l);
 void lines_close(struct lines *l);
 
 /** open_below() - open @path below the directory of a process; -ESRCH where the process has gone, else -errno */
 int open_below(int dir, const char *path, int flags);
 /** missing() - what @err (-errno) of a look below @dir means: -ENOENT of a process that has gone is -ESRCH */
 int missing(int dir, int err);
+
+/**
+ * read_record() - all of a file of proc that is made in one piece, as stat and status are (single_open() in fs/seq_file.c)
+ * One read has all of it when there was room for more: what is @len bytes long may be cut. Or -errno.
+ */
+ssize_t read_record(int fd, void *buf, size_t len);
 
 /** scan_u64() - a number of at most @max at *@p, which moves behind it; -EBADMSG */
 int scan_u64(const char **p, int base, uint64_t max, uint64_t *ret);

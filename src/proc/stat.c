@@ -135,7 +135,7 @@ int proc_read_stat(int dir, struct proc_stat *ret)
 	_cleanup_close_ int fd = open_below(dir, "stat", O_RDONLY);
 	if (fd < 0)
 		return fd;
-	ssize_t n = read_all(fd, text, sizeof(text));
+	ssize_t n = read_record(fd, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n == sizeof(text))

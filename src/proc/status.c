@@ -257,6 +257,8 @@ int proc_read_status(struct arena *a, int dir, struct proc_status *ret)
 {
 	_cleanup_(lines_close) struct lines l;
 	int r = lines_open(&l, dir, "status");
-
+	if (r < 0)
+		return r;
+	r = lines_record(&l);
 	return r < 0 ? r : parse_status(a, &l, ret);
 }
