@@ -113,8 +113,7 @@ struct mm_plan {
 	struct mm_record rec;
 	struct span all; /* of struct proc_pages: its private pages */
 	struct span own; /* those of them that are not the parent's */
-	unsigned int heirs; /* children that have been compared with it */
-	uint64_t *entries; /* of pagemap, for each page of ->all, if it has many children; or NULL */
+	uint64_t *entries; /* of pagemap, for each page of ->all; or NULL */
 	size_t *first_entry; /* of each run in ->all */
 };
 
@@ -179,6 +178,10 @@ uint32_t jobctl_flags(const struct process *p);
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* inherit.c */
+/** remember_entries() - plan->entries, if there is somebody to compare them with, and they are not too many */
+int remember_entries(const struct checkpoint *c, struct mm_plan *plan);
+/** is_mapped_alone() - does *@ret tell, for each of @n pages from @at on, whether this process alone has it? If that was remembered */
+bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *ret);
 /** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
 int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
 /* inside.c */
@@ -189,6 +192,16 @@ int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct 
  */
 int read_inside(const struct checkpoint *c, struct process *p, const struct proc_vma *v, uint64_t at, size_t len,
 	unsigned char **ret);
+/* scan.c */
+/* in struct proc_pages.what of lists of what is to be saved: zero pages must be stored too, as what is not stored reads as the file's */
+#define KEEP_ZEROS (1ull << 63)
+/* and: others have some of the pages as well, since a fork */
+#define FORK_SHARED (1ull << 62)
+/** find_own_pages() - p->pages and p->guards, when it has left the stub; once for those that share their memory */
+int find_own_pages(const struct checkpoint *c, struct process *p);
+/** pages_of_mapping() - of p->pages those to be saved of @v, appended to @ret; *@from: 0 for the first mapping, and from one to the next */
+void pages_of_mapping(
+	const struct checkpoint *c, const struct process *p, const struct proc_vma *v, size_t *from, struct span *ret);
 /* pages.c */
 int find_shared_pages(const struct checkpoint *c, struct process *p); /* while the stub is in the process */
 int plan_memory(struct checkpoint *c);

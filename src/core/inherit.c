@@ -22,6 +22,9 @@
 #define ENTRY_FRAME   ((1ull << 55) - 1)
 
 #define ENTRIES_MAX ((size_t)1 << 19) /* that are kept of a process with many children: 4 MiB, for 2 GiB */
+#define ENTRIES_FEW ((size_t)1 << 13) /* of any other, of which there may be many: 64 KiB, for 32 MiB */
+#define AT_ONCE	    ((size_t)4096) /* entries */
+#define GAP_MOST    ((uint64_t)128 * PAGE) /* between two runs that are read at once */
 
 /** struct window - entries of pagemap, or contents, of some pages from @start on */
 struct window {
@@ -37,8 +40,7 @@ struct cut {
 	const struct checkpoint *c;
 	struct mm_plan *child;
 	const struct mm_plan *parent;
-	const uint64_t *entries; /* of the parent, or NULL */
-	size_t at; /* in parent->all: both lists are walked upwards */
+	size_t run, at; /* in child->all and parent->all: both lists are walked upwards */
 	struct span own; /* what is left to the child */
 	struct window mine, theirs;
 };
@@ -69,26 +71,28 @@ static const unsigned char *text_at(struct window *w, uint64_t at, uint64_t end)
 	return at < w->text_end ? w->text + (at - w->text_start) : NULL;
 }
 
-/* of the run in which parent_has() has found @at */
-static uint64_t their_entry(struct cut *k, uint64_t at, uint64_t end)
+/* of run @n, in which @at lies */
+static uint64_t entry_of(const struct mm_plan *p, size_t n, struct window *w, uint64_t at, uint64_t end)
 {
-	const struct mm_plan *p = k->parent;
 	const struct proc_pages *run = p->all.at;
 
-	if (!k->entries)
-		return entry_at(&k->theirs, at, end);
-	return k->entries[p->first_entry[k->at] + (at - run[k->at].start) / PAGE];
+	if (!p->entries)
+		return entry_at(w, at, end);
+	return p->entries[p->first_entry[n] + (at - run[n].start) / PAGE];
 }
 
-/* both have it; so they do all to @end */
+/*
+ * Both have it; so they do all to @end. One that is mapped but once is nobody else's: frames are not seen all at the same time, and
+ * one of them may have been given to another page in between.
+ */
 static bool same_page(struct cut *k, uint64_t at, uint64_t end)
 {
-	uint64_t x = entry_at(&k->mine, at, end), y = their_entry(k, at, end);
+	uint64_t x = entry_of(k->child, k->run, &k->mine, at, end), y = entry_of(k->parent, k->at, &k->theirs, at, end);
 
-	if (x & y & ENTRY_PRESENT && x & ENTRY_FRAME && y & ENTRY_FRAME)
-		return (x & ENTRY_FRAME) == (y & ENTRY_FRAME);
 	if ((x & ENTRY_PRESENT && x & ENTRY_ONCE) || (y & ENTRY_PRESENT && y & ENTRY_ONCE))
 		return false;
+	if (x & y & ENTRY_PRESENT && x & ENTRY_FRAME && y & ENTRY_FRAME)
+		return (x & ENTRY_FRAME) == (y & ENTRY_FRAME);
 	const unsigned char *mine = text_at(&k->mine, at, end), *theirs = text_at(&k->theirs, at, end);
 	return mine && theirs && memcmp(mine, theirs, PAGE) == 0;
 }
@@ -156,8 +160,11 @@ static const struct vma *vma_at(const struct mm_plan *plan, size_t *from, uint64
 }
 
 /* @mine, @theirs: places in the lists of mappings, which are walked upwards as well */
-static void share_run(struct cut *k, const struct proc_pages *run, size_t *mine, size_t *theirs)
+static void share_run(struct cut *k, size_t n, size_t *mine, size_t *theirs)
 {
+	const struct proc_pages *run = (const struct proc_pages *)k->child->all.at + n;
+
+	k->run = n;
 	for (uint64_t at = run->start, end; at < run->end; at = end) {
 		const struct vma *v = vma_at(k->child, mine, at);
 		const struct vma *w = vma_at(k->parent, theirs, at);
@@ -180,30 +187,89 @@ static void share_run(struct cut *k, const struct proc_pages *run, size_t *mine,
 	}
 }
 
-/* what the first child has read is read once more for the second, and then for no other */
-static void remember_entries(const struct checkpoint *c, struct mm_plan *p, int pagemap)
+static bool have_entries(const struct process *p, size_t pages)
 {
-	const struct proc_pages *run = p->all.at;
+	return p->children.n > 1 ? pages <= ENTRIES_MAX : (p->parent || p->children.n) && pages <= ENTRIES_FEW;
+}
+
+/* how many of the runs from @run on lie so close that a call for each would take longer */
+static size_t close_runs(const struct proc_pages *run, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && run[i].start - run[i - 1].end <= GAP_MOST && run[i].end - run->start <= AT_ONCE * PAGE)
+		i++;
+	return i;
+}
+
+static int read_entries(int pagemap, uint64_t start, uint64_t end, uint64_t *to)
+{
+	const size_t len = (end - start) / PAGE * sizeof(*to);
+	ssize_t got = pread_all(pagemap, to, len, (off_t)(start / PAGE * sizeof(*to)));
+
+	return got < 0 ? (int)got : (size_t)got == len ? 0 : -ESRCH;
+}
+
+static int read_runs(int pagemap, const struct proc_pages *run, size_t n, uint64_t *to)
+{
+	uint64_t some[AT_ONCE];
+	int r = 0;
+
+	for (size_t i = 0, many; i < n && r == 0; i += many) {
+		many = close_runs(run + i, n - i);
+		const bool apart = many == 1;
+
+		r = read_entries(pagemap, run[i].start, run[i + many - 1].end, apart ? to : some);
+		for (size_t k = i; k < i + many; k++) {
+			const size_t pages = (run[k].end - run[k].start) / PAGE;
+
+			if (!apart)
+				memcpy(to, some + (run[k].start - run[i].start) / PAGE, pages * sizeof(*to));
+			to += pages;
+		}
+	}
+	return r;
+}
+
+int remember_entries(const struct checkpoint *c, struct mm_plan *plan)
+{
+	const struct process *p = plan->process;
+	const struct proc_pages *run = plan->all.at;
 	size_t n = 0;
 
-	if (++p->heirs != 2)
-		return;
-	p->first_entry = arena_array(&c->op->arena, p->all.n + 1, sizeof(*p->first_entry));
-	for (size_t i = 0; i < p->all.n; i++) {
-		p->first_entry[i] = n;
+	plan->first_entry = arena_array(&c->op->arena, plan->all.n + 1, sizeof(*plan->first_entry));
+	for (size_t i = 0; i < plan->all.n; i++) {
+		plan->first_entry[i] = n;
 		n += (run[i].end - run[i].start) / PAGE;
 	}
-	if (n > ENTRIES_MAX)
-		return;
-	uint64_t *entries = arena_array(&c->op->arena, n + 1, sizeof(*entries));
-	for (size_t i = 0; i < p->all.n; i++) {
-		size_t len = (run[i].end - run[i].start) / PAGE * sizeof(*entries);
+	if (!n || !have_entries(p, n))
+		return 0;
+	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap < 0)
+		return fail(c->op, -errno, "open its pagemap");
+	uint64_t *entries = arena_array(&c->op->arena, n, sizeof(*entries));
+	if (read_runs(pagemap, run, plan->all.n, entries) ==
+		0) /* else they are read again, and what is wrong is told */
+		plan->entries = entries;
+	return 0;
+}
 
-		if (pread_all(pagemap, entries + p->first_entry[i], len,
-			    (off_t)(run[i].start / PAGE * sizeof(*entries))) != (ssize_t)len)
-			return;
+bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *ret)
+{
+	const struct proc_pages *run = plan->all.at;
+	size_t first = 0, end = plan->all.n;
+
+	while (end - first > 1) { /* which run holds it? */
+		size_t middle = first + (end - first) / 2;
+
+		*(run[middle].start <= at ? &first : &end) = middle;
 	}
-	p->entries = entries;
+	if (!plan->entries || first == end || at < run[first].start || at + n * PAGE > run[first].end)
+		return false;
+	const uint64_t *entry = plan->entries + plan->first_entry[first] + (at - run[first].start) / PAGE;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = entry[i] & ENTRY_ONCE;
+	return true;
 }
 
 static void look_through(struct window *w, const struct process *p, int pagemap)
@@ -215,27 +281,24 @@ static void look_through(struct window *w, const struct process *p, int pagemap)
 
 int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent)
 {
-	_cleanup_close_ int mine = openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int theirs = openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	const struct proc_pages *run = child->own.at;
+	_cleanup_close_ int mine =
+		child->entries ? -EBADF : openat(child->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int theirs =
+		parent->entries ? -EBADF : openat(parent->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	size_t at_mine = 0, at_theirs = 0;
 	struct cut k; /* large: not all of it is to be set to zero for each child */
 
-	if (mine < 0 || theirs < 0)
+	if ((!child->entries && mine < 0) || (!parent->entries && theirs < 0))
 		return fail(c->op, -errno, "open its pagemap");
-	crew_lock(c);
-	remember_entries(c, parent, theirs);
-	k.entries = parent->entries;
-	crew_unlock(c);
 	k.c = c;
 	k.child = child;
 	k.parent = parent;
-	k.at = 0;
+	k.run = k.at = 0;
 	k.own = (struct span){ 0 };
 	look_through(&k.mine, child->process, mine);
 	look_through(&k.theirs, parent->process, theirs);
 	for (size_t i = 0; i < child->own.n; i++)
-		share_run(&k, &run[i], &at_mine, &at_theirs);
+		share_run(&k, i, &at_mine, &at_theirs);
 	child->own = k.own;
 	return 0;
 }

@@ -21,11 +21,6 @@
 #define PAGE   IMAGE_PAGE
 #define WINDOW (1u << 20)
 
-/* in struct proc_pages.what of our lists: zero pages must be stored too, as what is not stored reads as the file's */
-#define KEEP_ZEROS (1ull << 63)
-/* and: others have some of the pages as well, since a fork */
-#define FORK_SHARED (1ull << 62)
-
 static void fill_vma(const struct checkpoint *c, const struct proc_vma *from, struct vma *to)
 {
 	const struct kind *k = from->kind;
@@ -43,52 +38,16 @@ static void fill_vma(const struct checkpoint *c, const struct proc_vma *from, st
 		to->pgoff = 0;
 }
 
-/* as smaps told when it stood still already: each page is there and its own, none of zeros, none in swap; all huge or none */
-static bool is_full(const struct proc_vma *v)
+static void list_mappings(const struct checkpoint *c, struct mm_plan *plan)
 {
-	return v->rss == v->end - v->start && v->anonymous == v->rss && (!v->huge || v->huge == v->rss);
-}
+	const struct process *p = plan->process;
+	const struct proc_vma *v = p->vmas.at;
+	size_t from = 0;
 
-static int scan_vma(const struct checkpoint *c, struct mm_plan *plan, const struct proc_vma *v, int pagemap)
-{
-	/* a page in swap is nobody's resident page */
-	uint64_t what =
-		(v->backing ? KEEP_ZEROS : 0) | (v->pss < v->rss || v->swap || v->shared_huge ? FORK_SHARED : 0);
-	uint64_t huge = v->page_size > PAGE ? 0 : PAGES_HUGE; /* those of hugetlbfs are so by themselves */
-	size_t before = plan->own.n;
-	int r = 0;
-
-	if (is_full(v))
-		*(struct proc_pages *)span_push(&c->op->arena, &plan->own, sizeof(struct proc_pages)) =
-			(struct proc_pages){ v->start, v->end, v->huge ? PAGES_HUGE : 0 };
-	else
-		r = proc_scan_pages(&c->op->arena, pagemap, v->start, v->end, false, &plan->own);
-	struct proc_pages *run = plan->own.at;
-	for (size_t n = before; n < plan->own.n; n++)
-		run[n].what = (run[n].what & huge) | what;
-	return r < 0 ? fail(c->op, r, "find its pages between %#lx and %#lx", (unsigned long)v->start,
-			       (unsigned long)v->end)
-		     : 0;
-}
-
-static int scan(const struct checkpoint *c, struct mm_plan *plan)
-{
-	struct process *p = plan->process;
-	struct proc_vma *v = p->vmas.at;
-	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	int r = 0;
-
-	if (pagemap < 0)
-		return fail(c->op, -errno, "open its pagemap");
-	for (size_t i = 0; i < p->vmas.n && r == 0; i++) {
-		const struct kind *k = v[i].kind;
-
+	for (size_t i = 0; i < p->vmas.n; i++) {
 		fill_vma(c, &v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
-		/* without PAGEMAP_SCAN (before v6.7) it takes a second to see that a reserved TiB is empty */
-		if (k->has_pages && !v[i].shared && (v[i].rss | v[i].swap | v[i].own_huge | v[i].shared_huge))
-			r = scan_vma(c, plan, &v[i], pagemap);
+		pages_of_mapping(c, p, &v[i], &from, &plan->own);
 	}
-	return r;
 }
 
 /* what fork has left to it of a huge page is none any more */
@@ -112,9 +71,9 @@ static int scan_process(const struct checkpoint *c, struct process *p)
 
 	if (p->zombie || plan->process != p)
 		return 0;
-	int r = scan(c, plan);
+	list_mappings(c, plan);
 	plan->all = plan->own;
-	return r;
+	return remember_entries(c, plan);
 }
 
 static int cut_process(const struct checkpoint *c, struct process *p)
@@ -204,8 +163,9 @@ static int fetch_by_vm(const struct process *p, uint64_t at, void *to, size_t le
 static int fetch_shared(const struct process *p, uint64_t at, unsigned char *to, size_t n)
 {
 	bool alone[IMAGE_CHUNK_PAGES];
-	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	int r = pagemap < 0 ? -errno : proc_read_alone(pagemap, at, n, alone);
+	const bool known = is_mapped_alone(p->plan, at, n, alone);
+	_cleanup_close_ int pagemap = known ? -EBADF : openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = known ? 0 : pagemap < 0 ? -errno : proc_read_alone(pagemap, at, n, alone);
 
 	for (size_t i = 0, end; i < n && r == 0; i = end) {
 		for (end = i + 1; end < n && alone[end] == alone[i];)

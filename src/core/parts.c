@@ -334,7 +334,9 @@ static int save_process(const struct checkpoint *c, struct process *p)
 		r = save_threads(c, p);
 	if (r < 0 || p->zombie)
 		return r;
-	r = save(c, &p->parts, &s);
+	r = find_own_pages(c, p);
+	if (r == 0)
+		r = save(c, &p->parts, &s);
 	if (r < 0)
 		return r;
 	r = room_fill(&p->room);

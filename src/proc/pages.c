@@ -145,6 +145,28 @@ int proc_scan_pages(struct arena *a, int pagemap, uint64_t start, uint64_t end, 
 	return r;
 }
 
+int proc_scan_all(struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret)
+{
+	struct want want = {
+		.any = DATA, .not = PAGES_ZERO | PAGES_FILE, .tell = DATA | PAGES_FILE | PAGES_HUGE | PAGES_GUARD
+	};
+	struct span runs = *ret;
+
+	if (!is_range(start, end))
+		return -EINVAL;
+	int r = scan(a, pagemap, start, end, want, &runs);
+	if (r == -EINVAL) { /* before v6.15 */
+		want.tell &= ~(uint64_t)PAGES_GUARD;
+		runs = *ret;
+		r = scan(a, pagemap, start, end, want, &runs);
+	}
+	if (is_lacking(r))
+		return -EOPNOTSUPP;
+	if (r == 0)
+		*ret = runs;
+	return r;
+}
+
 int proc_scan_guards(struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret)
 {
 	const struct want want = { .any = PAGES_GUARD, .tell = PAGES_GUARD };

@@ -276,6 +276,15 @@ int proc_scan_pages(struct arena *a, int pagemap, uint64_t start, uint64_t end, 
 	struct span *ret /* of struct proc_pages */);
 
 /**
+ * proc_scan_all() - the same without @file, and with the guard pages (PAGES_GUARD), which hold nothing
+ *
+ * [@start, @end) may have gaps, and many mappings: a run goes on from one to the next. -EOPNOTSUPP without PAGEMAP_SCAN; from
+ * v6.7 to v6.14 guard pages are not told from others.
+ */
+int proc_scan_all(
+	struct arena *a, int pagemap, uint64_t start, uint64_t end, struct span *ret /* of struct proc_pages */);
+
+/**
  * proc_scan_guards() - the pages in [@start, @end) that MADV_GUARD_INSTALL has made fatal to touch; runs are appended
  *
  * -EOPNOTSUPP where the kernel cannot tell them (before v6.15). Kernels v6.13 and v6.14 have guard pages all the same,

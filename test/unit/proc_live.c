@@ -567,6 +567,42 @@ TEST(pages_guard)
 	arena_done(&a);
 }
 
+/* one look at mappings of all sorts, and at the gap between them */
+TEST(pages_of_neighbours)
+{
+	struct arena a = { 0 };
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *p = map(32, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct span s = { 0 };
+
+	madvise(p, 32 * page, MADV_NOHUGEPAGE);
+	p[3 * page] = p[4 * page] = p[5 * page] = p[20 * page] = 1;
+	ASSERT_EQ(mprotect(p, 4 * page, PROT_READ), 0);
+	ASSERT_EQ(munmap(p + 8 * page, 4 * page), 0);
+	char *shared =
+		mmap(p + 12 * page, 4 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	shared[0] = 1;
+	sink = p[24 * page]; /* of zeros */
+	const bool guards = madvise(p + 30 * page, 2 * page, MADV_GUARD_INSTALL) == 0 && has_scan();
+	int fd = openat(self(), "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = proc_scan_all(&a, fd, (uintptr_t)p, (uintptr_t)p + (guards ? 32 : 30) * page, &s);
+	close(fd);
+	if (r == -EOPNOTSUPP)
+		SKIP("no PAGEMAP_SCAN");
+	ASSERT_EQ(r, 0);
+	const struct proc_pages *run = s.at;
+	ASSERT_EQ(s.n, guards ? 3 : 2);
+	EXPECT_TRUE(run[0].start == (uintptr_t)p + 3 * page && run[0].end == run[0].start + 3 * page);
+	EXPECT_TRUE(run[1].start == (uintptr_t)p + 20 * page && run[1].end == run[1].start + page);
+	EXPECT_EQ(run[0].what | run[1].what, PAGES_PRESENT);
+	if (guards) {
+		EXPECT_TRUE(run[2].start == (uintptr_t)p + 30 * page && run[2].end == run[2].start + 2 * page);
+		EXPECT_TRUE(run[2].what & PAGES_GUARD);
+	}
+	EXPECT_EQ(proc_scan_all(&a, -1, 1, page, &s), -EINVAL);
+	arena_done(&a);
+}
+
 /* more runs than one call of the kernel returns, by both ways the same */
 TEST(pages_that_a_child_shares)
 {

@@ -5,12 +5,10 @@
  *
  * Put back when the memory of all processes is complete, as fork(2) passes them on, and before any of it is sealed.
  *
- * Seen:  PAGEMAP_SCAN of /proc/PID/pagemap
+ * Seen:  PAGEMAP_SCAN of /proc/PID/pagemap, by core, which has it look for other pages as well
  * Lost:  on Linux 6.13 and 6.14, which have them and do not show them
  * Needs: Linux 6.13 to put them back
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -54,37 +52,25 @@ static uint8_t how_locked(const struct proc_vma *v)
 	return flags & VMA_LOCKONFAULT ? ON_FAULT : flags & VMA_LOCKED ? LOCKED : 0;
 }
 
-static int save_some(struct op *op, const struct proc_vma *v, int pagemap, struct span *guards)
-{
-	struct span runs = { 0 };
-	int r = proc_scan_guards(&op->arena, pagemap, v->start, v->end, &runs);
-	const struct proc_pages *run = runs.at;
-
-	for (size_t i = 0; i < runs.n; i++)
-		*(struct guard *)span_push(&op->arena, guards, sizeof(struct guard)) =
-			(struct guard){ run[i].start, run[i].end, how_locked(v) };
-	return r;
-}
-
-/* each of its pages is there, as smaps told when it stood still already */
-static bool is_full(const struct proc_vma *v)
-{
-	return v->rss == v->end - v->start;
-}
-
 static int guards_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct guards *g = rec;
-	const struct proc_vma *v = s->process->vmas.at;
-	int r = 0;
+	const struct proc_pages *run = s->process->guards.at;
+	const struct proc_vma *v = s->process->vmas.at, *end = v + s->process->vmas.n;
 
-	_cleanup_close_ int pagemap = openat(s->process->dir, "pagemap", O_RDONLY | O_CLOEXEC);
-	if (pagemap < 0)
-		return fail(op, -errno, "open its pagemap");
-	for (size_t i = 0; i < s->process->vmas.n && r == 0; i++)
-		if (v[i].kind && !((const struct kind *)v[i].kind)->moves && !is_full(&v[i]))
-			r = save_some(op, &v[i], pagemap, &g->guards);
-	return r < 0 && r != -EOPNOTSUPP ? fail(op, r, "find its guard pages") : 0;
+	for (size_t i = 0; i < s->process->guards.n; i++)
+		for (uint64_t at = run[i].start; v < end && at < run[i].end && v->start < run[i].end;) {
+			const uint64_t from = max_u64(at, v->start), to = min_u64(run[i].end, v->end);
+
+			if (v->end <= at) {
+				v++;
+				continue;
+			}
+			*(struct guard *)span_push(&op->arena, &g->guards, sizeof(struct guard)) =
+				(struct guard){ from, to, how_locked(v) };
+			at = to;
+		}
+	return 0;
 }
 
 static void put_back(struct batch *b, const struct guard *g)
