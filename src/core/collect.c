@@ -149,6 +149,7 @@ static int add_found(const struct checkpoint *c, void *data, size_t i)
 		.parent = f->parent,
 		.mem = -EBADF,
 		.root = &c->lane->root_dir,
+		.seen = arena_alloc(&c->op->arena, sizeof(struct seen)),
 		.lane = c->lane->n,
 		.pidfd = -EBADF };
 	if (p->dir >= 0)

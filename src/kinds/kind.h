@@ -36,17 +36,32 @@ struct thread {
 	struct thread *like; /* core's: one before it of which the kernel keeps the same; NULL: there is none */
 };
 
+/** struct spot - which directory: of a mount, as long as that is there, and in some file systems of one of several trees; 0: not known */
+struct spot {
+	uint64_t mount, dev, ino;
+};
+
 /**
  * struct root - what was found out about where files are, which is mostly the same of the next file: the root directory of
  * the process that was asked for it last, if it is "/" for us as well, kept open; and the mount of the last file
  */
 struct root {
-	const struct process *of; /* NULL: there is none */
+	const struct process *of; /* that has it, and was asked about last; NULL: there is none */
 	int fd;
+	struct spot spot; /* which one that is */
 	bool ours; /* and it is our root, so that every path means the same for us */
+	const char
+		*cwd; /* the path that was found to lead to the working directory of one that has this root, or NULL */
+	struct spot cwd_spot; /* which one that is */
 	bool has_mount;
 	unsigned long fs; /* openfile_fs() of files on that mount */
 	uint64_t mnt_id;
+};
+
+/** struct seen - what check() of process kinds has read of a process that stands still: it is not read again in ask() and save() */
+struct seen {
+	const char *cwd, *root, *exe;
+	struct span timers; /* of struct proc_timer: who stands still makes and deletes none */
 };
 
 /** struct process - a process of a program being saved */
@@ -71,6 +86,7 @@ struct process {
 	uint64_t takers[2]; /* signals (masks) that at least one thread, and at least two, do not block */
 	struct memos *memos; /* of its address space; NULL until they were looked for */
 	int mem; /* /proc/PID/mem */
+	struct seen *seen;
 	struct root *root; /* the tree's, for openfile.c; NULL: to be looked up each time */
 	struct span parts; /* of struct part */
 	int stop_signal; /* by which job control has stopped it, or is about to; 0: it has not */

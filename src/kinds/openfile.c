@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
@@ -140,14 +141,21 @@ static int open_below(int at, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool is_our_root(int at)
+struct spot openfile_spot(int at, const char *path)
 {
 	const unsigned int mask = STATX_INO | STATX_MNT_ID;
-	struct statx own, theirs;
+	struct statx x;
 
-	return statx(AT_FDCWD, "/", 0, mask, &own) == 0 && statx(at, "", AT_EMPTY_PATH, mask, &theirs) == 0 &&
-	       (own.stx_mask & theirs.stx_mask & mask) == mask && own.stx_ino == theirs.stx_ino &&
-	       own.stx_mnt_id == theirs.stx_mnt_id;
+	if (statx(at, path, AT_EMPTY_PATH, mask, &x) < 0 || (x.stx_mask & mask) != mask)
+		return (struct spot){ 0 };
+	return (struct spot){ x.stx_mnt_id, makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino };
+}
+
+bool openfile_is_spot(int at, const char *path, const struct spot *spot)
+{
+	const struct spot there = spot->mount ? openfile_spot(at, path) : *spot;
+
+	return there.mount && there.mount == spot->mount && there.dev == spot->dev && there.ino == spot->ino;
 }
 
 /* for the next file of this process: one that has ten thousand is looked at while it stands still */
@@ -157,14 +165,29 @@ static void keep_root(const struct process *p, int at)
 		fd_close(p->root->fd);
 	p->root->of = p;
 	p->root->fd = at;
-	p->root->ours = is_our_root(at);
+	p->root->spot = openfile_spot(at, "");
+	p->root->ours = openfile_is_spot(AT_FDCWD, "/", &p->root->spot);
+	p->root->cwd = NULL;
+}
+
+/* that of the process before mostly is the root of this one as well: as long as it is open no other mount has its number */
+bool openfile_knows_root(const struct process *p)
+{
+	struct root *r = p->root;
+
+	if (!r || !r->of || r->of == p)
+		return r && r->of;
+	if (!openfile_is_spot(p->dir, "root", &r->spot))
+		return false;
+	r->of = p;
+	return true;
 }
 
 static int open_at_root(const struct process *p, const char *path)
 {
 	char root[PATH_MAX];
 
-	if (p->root && p->root->of == p)
+	if (openfile_knows_root(p))
 		return open_below(p->root->fd, path);
 	ssize_t n = readlinkat(p->dir, "root", root, sizeof(root) - 1);
 	if (n < 0)
@@ -205,7 +228,7 @@ int openfile_leads(const struct sight *s)
 	const struct proc_fd *f = s->fd;
 	struct stat st;
 
-	if (!p->root || p->root->of != p || !p->root->ours || f->link[0] != '/') {
+	if (f->link[0] != '/' || !openfile_knows_root(p) || !p->root->ours) {
 		_cleanup_close_ int fd = openfile_find(p, f->link, f->dev, f->st_ino);
 		return fd < 0 ? fd : 0;
 	}

@@ -50,6 +50,14 @@ int openfile_find(const struct process *p, const char *path, uint64_t dev, uint6
 /** openfile_check_path() - refuse when the path of s->fd does not lead to the open file; 0 or the refusal */
 int openfile_check_path(struct op *op, const struct sight *s);
 
+/** openfile_spot() - what @path at @at leads to; "": what @at does */
+struct spot openfile_spot(int at, const char *path);
+/** openfile_is_spot() - does it lead to @spot, which is known? */
+bool openfile_is_spot(int at, const char *path, const struct spot *spot);
+
+/** openfile_knows_root() - is the root of @p, which is "/" for us as well, the one that p->root is about? It is kept from then on */
+bool openfile_knows_root(const struct process *p);
+
 /** openfile_leads() - does the path of s->fd lead to the open file? As openfile_find() says it: 0 or -errno */
 int openfile_leads(const struct sight *s);
 

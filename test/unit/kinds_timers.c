@@ -17,6 +17,7 @@
 static struct op op;
 static struct site site;
 static struct thread thread;
+static struct seen seen;
 static struct process process, *processes[] = { &process };
 static struct tree tree = { .processes = { processes, 1, 0 } };
 static char dir[] = "/tmp/kinds_timers.XXXXXX";
@@ -34,7 +35,7 @@ static void begin(void)
 {
 	op_init(&op, "test");
 	thread = (struct thread){ .tid = 812, .vtid = 12 };
-	process = (struct process){ .pid = 812, .vpid = 12, .threads = { &thread, 1, 0 } };
+	process = (struct process){ .pid = 812, .vpid = 12, .threads = { &thread, 1, 0 }, .seen = &seen };
 }
 
 /* ---- timerfd ---- */

@@ -32,16 +32,37 @@ static const struct field fields[] = {
 	FIELDS_END,
 };
 
+/* That of the process before, which has the same root, was found a moment ago; and as that is in it still, no other mount has its number */
+static bool is_last_cwd(const struct process *p)
+{
+	return openfile_knows_root(p) && p->root->cwd && openfile_is_spot(p->dir, "cwd", &p->root->cwd_spot);
+}
+
+static void keep_cwd(const struct process *p)
+{
+	if (!openfile_knows_root(p))
+		return;
+	p->root->cwd_spot = openfile_spot(p->dir, "cwd");
+	p->root->cwd = p->seen->cwd;
+}
+
 static int check_cwd(struct op *op, const struct process *p)
 {
 	struct stat st;
 	char *cwd;
 
+	if (is_last_cwd(p)) {
+		p->seen->cwd = p->root->cwd;
+		return 0;
+	}
 	if (read_link(&op->arena, p->dir, "cwd", &cwd) < 0 || fstatat(p->dir, "cwd", &st, 0) < 0)
 		return refuse(op, "cwd-unreachable", NULL, NULL, "has a working directory that cannot be examined");
+	p->seen->cwd = cwd;
 	_cleanup_close_ int fd = openfile_find(p, cwd, st.st_dev, st.st_ino);
-	if (fd >= 0)
+	if (fd >= 0) {
+		keep_cwd(p);
 		return 0;
+	}
 	if (fd == -ENOENT)
 		return refuse(op, "cwd-deleted", NULL, "make it go to another directory",
 			"has a working directory that is deleted: \"%s\"", cwd);
@@ -54,8 +75,13 @@ static int check_root(struct op *op, const struct process *p)
 	struct stat st, there;
 	char *root;
 
+	if (openfile_knows_root(p)) {
+		p->seen->root = "/";
+		return 0;
+	}
 	if (read_link(&op->arena, p->dir, "root", &root) < 0 || fstatat(p->dir, "root", &st, 0) < 0)
 		return refuse(op, "root-unreachable", NULL, NULL, "has a root directory that cannot be examined");
+	p->seen->root = root;
 	if (strcmp(root, "/") == 0)
 		return 0;
 	if (stat(root, &there) < 0 || there.st_dev != st.st_dev || there.st_ino != st.st_ino)
@@ -74,15 +100,10 @@ static int fs_check(struct op *op, const struct sight *s)
 static int fs_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct fs *f = rec;
-	char *cwd, *root;
 
-	int r = read_link(&op->arena, s->process->dir, "cwd", &cwd);
-	if (r == 0)
-		r = read_link(&op->arena, s->process->dir, "root", &root);
-	if (r < 0)
-		return fail(op, r, "read its working and root directory");
-	f->cwd = cwd;
-	f->root = root;
+	(void)op;
+	f->cwd = s->process->seen->cwd;
+	f->root = s->process->seen->root;
 	f->umask = s->process->status.umask;
 	return 0;
 }

@@ -127,7 +127,8 @@ static int layout_check(struct op *op, const struct sight *s)
 	char *exe;
 	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
 
-	if (is_for_32_bits(s->process))
+	/* one that is held has registers of 64 bits, and before the stub is put into it its vdso is looked at */
+	if (!s->tree->frozen && is_for_32_bits(s->process))
 		return refuse(op, "task-32bit", "registers, vdso and stub are those of 64 bits", NULL,
 			"is a program for 32 bits");
 	if (r < 0)
@@ -136,6 +137,7 @@ static int layout_check(struct op *op, const struct sight *s)
 		return refuse(op, "file-deleted",
 			"it was removed or replaced by another version since the program began, and is not mapped",
 			"start the program anew, then save it", "runs \"%s\", which is gone", exe);
+	s->process->seen->exe = exe;
 	return 0;
 }
 
@@ -149,8 +151,9 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct layout *l = rec;
 	const struct proc_stat *st = &s->process->stat;
+	const char *exe = s->process->seen->exe;
 	uint64_t dev, ino;
-	char *exe, *auxv;
+	char *auxv;
 	size_t len;
 
 	*l = (struct layout){ .start_code = st->start_code,
@@ -164,11 +167,9 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 		.arg_end = st->arg_end,
 		.env_start = st->env_start,
 		.env_end = st->env_end };
-	int r = read_link(&op->arena, s->process->dir, "exe", &exe);
-	if (r == 0)
-		r = read_text(&op->arena, s->process->dir, "auxv", AUXV_MAX, &auxv, &len);
+	int r = read_text(&op->arena, s->process->dir, "auxv", AUXV_MAX, &auxv, &len);
 	if (r < 0)
-		return fail(op, r, "read its executable and auxiliary vector");
+		return fail(op, r, "read its auxiliary vector");
 	l->exe = exe;
 	if (has_other(s, exe, &dev, &ino)) {
 		l->exe_dev = dev;

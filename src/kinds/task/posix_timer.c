@@ -214,11 +214,13 @@ static int read_timers(struct op *op, const struct process *p, struct span *ret)
 
 static int timers_check(struct op *op, const struct sight *s)
 {
-	struct span seen = { 0 };
-	int r = s->process->zombie ? 0 : read_timers(op, s->process, &seen);
-	const struct proc_timer *t = seen.at;
+	struct span *seen = &s->process->seen->timers;
 
-	for (size_t i = 0; i < seen.n; i++) {
+	*seen = (struct span){ 0 };
+	int r = s->process->zombie ? 0 : read_timers(op, s->process, seen);
+	const struct proc_timer *t = seen->at;
+
+	for (size_t i = 0; i < seen->n; i++) {
 		int clock = check_clock(op, s, &t[i]), notify = check_notify(op, s, &t[i]);
 
 		r = r < 0 ? r : clock < 0 ? clock : notify;
@@ -278,11 +280,10 @@ static int mark_pending(struct op *op, const struct process *p, const struct pos
 
 static int ask_process(struct op *op, const struct sight *s, struct posix_timers *rec)
 {
-	struct span seen = { 0 };
-	int r = read_timers(op, s->process, &seen);
-	const struct proc_timer *t = seen.at;
+	const struct span *seen = &s->process->seen->timers;
+	const struct proc_timer *t = seen->at;
 
-	for (size_t i = seen.n; i-- > 0 && r == 0;) {
+	for (size_t i = seen->n; i-- > 0;) {
 		struct posix_timer *timer = span_push(&op->arena, &rec->timers, sizeof(*timer));
 		const struct thread *to = find_thread(s->process, t[i].target, false);
 
@@ -291,8 +292,7 @@ static int ask_process(struct op *op, const struct sight *s, struct posix_timers
 		timer->sigval = t[i].value;
 		timer->tid = t[i].notify == SIGEV_THREAD_ID && to ? to->vtid : 0;
 	}
-	if (r == 0)
-		r = mark_pending(op, s->process, rec);
+	int r = mark_pending(op, s->process, rec);
 	struct posix_timer *timer = rec->timers.at;
 	rec->asked_at = now_ns();
 	for (size_t i = 0; i < rec->timers.n && r == 0; i++, timer++) {

@@ -62,9 +62,13 @@ static const char *const names[] = {
 	[RLIMIT_RTTIME] = "realtime timeout",
 };
 
+/* which limits there are one process tells for all; what they are each says by itself */
 static int limits_check(struct op *op, const struct sight *s)
 {
 	struct proc_limit seen[PROC_LIMITS];
+
+	if (s->process != *(struct process **)s->tree->processes.at)
+		return 0;
 	int r = proc_read_limits(&op->arena, s->process->dir, seen);
 
 	if (r == -EPROTONOSUPPORT)

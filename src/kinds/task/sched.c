@@ -107,15 +107,19 @@ static int read_attr(pid_t tid, struct attr *a)
 }
 
 /* a kernel that has more cuts its answer to what is asked for and says nothing: is any of it set? */
-static bool has_more(pid_t tid)
+static int read_all_attr(pid_t tid, struct attr *a, bool *ret_more)
 {
 	static const unsigned char none[256 - sizeof(struct attr)];
 	struct {
 		struct attr known;
 		unsigned char more[sizeof(none)];
-	} a = { 0 };
+	} all = { 0 };
 
-	return syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0) == 0 && memcmp(a.more, none, sizeof(none)) != 0;
+	if (syscall(SYS_sched_getattr, tid, &all, sizeof(all), 0) < 0)
+		return -errno;
+	*a = all.known;
+	*ret_more = memcmp(all.more, none, sizeof(none)) != 0;
+	return 0;
 }
 
 static size_t count_cpus(const unsigned char *mask, size_t len)
@@ -142,8 +146,9 @@ static ssize_t read_cpus(pid_t tid, unsigned char *mask)
 /* A slice that is as long as our own is the default one of this machine. */
 static int save_attr(struct op *op, const struct sight *s, struct sched *sched)
 {
-	struct attr a, own;
-	int r = read_attr(s->thread->tid, &a);
+	struct attr a = { 0 }, own;
+	bool more = false;
+	int r = read_all_attr(s->thread->tid, &a, &more);
 
 	if (r == 0)
 		r = read_attr(0, &own);
@@ -154,7 +159,7 @@ static int save_attr(struct op *op, const struct sight *s, struct sched *sched)
 	if (sched->flags & ~(uint64_t)7)
 		return refuse(
 			op, "sched-flags", unconsidered, NULL, "has the scheduling flags %#" PRIx64, sched->flags);
-	if (a.policy > POLICY_MAX || has_more(s->thread->tid))
+	if (a.policy > POLICY_MAX || more)
 		return refuse(op, "sched-policy", unconsidered, NULL,
 			"has scheduling policy %" PRIu32 " with attributes that are not known", a.policy);
 	sched->priority = a.priority;

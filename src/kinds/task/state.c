@@ -119,12 +119,15 @@ static int check_namespaces(struct op *op, const struct sight *s)
 static int check_place(struct op *op, const struct sight *s)
 {
 	static const char *const names[] = { "user", "mnt", "net", "ipc", "uts", "cgroup" };
+
+	if (s->process != *(struct process **)s->tree->processes.at)
+		return 0;
 	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int init = s->tree->init ? open_task(s->tree->init) : -EBADF;
 	uint64_t ours, theirs;
 	int r = 0;
 
-	if (self < 0 || s->process != *(struct process **)s->tree->processes.at)
+	if (self < 0)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		int place = (i < 2 || i == 3) && init >= 0 ? init : self;
