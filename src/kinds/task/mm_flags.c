@@ -21,6 +21,7 @@
 #include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -55,7 +56,8 @@ struct mm_flags {
 	bool memory_merge;
 	uint32_t coredump_filter;
 	uint32_t lock;
-	const struct stub_call *thp, *merge, *asked_mdwe;
+	const struct stub_call *thp, *merge, *asked_mdwe, *asked_core, *asked_drop;
+	const unsigned char *in_core;
 };
 
 static const struct flag thp_bits[] = {
@@ -160,6 +162,19 @@ static int find_lock(struct op *op, const struct process *p, uint32_t *ret)
 	return r;
 }
 
+/*
+ * The same by the process itself, at less expense: pages of memory that is locked are not given up (madvise_dontneed_free_valid_vma()
+ * in mm/madvise.c), and that page is no loss.
+ */
+static void ask_lock(const struct sight *s, struct mm_flags *m)
+{
+	const uint64_t last = s->process->room.data.at + ROOM_DATA - PAGE;
+	struct taddr out = batch_out(s->batch, 1, &m->in_core);
+
+	m->asked_core = BATCH_CALL(s->batch, "look at its new memory", SYS_mincore, last, PAGE, out.at);
+	m->asked_drop = BATCH_CALL(s->batch, "look at its new memory", SYS_madvise, last, PAGE, MADV_DONTNEED);
+}
+
 static int mm_flags_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct mm_flags *m = rec;
@@ -167,6 +182,10 @@ static int mm_flags_ask(struct op *op, const struct sight *s, void *rec)
 	m->thp = BATCH_CALL(s->batch, "ask about huge pages", SYS_prctl, PR_GET_THP_DISABLE);
 	m->merge = BATCH_CALL(s->batch, "ask about page merging", SYS_prctl, PR_GET_MEMORY_MERGE);
 	m->asked_mdwe = BATCH_CALL(s->batch, "ask about executable memory", SYS_prctl, PR_GET_MDWE);
+	if (!s->batch->h->judge) { /* who judges calls may not allow these */
+		ask_lock(s, m);
+		return 0;
+	}
 	int r = find_lock(op, s->process, &m->lock);
 	return r < 0 ? fail(op, r, "see whether its new memory is locked") : 0;
 }
@@ -181,6 +200,17 @@ static int take(struct op *op, const char *what, const struct stub_call *call, u
 	if (call->ret & ~(int64_t)known)
 		return refuse(op, "mm-flags", unconsidered, NULL, "has a %s of %#" PRIx64, what, (uint64_t)call->ret);
 	*ret = (uint32_t)call->ret;
+	return 0;
+}
+
+static int take_lock(struct op *op, struct mm_flags *m)
+{
+	if (!m->asked_drop || m->asked_drop->ret == 0)
+		return 0;
+	if (m->asked_drop->ret != -EINVAL || m->asked_core->ret < 0)
+		return fail(op, m->asked_core->ret < 0 ? (int)m->asked_core->ret : (int)m->asked_drop->ret,
+			"see whether its new memory is locked");
+	m->lock = *m->in_core & 1 ? LOCK_FUTURE : LOCK_BOTH;
 	return 0;
 }
 
@@ -199,6 +229,9 @@ static int mm_flags_save(struct op *op, const struct sight *s, void *rec)
 	if (r < 0)
 		return r;
 	m->memory_merge = merge;
+	r = take_lock(op, m);
+	if (r < 0)
+		return r;
 	r = read_filter(&op->arena, s->process->dir, &m->coredump_filter);
 	if (r < 0 && r != -ENOENT) /* no CONFIG_ELF_CORE */
 		return fail(op, r, "read its coredump_filter");
