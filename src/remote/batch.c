@@ -219,7 +219,7 @@ int batch_start(struct batch *b)
 
 static int take_back(struct batch *b)
 {
-	int r = stub_wait(b->h, b->room);
+	int r = stub_wait(b->h, b->room, NULL);
 
 	if (r == -ESRCH)
 		return r;

@@ -71,12 +71,9 @@ static bool is_fault(int signo)
 	       signo == SIGSYS;
 }
 
-static bool has_stopped(const struct held *h, const struct room *room)
+static bool is_where_it_stops(const struct room *room, const struct arch_regs *regs)
 {
-	struct arch_regs regs;
-
-	return !room || arch_get_regs(h->tid, &regs) < 0 ||
-	       arch_ip(&regs) == room->code.at + (uint64_t)(stub_stopped - stub_begin);
+	return arch_ip(regs) == room->code.at + (uint64_t)(stub_stopped - stub_begin);
 }
 
 static bool has_ended(pid_t tid)
@@ -106,8 +103,9 @@ static int wait_for_event(const struct held *h, int *status)
 	return r;
 }
 
-int stub_wait(struct held *h, const struct room *room)
+int stub_wait(struct held *h, const struct room *room, struct arch_regs *ret)
 {
+	struct arch_regs regs;
 	int signo = room && room->signo ? room->signo : SIGTRAP;
 
 	for (;;) {
@@ -120,8 +118,12 @@ int stub_wait(struct held *h, const struct room *room)
 			return -ESRCH;
 		}
 		int stop = WSTOPSIG(status), event = status >> 16;
-		if (!event && stop == signo && has_stopped(h, room))
-			return 0;
+		r = room && !event && stop == signo ? arch_get_regs(h->tid, &regs) : 0;
+		if (!event && stop == signo && (!room || r < 0 || is_where_it_stops(room, &regs))) {
+			if (ret && r == 0)
+				*ret = regs;
+			return ret ? r : 0;
+		}
 		if (!event && stop != signo && is_fault(stop))
 			return -EFAULT;
 		if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) {
@@ -173,7 +175,7 @@ static int enter_call(struct held *h, struct taddr ip, long nr, const uint64_t a
 
 	if (r == 0)
 		r = go_to_stop(h, false);
-	return r < 0 ? r : stub_wait(h, NULL);
+	return r < 0 ? r : stub_wait(h, NULL, NULL);
 }
 
 int remote_call_start(struct held *h, struct taddr ip, long nr, const uint64_t arg[6], bool step)
@@ -186,18 +188,18 @@ int remote_call_start(struct held *h, struct taddr ip, long nr, const uint64_t a
 int remote_call_finish(struct held *h, struct taddr ip, bool step, int64_t *ret)
 {
 	struct arch_regs regs;
-	int r = stub_wait(h, NULL);
+	int r = stub_wait(h, NULL, NULL);
 
 	if (r == 0 && !step)
 		r = go_to_stop(h, false);
 	if (r == 0 && !step)
-		r = stub_wait(h, NULL);
+		r = stub_wait(h, NULL, NULL);
 	if (r == 0)
 		r = arch_get_regs(h->tid, &regs);
 	while (r == 0 && step && arch_ip(&regs) == ip.at) { /* somebody has sent a SIGTRAP */
 		r = go_to_stop(h, true);
 		if (r == 0)
-			r = stub_wait(h, NULL);
+			r = stub_wait(h, NULL, NULL);
 		if (r == 0)
 			r = arch_get_regs(h->tid, &regs);
 	}
@@ -257,7 +259,7 @@ int remote_sleep(struct held *h, struct taddr ip, long nr, const uint64_t arg[6]
 	/* to its exit: if it is over before that, the thread must not run on with these registers */
 	if (ptrace(PTRACE_SYSCALL, h->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL) < 0)
 		return -errno;
-	r = stub_wait(h, NULL);
+	r = stub_wait(h, NULL, NULL);
 	if (r == 0)
 		r = arch_get_regs(h->tid, &regs);
 	if (r < 0)

@@ -40,9 +40,9 @@ int room_padding(struct taddr vdso, struct taddr vdso_end, struct taddr *ret_at,
 /**
  * stub_wait() - until the stub in @room has stopped, or with NULL the task by SIGTRAP; -ESRCH when the task died, -EFAULT when the
  * stub faulted. A traced task stops by signals that it ignores as well, and anybody may send that by which the stub stops: it has
- * stopped where it stops, and nowhere else.
+ * stopped where it stops, and nowhere else. @ret: the registers that it has there; NULL, or in a @room.
  */
-int stub_wait(struct held *h, const struct room *room);
+int stub_wait(struct held *h, const struct room *room, struct arch_regs *ret);
 
 /**
  * stop_give_back() - send it the SIGSTOP that it took while it ran a batch, unless a SIGCONT came since

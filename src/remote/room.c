@@ -104,9 +104,7 @@ static int bare_call(const struct room *room, struct held *h, long nr, const uin
 	if (r == 0)
 		r = stub_go(h, room, at, 1, false);
 	if (r == 0)
-		r = stub_wait(h, room);
-	if (r == 0)
-		r = arch_get_regs(h->tid, &regs);
+		r = stub_wait(h, room, &regs);
 	if (r < 0)
 		return r;
 	int64_t ret = arch_stub_result(&regs);
@@ -151,9 +149,10 @@ static void heal(struct room *room, const struct room_plan *plan)
 bool room_has_guest(pid_t pid, const struct room_plan *plan, const struct held *h)
 {
 	const struct room room = { .pid = pid };
+	const uint64_t ip = arch_ip(&h->regs);
 	uint64_t at;
 
-	return find_cave(&room, plan, &at) == 0 && arch_ip(&h->regs) >= at && arch_ip(&h->regs) < plan->vdso_end.at;
+	return ip >= plan->vdso.at && ip < plan->vdso_end.at && find_cave(&room, plan, &at) == 0 && ip >= at;
 }
 
 int room_dig(struct room *room, pid_t pid, int mem, const struct room_plan *plan)
