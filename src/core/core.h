@@ -122,13 +122,14 @@ enum share {
 	SHARE_VM,
 	SHARE_FILES,
 	SHARE_FS,
-	SHARE_SIGHAND,
+	SHARE_SIGHAND, /* only with the memory */
 	SHARE_N,
 };
 
 /** struct shares - the first process of the tree, maybe itself, that has the same */
 struct shares {
 	struct process *first[SHARE_N];
+	bool equal[SHARE_N]; /* shares.c's */
 	bool any; /* others have something of it, or it of others */
 };
 

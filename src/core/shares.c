@@ -37,40 +37,152 @@ struct process *first_sharer(const struct process *p, uint64_t flag)
 
 /* ---- finding out ---- */
 
+#define PIECE 128 /* processes that are sorted by one lane at once */
+
 /** struct owner - a process in the list that is sorted by what it has */
 struct owner {
 	struct process *process;
 	size_t order; /* in the tree */
-	int kcmp;
+	enum share type;
+	uint64_t key; /* the same where they have the same, and mostly another where not */
 };
 
-/* kcmp(2) gives an order, so that sorting finds the equal ones */
+/*
+ * kcmp(2) gives an order, so that sorting finds the equal ones. Neighbours in the end are compared on the way: who was never equal
+ * to another has it for himself.
+ */
 static int by_object(const void *a, const void *b)
 {
 	const struct owner *x = a, *y = b;
-	int r = x == y ? 0 : proc_kcmp(x->process->tid, y->process->tid, x->kcmp, 0, 0);
 
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	int r = x == y ? 0 : proc_kcmp(x->process->tid, y->process->tid, shareable[x->type].kcmp, 0, 0);
 	if (r == 1 || r == 2)
 		return r == 1 ? -1 : 1;
+	if (r == 0 && x != y)
+		x->process->shares->equal[x->type] = y->process->shares->equal[y->type] = true;
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static int find_first(const struct checkpoint *c, void *data, size_t type)
+static uint64_t mix(uint64_t key, uint64_t value)
 {
-	const struct span *owners = data;
-	size_t n = owners->n;
-	struct owner *o = arena_dup(&c->op->arena, owners->at, n * sizeof(*o));
+	return (key ^ value) * 0x9e3779b97f4a7c15 + 1;
+}
 
-	for (size_t i = 0; i < n; i++)
-		o[i].kcmp = shareable[type].kcmp;
-	qsort(o, n, sizeof(*o), by_object);
-	for (size_t i = 0; i < n; i++) {
-		struct process *p = o[i].process;
-		bool same = i && proc_kcmp(o[i - 1].process->tid, p->tid, shareable[type].kcmp, 0, 0) == 0;
+static uint64_t key_of_memory(const struct process *p)
+{
+	const struct proc_stat *st = &p->stat;
+	const uint64_t fixed[] = { st->start_code, st->end_code, st->start_data, st->end_data, st->start_stack,
+		st->arg_start, st->arg_end, st->env_start, st->env_end };
+	uint64_t key = p->vmas.n;
 
-		p->shares->first[type] = same ? o[i - 1].process->shares->first[type] : p;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
+		key = mix(key, fixed[i]);
+	return key;
+}
+
+static uint64_t key_of_files(const struct process *p)
+{
+	const struct proc_fd *f = p->fds.at;
+	uint64_t key = p->fds.n;
+
+	for (size_t i = 0; i < p->fds.n; i++)
+		key = mix(mix(key, (uint64_t)f[i].n << 1 | f[i].cloexec), (uintptr_t)f[i].open_file);
+	return key;
+}
+
+/* what was read of one that ran on may be another's by now */
+static uint64_t key_of(const struct checkpoint *c, const struct process *p, enum share type)
+{
+	if (!c->tree.frozen)
+		return 0;
+	return type == SHARE_VM ? key_of_memory(p) : type == SHARE_FILES ? key_of_files(p) : 0;
+}
+
+/** struct sorting - lists of the same processes by what they have, being sorted by whichever lane is free */
+struct sorting {
+	struct owner *list[SHARE_N], *spare[SHARE_N];
+	size_t n; /* in each */
+	size_t width; /* of pieces that are sorted */
+};
+
+static size_t pieces(const struct sorting *s, size_t width)
+{
+	return (s->n + width - 1) / width;
+}
+
+static int sort_piece(const struct checkpoint *c, void *data, size_t i)
+{
+	const struct sorting *s = data;
+	const size_t from = i % pieces(s, s->width) * s->width;
+
+	(void)c;
+	qsort(s->list[i / pieces(s, s->width)] + from, min_u64(s->width, s->n - from), sizeof(struct owner), by_object);
 	return 0;
+}
+
+static int merge_pieces(const struct checkpoint *c, void *data, size_t i)
+{
+	const struct sorting *s = data;
+	const size_t type = i / pieces(s, 2 * s->width), from = i % pieces(s, 2 * s->width) * 2 * s->width;
+	const struct owner *a = s->list[type] + from, *a_end = s->list[type] + min_u64(from + s->width, s->n);
+	const struct owner *b = a_end, *b_end = s->list[type] + min_u64(from + 2 * s->width, s->n);
+	struct owner *to = s->spare[type] + from;
+
+	(void)c;
+	while (a < a_end || b < b_end)
+		*to++ = b == b_end || (a < a_end && by_object(a, b) < 0) ? *a++ : *b++;
+	return 0;
+}
+
+static void sort_all(struct checkpoint *c, struct sorting *s, size_t types)
+{
+	s->width = PIECE;
+	crew_share(c, NULL, types * pieces(s, s->width), sort_piece, s);
+	for (; s->width < s->n; s->width *= 2) {
+		crew_share(c, NULL, types * pieces(s, 2 * s->width), merge_pieces, s);
+		for (size_t type = 0; type < types; type++) {
+			struct owner *list = s->list[type];
+
+			s->list[type] = s->spare[type];
+			s->spare[type] = list;
+		}
+	}
+}
+
+static void find_first(const struct owner *o, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct process *p = o[i].process, *before = i ? o[i - 1].process : NULL;
+		const enum share type = o[i].type;
+		bool same = before && before->shares->equal[type] && p->shares->equal[type] &&
+			    o[i - 1].key == o[i].key && proc_kcmp(before->tid, p->tid, shareable[type].kcmp, 0, 0) == 0;
+
+		p->shares->first[type] = same ? before->shares->first[type] : p;
+	}
+}
+
+/*
+ * Who has the same actions of signals has the same memory: clone(2) wants it so, unshare(2) takes neither from who shares it, and
+ * execve(2) gives both anew (copy_process() and check_unshare_flags() in kernel/fork.c, begin_new_exec() in fs/exec.c).
+ */
+static void find_sighands(struct checkpoint *c, const struct owner *by_memory, size_t n)
+{
+	struct owner *o = arena_array(&c->op->arena, n + 1, sizeof(*o));
+	size_t some = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct process *p = by_memory[i].process;
+
+		p->shares->first[SHARE_SIGHAND] = p;
+		if (!p->shares->equal[SHARE_VM])
+			continue;
+		o[some] = by_memory[i];
+		o[some++].type = SHARE_SIGHAND;
+	}
+	qsort(o, some, sizeof(*o), by_object);
+	find_first(o, some);
 }
 
 static void mark_sharers(struct process *p)
@@ -83,16 +195,24 @@ static void mark_sharers(struct process *p)
 void find_shares(struct checkpoint *c)
 {
 	struct process **p = c->tree.processes.at;
-	struct span owners = { 0 };
+	struct sorting s = { 0 };
 
+	for (size_t type = 0; type < SHARE_SIGHAND; type++) {
+		s.list[type] = arena_array(&c->op->arena, c->tree.processes.n, sizeof(struct owner));
+		s.spare[type] = arena_array(&c->op->arena, c->tree.processes.n, sizeof(struct owner));
+	}
 	for (size_t i = 0; i < c->tree.processes.n; i++) {
 		if (p[i]->zombie)
 			continue;
 		p[i]->shares = arena_alloc(&c->op->arena, sizeof(*p[i]->shares));
-		*(struct owner *)span_push(&c->op->arena, &owners, sizeof(struct owner)) =
-			(struct owner){ .process = p[i], .order = i };
+		for (enum share type = 0; type < SHARE_SIGHAND; type++)
+			s.list[type][s.n] = (struct owner){ p[i], i, type, key_of(c, p[i], type) };
+		s.n++;
 	}
-	crew_share(c, NULL, SHARE_N, find_first, &owners);
+	sort_all(c, &s, SHARE_SIGHAND);
+	for (size_t type = 0; type < SHARE_SIGHAND; type++)
+		find_first(s.list[type], s.n);
+	find_sighands(c, s.list[SHARE_VM], s.n);
 	for (size_t i = 0; i < c->tree.processes.n; i++)
 		if (!p[i]->zombie)
 			mark_sharers(p[i]);
