@@ -7,12 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,16 +19,6 @@
 #include "base/pool.h"
 
 #define FIRST_ID 2 /* 1 is the head */
-
-static int put_record(struct checkpoint *c, struct image_writer *w, uint32_t tag, uint64_t id,
-	const struct field *fields, const void *rec)
-{
-	struct span bytes = { 0 };
-
-	record_encode(&c->op->arena, fields, rec, &bytes);
-	int r = image_put(w, tag, id, bytes.at, bytes.n);
-	return r < 0 ? fail(c->op, r, "write to the image") : 0;
-}
 
 /* ---- giving every object its record ---- */
 
@@ -96,137 +84,6 @@ static int save_files(struct checkpoint *c)
 			return r;
 	}
 	return 0;
-}
-
-/* ---- writing ---- */
-
-/* a kind without fields has only looked whether something stands against it */
-static bool has_record(const struct part *p)
-{
-	return p->kind->fields[0].type != FIELD_END;
-}
-
-static int put_parts(struct checkpoint *c, struct image_writer *w, const struct span *parts)
-{
-	const struct part *p = parts->at;
-	int r = 0;
-
-	for (size_t i = 0; i < parts->n && r == 0; i++)
-		if (!p[i].shared && has_record(&p[i]))
-			r = put_record(c, w, p[i].kind->tag, p[i].id, p[i].kind->fields, p[i].rec);
-	return r;
-}
-
-static struct span refs(struct checkpoint *c, const struct span *parts)
-{
-	const struct part *p = parts->at;
-	struct span out = { 0 };
-
-	for (size_t i = 0; i < parts->n; i++)
-		if (has_record(&p[i]))
-			((struct ref *)span_push(&c->op->arena, &out, sizeof(struct ref)))->id = p[i].id;
-	return out;
-}
-
-static int put_fdtable(struct checkpoint *c, struct image_writer *w, struct process *p)
-{
-	struct fdtable_record rec = { 0 };
-	const struct proc_fd *f = p->fds.at;
-
-	for (size_t i = 0; i < p->fds.n; i++) {
-		struct fd_record *fd = span_push(&c->op->arena, &rec.fds, sizeof(*fd));
-		const struct open_file *of = f[i].open_file;
-
-		*fd = (struct fd_record){ .n = (uint32_t)f[i].n, .cloexec = f[i].cloexec, .file = of->id };
-	}
-	return put_record(c, w, TAG_FDTABLE, p->fdtable, fdtable_fields, &rec);
-}
-
-static int put_thread(struct checkpoint *c, struct image_writer *w, struct task_record *rec, const struct thread *t)
-{
-	struct thread_record *tr = span_push(&c->op->arena, &rec->threads, sizeof(*tr));
-
-	*tr = (struct thread_record){ .tid = t->vtid, .parts = refs(c, &t->parts) };
-	return put_parts(c, w, &t->parts);
-}
-
-static int put_task(struct checkpoint *c, struct image_writer *w, struct process *p)
-{
-	const struct thread *t = p->threads.at;
-	struct task_record rec = { .pid = p->vpid,
-		.ppid = p->vppid,
-		.pgid = p->vpgid,
-		.sid = p->vsid,
-		.comm = p->stat.comm,
-		.exit_signal = (int32_t)p->stat.exit_signal };
-	int r = 0;
-
-	p->id = c->next_id++;
-	if (p->zombie) {
-		rec.flags = TASK_ZOMBIE;
-		rec.exit_code = (int32_t)p->stat.exit_code;
-		return put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
-	}
-	const struct process *files = first_sharer(p, CLONE_FILES);
-	p->fdtable = files == p ? c->next_id++ : files->fdtable;
-	rec.flags = jobctl_flags(p);
-	rec.stop_signal = p->stop_signal;
-	rec.mm = p->mm;
-	rec.fdtable = p->fdtable;
-	rec.parts = refs(c, &p->parts);
-	r = put_parts(c, w, &p->parts);
-	if (p->ended) {
-		rec.flags |= TASK_LEADER_GONE;
-		rec.exit_code = (int32_t)p->ended->stat.exit_code;
-		r = r < 0 ? r : put_thread(c, w, &rec, p->ended);
-	}
-	for (size_t i = 0; i < p->threads.n && r == 0; i++)
-		r = put_thread(c, w, &rec, &t[i]);
-	if (r == 0 && files == p)
-		r = put_fdtable(c, w, p);
-	if (r == 0 && first_sharer(p, CLONE_VM) == p)
-		r = put_record(c, w, TAG_MM, p->mm, mm_fields, &((const struct mm_plan *)p->plan)->rec);
-	return r < 0 ? r : put_record(c, w, TAG_TASK, p->id, task_fields, &rec);
-}
-
-static int put_head(struct checkpoint *c, struct image_writer *w)
-{
-	struct utsname u;
-	const struct note *n = c->op->notes.at;
-
-	uname(&u);
-	struct head head = { .stasis = STASIS_VERSION,
-		.release = u.release,
-		.isa = ISA_NAME,
-		.name = c->root->stat.comm,
-		.time = (uint64_t)time(NULL),
-		.processes = c->tree.processes.n,
-		.threads = c->threads,
-		.objects = c->next_id + 2 * c->tree.processes.n,
-		.own_pidns = c->own_pidns,
-		.monotonic_ns = c->clocks.monotonic,
-		.boottime_ns = c->clocks.boottime };
-	for (size_t i = 0; i < c->op->notes.n; i++) {
-		struct note_record *rec = span_push(&c->op->arena, &head.notes, sizeof(*rec));
-		*rec = (struct note_record){ n[i].where, n[i].what };
-	}
-	return put_record(c, w, TAG_HEAD, 1, head_fields, &head);
-}
-
-static int put_all(struct checkpoint *c, struct image_writer *w)
-{
-	struct process **p = c->tree.processes.at;
-	struct open_file **f = c->open_files.at;
-	struct backing **b = c->backings.at;
-	int r = put_head(c, w);
-
-	for (size_t i = 0; i < c->backings.n && r == 0; i++)
-		r = put_record(c, w, b[i]->kind->tag, b[i]->id, b[i]->kind->fields, b[i]->rec);
-	for (size_t i = 0; i < c->open_files.n && r == 0; i++)
-		r = put_record(c, w, f[i]->kind->tag, f[i]->id, f[i]->kind->fields, f[i]->rec);
-	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++)
-		r = put_task(c, w, p[i]);
-	return r < 0 ? r : save_pages(c, w);
 }
 
 /* ---- the operation ---- */
@@ -298,7 +155,9 @@ static int save(struct checkpoint *c, struct image_writer *w, bool strict)
 	if (r == 0)
 		r = plan_memory(c);
 	count(c);
-	return r < 0 ? r : put_all(c, w);
+	if (r == 0)
+		r = put_records(c, w);
+	return r < 0 ? r : save_pages(c, w);
 }
 
 static int end_program(struct checkpoint *c)

@@ -176,6 +176,9 @@ void find_children(struct checkpoint *c);
 int ask_jobctl(
 	const struct checkpoint *c, struct process *p, struct batch *b); /* while its first thread is in the stub */
 uint32_t jobctl_flags(const struct process *p);
+/* put.c */
+/** put_records() - all records, when everything has been found out: only page data comes after them */
+int put_records(struct checkpoint *c, struct image_writer *w);
 /* parts.c */
 int save_parts(struct checkpoint *c);
 /* inherit.c */
