@@ -179,6 +179,18 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 	return s;
 }
 
+void span_reserve(struct arena *a, struct span *s, size_t n, size_t size)
+{
+	size_t room;
+
+	if (__builtin_add_overflow(s->n, n, &room))
+		out_of_memory();
+	if (room <= s->room)
+		return;
+	s->at = arena_grow(a, s->at, s->n, room, size);
+	s->room = room;
+}
+
 void *span_push(struct arena *a, struct span *s, size_t size)
 {
 	if (s->n >= s->room) {

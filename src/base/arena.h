@@ -45,5 +45,8 @@ struct span {
 	size_t room; /* elements that span_push() has made room for */
 };
 
+/** span_reserve() - that the next @n times span_push() need not move what is there */
+void span_reserve(struct arena *a, struct span *s, size_t n, size_t size);
+
 /** span_push() - append one zeroed element of @size bytes to @s; returns it, valid until the next push */
 void *span_push(struct arena *a, struct span *s, size_t size);

@@ -214,6 +214,8 @@ static int seize_new(struct freeze *f, const struct span *tids)
 	struct held **held = arena_array(a, tids->n, sizeof(struct held *));
 	int *err = arena_array(a, tids->n, sizeof(*err));
 
+	if (!known)
+		span_reserve(a, &p->threads, tids->n, sizeof(struct thread));
 	for (size_t i = 0; i < tids->n; i++)
 		if (!known || !find_thread(p, tid[i], i)) {
 			struct thread *t = span_push(a, &p->threads, sizeof(*t));

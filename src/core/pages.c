@@ -44,6 +44,8 @@ static void list_mappings(const struct checkpoint *c, struct mm_plan *plan)
 	const struct proc_vma *v = p->vmas.at;
 	size_t from = 0;
 
+	span_reserve(&c->op->arena, &plan->rec.vmas, p->vmas.n, sizeof(struct vma));
+	span_reserve(&c->op->arena, &plan->own, p->pages.n, sizeof(struct proc_pages));
 	for (size_t i = 0; i < p->vmas.n; i++) {
 		fill_vma(c, &v[i], span_push(&c->op->arena, &plan->rec.vmas, sizeof(struct vma)));
 		pages_of_mapping(c, p, &v[i], &from, &plan->own);

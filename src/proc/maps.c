@@ -21,6 +21,7 @@
 #define FIRST	   ((size_t)32 << 10) /* bytes, of the first block */
 #define BLOCK	   ((size_t)128 << 10) /* bytes: of some hundred mappings */
 #define BLOCK_MOST ((size_t)64 << 20)
+#define USUAL	   ((size_t)24) /* mappings of a small program */
 #define BLOCKS	   4
 #define ALONE	   2 /* so many blocks are parsed without a thread: to make one would take longer */
 
@@ -156,6 +157,7 @@ int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret)
 	struct line line;
 	int r;
 
+	span_reserve(a, &vmas, USUAL, sizeof(*v));
 	while ((r = lines_next(l, &line)) > 0) {
 		if (smaps && line.s[0] >= 'A' && line.s[0] <= 'Z') {
 			r = v ? parse_counter(a, &line, vmas.n > 1 ? v - 1 : NULL, v) : -EBADMSG;

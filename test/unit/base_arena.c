@@ -199,6 +199,28 @@ static void span_overflow(struct arena *a)
 	span_push(a, &s, 1);
 }
 
+TEST(a_span_stays_where_room_was_made)
+{
+	struct arena a;
+	struct span s = { 0 };
+
+	arena_init(&a);
+	*(int *)span_push(&a, &s, sizeof(int)) = 7;
+	span_reserve(&a, &s, 100, sizeof(int));
+	EXPECT_EQ(*(int *)s.at, 7);
+	EXPECT_EQ(s.n, 1);
+	const void *at = s.at;
+	for (int i = 0; i < 100; i++)
+		EXPECT_EQ(*(int *)span_push(&a, &s, sizeof(int)), 0);
+	EXPECT_EQ(s.at, at);
+	span_reserve(&a, &s, 0, sizeof(int));
+	EXPECT_EQ(s.at, at);
+	span_push(&a, &s, sizeof(int));
+	EXPECT_EQ(s.n, 102);
+	EXPECT_EQ(*(int *)s.at, 7);
+	arena_done(&a);
+}
+
 TEST(an_overflow_is_out_of_memory)
 {
 	must_run_out(overflow);
