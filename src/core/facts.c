@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,28 @@ int dig_room(const struct checkpoint *c, struct process *p)
 	return r < 0 ? fail(c->op, r, "put the stub into the process") : 0;
 }
 
+static bool same_as_parents(void *data, int n)
+{
+	const struct process *p = data;
+
+	return proc_kcmp(p->parent->tid, p->tid, KCMP_FILE, (unsigned long)n, (unsigned long)n) == 0;
+}
+
+/* Mostly they are what fork made of the parent's, which have been read already, unless another lane is about to */
+static int read_fds(const struct checkpoint *c, struct process *p)
+{
+	struct arena *a = &c->op->arena;
+	struct proc_model model = { .same = same_as_parents, .data = p };
+	const bool known = c->tree.frozen && p->parent && __atomic_load_n(&p->parent->has_fds, __ATOMIC_ACQUIRE);
+
+	if (known)
+		model.fds = p->parent->fds;
+	int r = proc_read_fds_like(a, p->dir, known ? &model : NULL, &p->fds);
+	if (r == 0)
+		__atomic_store_n(&p->has_fds, true, __ATOMIC_RELEASE);
+	return r < 0 ? fail(c->op, r, "read its descriptors") : 0;
+}
+
 static int read_process(const struct checkpoint *c, struct process *p)
 {
 	struct op *op = c->op;
@@ -176,10 +199,7 @@ static int read_process(const struct checkpoint *c, struct process *p)
 	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
 	if (r < 0)
 		return fail(op, r, "read its memory map");
-	r = proc_read_fds(&op->arena, p->dir, &p->fds);
-	if (r < 0)
-		return fail(op, r, "read its descriptors");
-	return 0;
+	return read_fds(c, p);
 }
 
 static int by_object(const void *a, const void *b)

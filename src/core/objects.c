@@ -62,6 +62,8 @@ static struct proc_fd *inherited_from(const struct entry *e, size_t *from)
 	struct proc_fd *f = up ? up->fds.at : NULL;
 	size_t n = up ? up->fds.n : 0;
 
+	if (e->fd->like) /* it was found out when they were read */
+		return e->fd->like;
 	while (*from < n && f[*from].n < e->fd->n)
 		(*from)++;
 	if (*from == n || f[*from].n != e->fd->n)

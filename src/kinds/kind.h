@@ -79,6 +79,7 @@ struct process {
 	struct thread *ended; /* its first thread, when that has ended before others, and is not held; else NULL */
 	struct span vmas; /* of struct proc_vma */
 	struct span fds; /* of struct proc_fd */
+	bool has_fds; /* core's: they have been read */
 	struct span pages; /* core's: of struct proc_pages: of its private mappings those that hold data */
 	struct span guards; /* of struct proc_pages: its guard pages, in save() of process kinds */
 	struct process *parent; /* in the tree, or NULL */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -185,11 +186,36 @@ static void read_object(int dir, const char *path, struct proc_fd *f)
 	f->has_stat = true;
 }
 
-static int read_fd(struct arena *a, int dir, int n, struct proc_fd *ret)
+static int by_number(const void *a, const void *b)
+{
+	const struct proc_fd *x = a, *y = b;
+
+	return (x->n > y->n) - (x->n < y->n);
+}
+
+/* whether @f is what the model has at that number: then what it leads to is known. fdinfo is not: it tells locks as well */
+static bool take_object(const struct proc_model *model, struct proc_fd *f)
+{
+	struct proc_fd *m =
+		model && model->fds.n ? bsearch(f, model->fds.at, model->fds.n, sizeof(*m), by_number) : NULL;
+
+	if (!m || m->pos != f->pos || m->flags != f->flags || m->mnt_id != f->mnt_id || m->ino != f->ino ||
+		!model->same(model->data, f->n))
+		return false;
+	struct proc_fd taken = *m;
+	taken.cloexec = f->cloexec;
+	taken.locks = f->locks;
+	taken.extra = f->extra;
+	taken.like = m;
+	*f = taken;
+	return true;
+}
+
+static int read_fd(struct arena *a, int dir, const struct proc_model *model, int n, struct proc_fd *ret)
 {
 	char path[32], link[PATH_MAX + 1];
 	int r = proc_read_fdinfo(a, dir, n, ret);
-	if (r < 0)
+	if (r < 0 || take_object(model, ret))
 		return r;
 
 	snprintf(path, sizeof(path), "fd/%d", n);
@@ -211,6 +237,7 @@ static int read_fd(struct arena *a, int dir, int n, struct proc_fd *ret)
 /* struct table - the descriptors of a process, which any thread reads into its place and its own arena */
 struct table {
 	int dir;
+	const struct proc_model *model; /* or NULL */
 	const int *numbers;
 	struct proc_fd *fds;
 	struct arena *ours, theirs[POOL_MOST]; /* of who waits for it, and of the workers */
@@ -230,7 +257,8 @@ static void read_piece(struct work *work, unsigned int worker)
 	struct table *t = p->table;
 
 	for (size_t i = p->first; i < p->first + p->n && p->err == 0; i++) {
-		int r = read_fd(worker ? &t->theirs[worker - 1] : t->ours, t->dir, t->numbers[i], &t->fds[i]);
+		struct arena *a = worker ? &t->theirs[worker - 1] : t->ours;
+		int r = read_fd(a, t->dir, t->model, t->numbers[i], &t->fds[i]);
 
 		if (r == -ENOENT)
 			t->fds[i].n = -1;
@@ -283,6 +311,11 @@ static bool is_zombie(int dir)
 
 int proc_read_fds(struct arena *a, int dir, struct span *ret)
 {
+	return proc_read_fds_like(a, dir, NULL, ret);
+}
+
+int proc_read_fds_like(struct arena *a, int dir, const struct proc_model *model, struct span *ret)
+{
 	struct span numbers;
 	size_t kept = 0;
 	int r = list_numbers(a, dir, "fd", &numbers);
@@ -291,9 +324,11 @@ int proc_read_fds(struct arena *a, int dir, struct span *ret)
 	else if (r < 0)
 		return r;
 
-	struct table t = {
-		.dir = dir, .ours = a, .numbers = numbers.at, .fds = arena_array(a, numbers.n, sizeof(struct proc_fd))
-	};
+	struct table t = { .dir = dir,
+		.model = model,
+		.ours = a,
+		.numbers = numbers.at,
+		.fds = arena_array(a, numbers.n, sizeof(struct proc_fd)) };
 	r = read_table(a, &t, numbers.n);
 	if (r < 0)
 		return r;

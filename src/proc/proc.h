@@ -120,7 +120,15 @@ struct proc_fd {
 	uint32_t nlink;
 	int64_t mtime_sec, mtime_nsec;
 	bool has_stat;
+	struct proc_fd *like; /* the same open file in another table, where that was known; else NULL */
 	void *open_file; /* for the caller's use: the same where descriptors share an open file */
+};
+
+/** struct proc_model - a table of descriptors in which some are of the very open files that those of the same number are of here */
+struct proc_model {
+	struct span fds; /* of struct proc_fd, in order of number */
+	bool (*same)(void *data, int n); /* is number @n? By any thread */
+	void *data;
 };
 
 /**
@@ -130,6 +138,10 @@ struct proc_fd {
  * for maps.
  */
 int proc_read_fds(struct arena *a, int dir, struct span *ret /* of struct proc_fd */);
+
+/** proc_read_fds_like() - the same; what an open file leads to is taken from @model where that has it. Both processes stand still */
+int proc_read_fds_like(
+	struct arena *a, int dir, const struct proc_model *model, struct span *ret /* of struct proc_fd */);
 
 /** proc_read_fdinfo() - flags, pos, locks of descriptor @n alone, no link and no stat; -ENOENT when it is not open */
 int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret);

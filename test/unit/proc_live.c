@@ -188,6 +188,44 @@ TEST(fds_self)
 	arena_done(&a);
 }
 
+static bool is_not(void *data, int n)
+{
+	return n != *(int *)data;
+}
+
+/* what a descriptor leads to is taken from another table, if it is of the same open file; what it is itself is read */
+TEST(fds_like)
+{
+	struct arena a = { 0 };
+	struct span before, after;
+	int one = scratch(), other = scratch(), moved = scratch(), closed = scratch();
+	const struct proc_model model = { .same = is_not, .data = &other };
+
+	ASSERT_EQ(proc_read_fds(&a, self(), &before), 0);
+	struct proc_model of = model;
+	of.fds = before;
+	ASSERT_EQ(fcntl(one, F_SETFD, 0), 0);
+	ASSERT_EQ(lseek(moved, 7, SEEK_SET), 7);
+	ASSERT_EQ(ftruncate(one, 100), 0);
+	ASSERT_EQ(ftruncate(other, 100), 0);
+	ASSERT_EQ(ftruncate(moved, 100), 0);
+	close(closed);
+	ASSERT_EQ(proc_read_fds_like(&a, self(), &of, &after), 0);
+	const struct proc_fd *f = find_fd(&after, one), *was = find_fd(&before, one);
+	EXPECT_EQ(f->like, was);
+	EXPECT_EQ(f->link, was->link);
+	EXPECT_EQ(f->size, 0);
+	EXPECT_EQ(f->st_ino, was->st_ino);
+	EXPECT_TRUE(f->has_stat && was->cloexec && !f->cloexec);
+	EXPECT_EQ(find_fd(&after, other)->like, NULL);
+	EXPECT_EQ(find_fd(&after, other)->size, 100);
+	EXPECT_EQ(find_fd(&after, moved)->like, NULL);
+	EXPECT_EQ(find_fd(&after, moved)->size, 100);
+	f = find_fd(&after, closed); /* the list itself may have that number now */
+	EXPECT_TRUE(!f || !f->like);
+	arena_done(&a);
+}
+
 /* more than one thread reads, each descriptor in its place; one with more lines than most have */
 TEST(many_fds_self)
 {
