@@ -6,6 +6,7 @@
  * in the cache, into space that was allocated ahead. Measured with 1 GiB from the memory of another process (Linux 6.18,
  * 2 cores, medians, without the fsync): ext4 377 ms so, 497 ms without allocating ahead, 610 ms (windows of 64 MiB) to
  * 1429 ms (of 1 MiB) copying once, straight into a shared mapping of the allocated file; tmpfs 638, 656, 986 and 1014 ms.
+ * In tmpfs nothing is allocated any more: it makes no difference for a large image, and takes 15 ms of one of 32 MiB.
  * The page faults of the mapping cost more than the copy; and no write to a mapping can end in SIGBUS on a full disk.
  *
  * The disk begins with the fsync(2), when the program runs again, or at once (image_hurry): 1 GiB to ext4 took 470 and
@@ -15,9 +16,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -366,6 +369,14 @@ static int put_header(struct image_writer *w)
 	return put_meta(w, h, sizeof(*h));
 }
 
+/* what is allocated ahead there are pages, half of which may go back in the end, and nothing has to lie together */
+static bool is_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == TMPFS_MAGIC;
+}
+
 static int begin(struct image_writer *w, const char *path, int fd)
 {
 	w->fd = fd;
@@ -379,6 +390,7 @@ static int begin(struct image_writer *w, const char *path, int fd)
 			return r;
 		w->fd = r;
 		w->is_file = true;
+		w->ahead = is_memory(w->fd) ? UINT64_MAX : 0;
 	}
 	return put_header(w);
 }
