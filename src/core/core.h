@@ -186,6 +186,8 @@ int save_parts(struct checkpoint *c);
 int remember_entries(const struct checkpoint *c, struct mm_plan *plan);
 /** is_mapped_alone() - does *@ret tell, for each of @n pages from @at on, whether this process alone has it? If that was remembered */
 bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *ret);
+/** are_all_alone() - is it remembered that it alone has all pages between these? */
+bool are_all_alone(const struct mm_plan *plan, uint64_t start, uint64_t end);
 /** share_with_parent() - take out of the pages that are @child's own those that are its parent's */
 int share_with_parent(const struct checkpoint *c, struct mm_plan *child, struct mm_plan *parent);
 /* inside.c */

@@ -254,7 +254,8 @@ int remember_entries(const struct checkpoint *c, struct mm_plan *plan)
 	return 0;
 }
 
-bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *ret)
+/* of the pages from @at on, or NULL: where they were not remembered, and where not all of them are in one run */
+static const uint64_t *find_entries(const struct mm_plan *plan, uint64_t at, size_t n)
 {
 	const struct proc_pages *run = plan->all.at;
 	size_t first = 0, end = plan->all.n;
@@ -265,11 +266,28 @@ bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *re
 		*(run[middle].start <= at ? &first : &end) = middle;
 	}
 	if (!plan->entries || first == end || at < run[first].start || at + n * PAGE > run[first].end)
-		return false;
-	const uint64_t *entry = plan->entries + plan->first_entry[first] + (at - run[first].start) / PAGE;
-	for (size_t i = 0; i < n; i++)
+		return NULL;
+	return plan->entries + plan->first_entry[first] + (at - run[first].start) / PAGE;
+}
+
+bool is_mapped_alone(const struct mm_plan *plan, uint64_t at, size_t n, bool *ret)
+{
+	const uint64_t *entry = find_entries(plan, at, n);
+
+	for (size_t i = 0; entry && i < n; i++)
 		ret[i] = entry[i] & ENTRY_ONCE;
-	return true;
+	return entry;
+}
+
+bool are_all_alone(const struct mm_plan *plan, uint64_t start, uint64_t end)
+{
+	const size_t n = (end - start) / PAGE;
+	const uint64_t *entry = find_entries(plan, start, n);
+	size_t i = 0;
+
+	while (entry && i < n && entry[i] & ENTRY_ONCE)
+		i++;
+	return entry && i == n;
 }
 
 static void look_through(struct window *w, const struct process *p, int pagemap)

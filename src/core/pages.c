@@ -348,6 +348,14 @@ static void add_stretch(struct checkpoint *c, struct span *to, struct stretch st
 	*(struct stretch *)span_push(&c->op->arena, to, sizeof(stretch)) = stretch;
 }
 
+/* of a mapping in which others have pages too, mostly those that are left to it are its own by now */
+static uint64_t what_of(const struct mm_plan *plan, const struct proc_pages *run)
+{
+	const bool own = !(run->what & PAGES_HUGE) && are_all_alone(plan, run->start, run->end);
+
+	return own ? run->what & ~FORK_SHARED : run->what;
+}
+
 static int save_mm(struct saver *s, const struct mm_plan *plan)
 {
 	const struct proc_pages *run = plan->own.at;
@@ -360,7 +368,7 @@ static int save_mm(struct saver *s, const struct mm_plan *plan)
 				.file = -EBADF,
 				.at = run[i].start,
 				.end = run[i].end,
-				.what = run[i].what });
+				.what = what_of(plan, &run[i]) });
 	return save_stretches(s, &stretches);
 }
 
