@@ -318,6 +318,7 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	c->tree.bystanders = &c->bystanders;
 	c->tree.outsiders = &c->outsiders;
 	c->tree.sockets = &c->sockets;
+	c->tree.abilities = &c->abilities;
 	r = walk(c, freeze);
 	c->held = r == 0 && freeze;
 	if (r == 0 && freeze && clocks_of(c->root->dir, &c->clocks) < 0)

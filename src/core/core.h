@@ -56,6 +56,7 @@ struct checkpoint {
 	struct span bystanders; /* the tree's */
 	struct outsiders outsiders; /* likewise */
 	struct sockets sockets; /* likewise */
+	struct abilities abilities; /* likewise */
 	struct process *root;
 	bool own_pidns; /* the target lives in another pid namespace than we */
 	pid_t init; /* own_pidns: the init of that namespace as we count, which stays out; 0: the root is its init */

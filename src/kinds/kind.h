@@ -120,6 +120,20 @@ struct holder {
 	const struct proc_fd *fd;
 };
 
+/** enum ability - what the kernel has, or what may be asked of it, which is the same for every task: one need be tried */
+enum ability {
+	ABILITY_BARRIERS, /* it tells for which membarrier(2) a process has registered */
+	ABILITY_LANDLOCK,
+	ABILITY_NODES, /* there are several of memory */
+	ABILITY_PKEYS,
+	ABILITY_TID_ADDRESS, /* it tells where the end of a thread is to be reported */
+};
+
+/** struct abilities - what was found out of these, a bit each */
+struct abilities {
+	unsigned int asked, has;
+};
+
 /** struct tree - the program being saved */
 struct tree {
 	struct span processes; /* of struct process *: parents before children */
@@ -129,6 +143,7 @@ struct tree {
 	struct span *bystanders; /* of bystander.c's */
 	struct outsiders *outsiders; /* outsiders.c's; NULL: nobody is looked for */
 	struct sockets *sockets; /* sockets.c's; NULL: nothing is kept */
+	struct abilities *abilities; /* tree_can()'s; NULL: nothing is kept */
 	unsigned int cpus; /* that are online: to ask takes longer than all else about a thread's CPUs */
 	bool frozen; /* all threads are held; else `check` looks at a running program */
 	bool is_check; /* there will be no image: what a look would change for the next one is not looked at */
@@ -148,6 +163,9 @@ static inline void tree_unlock(const struct tree *tree)
 	if (tree->lock)
 		pthread_mutex_unlock(tree->lock);
 }
+
+/** tree_can() - as @try says of @what, which is called when that is not known yet: by any thread, and it may be by several at once */
+bool tree_can(const struct tree *tree, enum ability what, bool (*try)(void));
 
 /** tree_holders() - the descriptors in the tree that lead to (dev, ino); *@ret_n of them, NULL when there is none */
 const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_t ino, size_t *ret_n);

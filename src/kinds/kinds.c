@@ -58,6 +58,21 @@ const struct kind *kind_of_fd(const struct sight *s)
 	return kind_of(SCOPE_FD, s);
 }
 
+bool tree_can(const struct tree *tree, enum ability what, bool (*try)(void))
+{
+	struct abilities *a = tree->abilities;
+	const unsigned int bit = 1u << what;
+
+	if (a && __atomic_load_n(&a->asked, __ATOMIC_ACQUIRE) & bit)
+		return __atomic_load_n(&a->has, __ATOMIC_RELAXED) & bit;
+	const bool can = try();
+	if (a && can)
+		__atomic_fetch_or(&a->has, bit, __ATOMIC_RELAXED);
+	if (a)
+		__atomic_fetch_or(&a->asked, bit, __ATOMIC_RELEASE);
+	return can;
+}
+
 const struct holder *tree_holders(const struct tree *tree, uint64_t dev, uint64_t ino, size_t *ret_n)
 {
 	const struct holder *h = tree->holders.at;

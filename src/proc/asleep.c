@@ -89,7 +89,7 @@ static int read_short(int dir, const char *name, char *text, size_t room)
 
 	if (fd < 0)
 		return fd;
-	ssize_t n = read_all(fd, text, room - 1);
+	ssize_t n = read_record(fd, text, room - 1);
 	if (n < 0)
 		return (int)n;
 	text[n] = '\0';

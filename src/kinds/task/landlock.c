@@ -30,13 +30,18 @@ static const struct field fields[] = {
 	FIELDS_END,
 };
 
+static bool has_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, RULESET_VERSION) >= 0;
+}
+
 static int landlock_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct landlock *l = rec;
 	const void *unused;
 	pid_t vpid;
 
-	if (syscall(SYS_landlock_create_ruleset, NULL, 0, RULESET_VERSION) < 0)
+	if (!tree_can(s->tree, ABILITY_LANDLOCK, has_landlock))
 		return 0;
 	int r = bystander_of(s, &op->arena, &vpid);
 	if (r < 0)

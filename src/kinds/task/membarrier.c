@@ -45,13 +45,18 @@ static const int private[3] = {
 	MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ,
 };
 
+static bool tells_registrations(void)
+{
+	return syscall(SYS_membarrier, GET_REGISTRATIONS, 0, 0) >= 0;
+}
+
 /* a barrier changes nothing */
 static int membarrier_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct membarrier *m = rec;
 
 	m->asked = BATCH_CALL(s->batch, "ask for registered barriers", SYS_membarrier, GET_REGISTRATIONS);
-	if (syscall(SYS_membarrier, GET_REGISTRATIONS, 0, 0) < 0)
+	if (!tree_can(s->tree, ABILITY_BARRIERS, tells_registrations))
 		for (size_t i = 0; i < 3; i++)
 			m->tried[i] = BATCH_CALL(s->batch, "try a barrier", SYS_membarrier, (uint64_t) private[i]);
 	return 0;

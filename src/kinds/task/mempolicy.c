@@ -89,7 +89,7 @@ static int mempolicy_ask(struct op *op, const struct sight *s, void *rec)
 	struct mempolicy *m = rec;
 	const struct proc_vma *v = s->process->vmas.at;
 
-	m->asked = has_many_nodes();
+	m->asked = tree_can(s->tree, ABILITY_NODES, has_many_nodes);
 	for (size_t i = 0; m->asked && i < s->process->vmas.n; i++) {
 		struct answer a = { .vma = &v[i] };
 		int r = 0;

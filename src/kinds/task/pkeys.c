@@ -71,7 +71,7 @@ static int pkeys_ask(struct op *op, const struct sight *s, void *rec)
 {
 	struct pkeys *p = rec;
 
-	p->known = are_known();
+	p->known = tree_can(s->tree, ABILITY_PKEYS, are_known);
 	for (uint64_t key = 1; p->known && key < KEYS && may_ask(s); key++)
 		p->asked[key] =
 			BATCH_CALL(s->batch, "ask for a protection key", SYS_pkey_mprotect, END, PAGE, PROT_NONE, key);

@@ -27,11 +27,16 @@ static const struct field fields[] = {
 static const char try[] = "use a kernel with CONFIG_CHECKPOINT_RESTORE";
 
 /* Our kernel is theirs: what it says of us holds for them. */
-static int tid_address_check(struct op *op, const struct sight *s)
+static bool tells_address(void)
 {
 	void *address;
 
-	if (prctl(PR_GET_TID_ADDRESS, &address) == 0 || errno != EINVAL)
+	return prctl(PR_GET_TID_ADDRESS, &address) == 0 || errno != EINVAL;
+}
+
+static int tid_address_check(struct op *op, const struct sight *s)
+{
+	if (tree_can(s->tree, ABILITY_TID_ADDRESS, tells_address))
 		return 0;
 	return refuse(op, "tid-address", "this kernel does not tell where the end of a thread is to be reported", try,
 		"has threads");
