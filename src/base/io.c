@@ -5,11 +5,14 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+
+#define FDS_USUAL 16384u /* a table of 128 KiB */
 
 int fd_close(int fd)
 {
@@ -22,6 +25,21 @@ int fd_close(int fd)
 	return -EBADF;
 }
 
+/*
+ * A table of descriptors that is full is doubled; where threads have it in common the kernel waits each time until no processor
+ * can be looking at the old one (expand_fdtable() in fs/file.c): 15 ms, and five times for a thousand processes, which stand
+ * still. So it is made wide at once, while there is one thread: two links of the directory are those of any.
+ */
+static void widen_fd_table(uint64_t limit)
+{
+	const uint64_t want = limit < FDS_USUAL ? limit : FDS_USUAL;
+	_cleanup_close_ int task = open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (task >= 0 && want && fstat(task, &st) == 0 && st.st_nlink == 3)
+		fd_close(fcntl(task, F_DUPFD_CLOEXEC, (int)want - 1));
+}
+
 uint64_t raise_fd_limit(void)
 {
 	struct rlimit lim;
@@ -29,7 +47,10 @@ uint64_t raise_fd_limit(void)
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return 0;
 	const struct rlimit most = { lim.rlim_max, lim.rlim_max };
-	return setrlimit(RLIMIT_NOFILE, &most) < 0 ? lim.rlim_cur : most.rlim_cur;
+	const uint64_t limit = setrlimit(RLIMIT_NOFILE, &most) < 0 ? lim.rlim_cur : most.rlim_cur;
+
+	widen_fd_table(limit);
+	return limit;
 }
 
 /* read(2), or pread(2) where at is not negative, until len bytes or the end */

@@ -10,7 +10,10 @@
 
 struct arena;
 
-/** raise_fd_limit() - from the soft limit on open descriptors to the hard one; returns how many there can be then */
+/**
+ * raise_fd_limit() - from the soft limit on open descriptors to the hard one; returns how many there can be then
+ * Best before there are threads: then there is room for many in the kernel's table as well.
+ */
 uint64_t raise_fd_limit(void);
 
 /** read_all() - read until @len bytes or the end; returns how many */

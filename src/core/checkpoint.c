@@ -179,7 +179,6 @@ static void checkpoint_init(struct checkpoint *c, struct op *op, pid_t pid, unsi
 {
 	*c = (struct checkpoint){ .op = op, .target = pid, .next_id = FIRST_ID };
 	crew_init(c, lanes);
-	raise_fd_limit(); /* each process takes three */
 	c->procfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -352,6 +351,8 @@ static int send_on_errand(struct errand *e)
 {
 	pthread_t thread;
 	struct op op;
+
+	raise_fd_limit(); /* each thread besides the first takes a descriptor, each process three */
 	int r = thread_start(&thread, LANE_STACK, run_errand, e);
 
 	if (r == 0) {

@@ -216,4 +216,20 @@ TEST(read_link_of_any_length)
 	scratch_done(dir);
 }
 
+/* where one of many threads opens the next descriptor, nobody waits until the kernel's table has grown */
+TEST(there_is_room_for_many_descriptors)
+{
+	struct arena a;
+	char *text, *line;
+	const uint64_t limit = raise_fd_limit();
+
+	arena_init(&a);
+	ASSERT_GE(limit, 1);
+	ASSERT_EQ(read_text(&a, AT_FDCWD, "/proc/self/status", 1 << 16, &text, NULL), 0);
+	line = strstr(text, "\nFDSize:");
+	ASSERT_TRUE(line != NULL);
+	EXPECT_GE(strtoull(line + 8, NULL, 10), limit < 16384 ? limit : 16384);
+	arena_done(&a);
+}
+
 TEST_MAIN
