@@ -352,7 +352,7 @@ static int send_on_errand(struct errand *e)
 	pthread_t thread;
 	struct op op;
 
-	raise_fd_limit(); /* each thread besides the first takes a descriptor, each process three */
+	raise_fd_limit(); /* each process takes three */
 	int r = thread_start(&thread, LANE_STACK, run_errand, e);
 
 	if (r == 0) {
