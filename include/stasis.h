@@ -107,6 +107,7 @@ int stasis_check(pid_t pid, const struct stasis_check_options *options, struct s
 enum stasis_file_policy {
 	STASIS_FILE_KEEP = 1, /* take the file as it is now */
 	STASIS_FILE_TRUNCATE, /* cut it back to its size at the checkpoint */
+	STASIS_FILE_ALLOW, /* besides one of these: the program gets it, although it may not open it itself */
 };
 
 struct stasis_file_rule {

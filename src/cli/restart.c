@@ -22,7 +22,7 @@ struct restart_args {
 	enum stasis_clock_policy clock;
 };
 
-/* "PATH=keep" or "PATH=truncate"; a path may hold '=' */
+/* "PATH=keep", "PATH=truncate" or "PATH=allow"; a path may hold '=' */
 static int parse_rule(const struct command *self, struct arena *a, const char *text, struct span *files)
 {
 	const char *eq = strrchr(text, '=');
@@ -32,8 +32,10 @@ static int parse_rule(const struct command *self, struct arena *a, const char *t
 		rule.policy = STASIS_FILE_KEEP;
 	else if (eq && strcmp(eq, "=truncate") == 0)
 		rule.policy = STASIS_FILE_TRUNCATE;
+	else if (eq && strcmp(eq, "=allow") == 0)
+		rule.policy = STASIS_FILE_ALLOW;
 	if (!rule.policy || eq == text)
-		return usage_error(self, "--file takes PATH=keep or PATH=truncate, not \"%s\"", text);
+		return usage_error(self, "--file takes PATH=keep, PATH=truncate or PATH=allow, not \"%s\"", text);
 	rule.path = arena_strndup(a, text, (size_t)(eq - text));
 	*(struct stasis_file_rule *)span_push(a, files, sizeof(rule)) = rule;
 	return 0;
@@ -277,7 +279,7 @@ static int restart_main(const struct command *self, int argc, char **argv)
 
 const struct command cmd_restart = {
 	.name = "restart",
-	.synopsis = "IMAGE|- [--detach] [--pid-file F] [--file PATH=keep|truncate]... [--pidns] "
+	.synopsis = "IMAGE|- [--detach] [--pid-file F] [--file PATH=keep|truncate|allow]... [--pidns] "
 		    "[--clock=continue|real] [--strict] [--json]",
 	.summary = "bring a saved program back",
 	.help = "The program goes on where its image was made. stasis stays with it, passes signals on to it, and ends "
@@ -288,6 +290,7 @@ const struct command cmd_restart = {
 		"      --pid-file F    write its pid to F\n"
 		"      --file PATH=keep      a file that changed since the checkpoint: take it as it is now\n"
 		"      --file PATH=truncate  cut it back to the size that it had at the checkpoint\n"
+		"      --file PATH=allow     give it to the program with your rights, where it may not open it itself\n"
 		"      --pidns         give it a pid namespace of its own, even where its pids are free\n"
 		"      --clock=continue      CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they were, where that "
 		"can "

@@ -96,6 +96,7 @@ int add_stage(struct restart *r, struct patient *p, size_t n, struct batch *b, e
 	r->site.vtid = t->tid;
 	r->site.first = n == p->first;
 	r->site.held = h;
+	r->site.owners = p->owners;
 	r->site.regs = &p->regs[n];
 	r->site.sigmask = &p->sigmasks[n];
 	r->site.nap = &p->naps[n];

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/rights.h"
 
 #define FDS_A_MESSAGE	253 /* SCM_MAX_FD */
 #define STOP_TIMEOUT_MS 10000
@@ -176,9 +177,23 @@ static pid_t find_process(const struct site *site, int32_t vpid)
 	return -ESRCH;
 }
 
+/* what comes one after the other is mostly of one owner: kinds may keep his rights until another one's turn comes */
+static int restore_file(struct restart *r, struct object *o, const struct kind *last)
+{
+	int e = o->kind == last ? 0 : rights_give_back(r->op, &r->site);
+
+	if (e < 0)
+		return e;
+	r->site.owners = o->owners;
+	o->fd = o->kind->restore(r->op, o->rec, &r->site);
+	return o->fd < 0 ? o->fd : 0;
+}
+
 static int restore_files(struct restart *r, bool early)
 {
 	struct object *o = r->objects.at;
+	const struct kind *last = NULL;
+	int e = 0;
 
 	if (!early) /* most do not exist yet */
 		list_tasks(r);
@@ -188,14 +203,14 @@ static int restore_files(struct restart *r, bool early)
 	r->site.process = find_process;
 	r->site.restart = r;
 
-	for (size_t i = 0; i < r->objects.n; i++) {
+	for (size_t i = 0; i < r->objects.n && e == 0; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_FD || o[i].kind->early != early)
 			continue;
-		o[i].fd = o[i].kind->restore(r->op, o[i].rec, &r->site);
-		if (o[i].fd < 0)
-			return o[i].fd;
+		e = restore_file(r, &o[i], last);
+		last = o[i].kind;
 	}
-	return 0;
+	int back = rights_give_back(r->op, &r->site);
+	return e < 0 ? e : back;
 }
 
 int restore_early_files(struct restart *r)
@@ -266,6 +281,7 @@ static int link_files(struct restart *r)
 		if (!o[i].kind || o[i].kind->scope != SCOPE_FD || !o[i].kind->link)
 			continue;
 		r->site.here = o[i].fd;
+		r->site.owners = o[i].owners;
 		e = o[i].kind->link(r->op, o[i].rec, &r->site);
 	}
 	return e;

@@ -23,6 +23,8 @@ struct object {
 	bool here; /* mem kinds that move: this kernel has the very same */
 	const struct mm_record *seen_in; /* mem kinds that move: the last memory map that has it */
 	struct patient *first, *last; /* of those that share it */
+	bool has_owner; /* a process has it, whatever its rights; known where some have others than stasis */
+	struct span owners; /* see struct site */
 };
 
 /** struct moved - a mapping that every process has, and where it is now */
@@ -69,6 +71,7 @@ struct patient {
 	bool own_unknown; /* they were in no order */
 	struct brood *brood; /* children that it makes just now */
 	size_t hatched; /* of its children: those before it are made, or being made */
+	struct span owners; /* see struct site: one, or none where it may open whatever stasis may */
 	bool begun; /* it has begun to make its memory */
 	bool restored; /* its thread went through STAGE_RESTORE already */
 	struct span moved; /* of struct moved */
@@ -96,6 +99,7 @@ struct restart {
 	const struct head *head;
 	struct span objects; /* of struct object, sorted by id */
 	struct span patients; /* of struct patient *: parents first */
+	struct span owners; /* of const struct rights *: those of them that are not those of stasis, each once */
 	struct site site;
 	struct span slots;
 	size_t n_reserved; /* of them: those that hold what was reserved */
@@ -202,6 +206,9 @@ int gather_family(struct restart *r);
 int check_pages(struct restart *r, const struct patient *p, const struct section *s);
 /** vma_above() - which mapping is the first that ends above @at; the number of mappings when none does */
 size_t vma_above(const struct mm_record *mm, uint64_t at);
+/* owners.c */
+/** find_owners() - with whose rights are files to be opened? Of processes and objects */
+int find_owners(struct restart *r);
 /* zone.c */
 int choose_zone(struct restart *r);
 int restore_backings(struct restart *r);

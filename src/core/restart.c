@@ -26,6 +26,8 @@ static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 	if (e == 0)
 		e = choose_namespace(r, o->own_pidns);
 	if (e == 0)
+		e = find_owners(r);
+	if (e == 0)
 		e = choose_zone(r);
 	if (e == 0)
 		e = restore_backings(r);
@@ -147,12 +149,25 @@ static void tidy(struct restart *r)
 		munmap((void *)r->zone, r->zone_end - r->zone);
 }
 
+static int policy_of(enum stasis_file_policy policy)
+{
+	switch (policy) {
+	case STASIS_FILE_TRUNCATE:
+		return FILE_TRUNCATE;
+	case STASIS_FILE_ALLOW:
+		return FILE_ALLOW;
+	case STASIS_FILE_KEEP:
+		break;
+	}
+	return FILE_KEEP;
+}
+
 static int take_options(struct restart *r, const struct stasis_restart_options *o)
 {
 	struct file_rule *rules = arena_array(&r->op->arena, o->n_files + 1, sizeof(*rules));
 
 	for (size_t i = 0; i < o->n_files; i++)
-		rules[i] = (struct file_rule){ o->files[i].path, o->files[i].policy == STASIS_FILE_TRUNCATE };
+		rules[i] = (struct file_rule){ o->files[i].path, policy_of(o->files[i].policy) };
 	r->site.rules = rules;
 	r->site.n_rules = o->n_files;
 	for (int i = 0; i < 3; i++)

@@ -165,6 +165,7 @@ int restore_backings(struct restart *r)
 		const uint64_t mask = align_of(&o[i]) - 1;
 		r->site.stash.at = (r->site.stash.at + mask) & ~mask;
 		o[i].stash = r->site.stash.at;
+		r->site.owners = o[i].owners;
 		int e = o[i].kind->restore(r->op, o[i].rec, &r->site);
 		if (e < 0)
 			return e;

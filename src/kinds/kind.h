@@ -20,6 +20,8 @@
 #include "proc/proc.h"
 #include "remote/remote.h"
 
+struct inode;
+
 /* ---- what saving sees ---- */
 
 /** struct thread - a thread of a program being saved */
@@ -53,8 +55,12 @@ struct root {
 	const char
 		*cwd; /* the path that was found to lead to the working directory of one that has this root, or NULL */
 	struct spot cwd_spot; /* which one that is */
+	const struct inode *inode,
+		*cwd_inode; /* inode.h's: of this directory, and of the working directory with that path; NULL: not yet known */
+	const char *cwd_looked_at;
 	bool has_mount;
-	unsigned long fs; /* openfile_fs() of files on that mount */
+	unsigned long fs; /* openfile_fs() and openfile_fsid() of files on that mount */
+	uint64_t fsid;
 	uint64_t mnt_id;
 };
 
@@ -190,10 +196,34 @@ int sight_take_fd(const struct sight *s);
 
 /* ---- what restarting has ---- */
 
-/** struct file_rule - what the user says of one file: keep it as it is now, or truncate it to its recorded size */
+/** struct file_rule - what the user says of one file */
 struct file_rule {
 	const char *path;
-	bool truncate;
+	enum {
+		FILE_KEEP, /* as it is now */
+		FILE_TRUNCATE, /* to its recorded size */
+		FILE_ALLOW, /* the program gets it although it may not open it */
+	} policy;
+};
+
+/** struct rights - with which a thread opens files: credentials(7), capabilities(7) */
+struct rights {
+	uint32_t uid, gid; /* those for files: setfsuid(2), setfsgid(2) */
+	struct span groups; /* of gid_t, in ascending order */
+	uint64_t caps; /* effective */
+};
+
+/** struct taken_rights - rights.c's: what this thread of stasis has taken, and what it had of which that took something */
+struct taken_rights {
+	const struct rights *rights; /* NULL: nothing */
+	int dumpable, death_signal;
+	pid_t parent;
+};
+
+/** struct last_dir - rights.c's: the directory that the last file was in */
+struct last_dir {
+	struct span path; /* bytes */
+	bool asked, roots; /* can only root change what the path leads to? */
 };
 
 /** struct slot - an int that records of one operation share under a key, e.g. a pipe under its number */
@@ -252,7 +282,12 @@ struct site {
 	struct map task_by_vpid; /* of struct site_task */
 	int terminal; /* one of them: the terminal that the program gets with all that it had of its own; -EBADF: none */
 	const char *root; /* before a path: where the program's "/" is for us, "" or "/proc/PID/root" */
-	struct span last_dir; /* regular.c's: the path of the directory that the last file was in, bytes */
+	const struct rights *own; /* those of stasis */
+	struct span
+		owners; /* of const struct rights *: of those who have it, each once, if it may not open all that stasis may;
+		process kinds: of the process */
+	struct taken_rights taken;
+	struct last_dir last_dir[2];
 	struct span *slots; /* of struct slot */
 	struct map slot_places; /* site_slot()'s: the place in slots plus 1, by a mix of owner and key */
 	int here; /* fd kinds, in link(): what restore() returned */
@@ -365,6 +400,8 @@ struct kind {
 		shared_by; /* process kinds: processes have one in common that were cloned with this flag, e.g. CLONE_FS: it is
 		saved once, by the first of them; it is restored by the first, and all the rest is done by the last */
 	bool early; /* fd kinds: restored before the processes exist, as these need it when they begin their sessions */
+	/** rights - thread kinds: with which rights it opens files; nothing is copied */
+	void (*rights)(const void *rec, struct rights *ret);
 
 	/** asks - process kinds: is ask() for thread s->thread too, and not for the first that lives alone? */
 	bool (*asks)(const struct sight *s, const void *rec);

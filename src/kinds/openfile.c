@@ -168,6 +168,7 @@ static void keep_root(const struct process *p, int at)
 	p->root->spot = openfile_spot(at, "");
 	p->root->ours = openfile_is_spot(AT_FDCWD, "/", &p->root->spot);
 	p->root->cwd = NULL;
+	p->root->inode = p->root->cwd_inode = NULL;
 }
 
 /* that of the process before mostly is the root of this one as well: as long as it is open no other mount has its number */
@@ -302,22 +303,42 @@ int openfile_check_found(struct op *op, const struct sight *s, int err)
 }
 
 /* An open file keeps its mount, and so the number of that, and a mount has one filesystem. */
-unsigned long openfile_fs(const struct sight *s)
+static bool look_at_mount(const struct sight *s, unsigned long *ret_type, uint64_t *ret_id)
 {
 	struct root *root = s->process->root;
+	bool known = root && root->has_mount && root->mnt_id == s->fd->mnt_id;
 	struct statfs fs;
 
-	if (root && root->has_mount && root->mnt_id == s->fd->mnt_id)
-		return root->fs;
-	_cleanup_close_ int fd = openfile_find(s->process, s->fd->link, s->fd->dev, s->fd->st_ino);
-	if (fd < 0 || fstatfs(fd, &fs) < 0)
-		return 0;
+	_cleanup_close_ int fd = known ? -EBADF : openfile_find(s->process, s->fd->link, s->fd->dev, s->fd->st_ino);
+	if (!known && (fd < 0 || fstatfs(fd, &fs) < 0))
+		return false;
+	*ret_type = known ? root->fs : (unsigned long)fs.f_type;
+	*ret_id = known ? root->fsid : 0;
+	if (!known)
+		memcpy(ret_id, &fs.f_fsid, sizeof(*ret_id));
 	if (root) {
 		root->has_mount = true;
 		root->mnt_id = s->fd->mnt_id;
-		root->fs = (unsigned long)fs.f_type;
+		root->fs = *ret_type;
+		root->fsid = *ret_id;
 	}
-	return (unsigned long)fs.f_type;
+	return true;
+}
+
+unsigned long openfile_fs(const struct sight *s)
+{
+	unsigned long type;
+	uint64_t id;
+
+	return look_at_mount(s, &type, &id) ? type : 0;
+}
+
+uint64_t openfile_fsid(const struct sight *s)
+{
+	unsigned long type;
+	uint64_t id;
+
+	return look_at_mount(s, &type, &id) ? id : 0;
 }
 
 static bool is_live(unsigned long fs)

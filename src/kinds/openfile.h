@@ -70,6 +70,9 @@ bool openfile_is_hidden(const struct sight *s, int err);
 /** openfile_fs() - the type of the file system (statfs(2)) of the file at s->fd, which its path leads to; 0 when it leads nowhere */
 unsigned long openfile_fs(const struct sight *s);
 
+/** openfile_fsid() - the number of that file system (statfs(2)); 0 when it has none */
+uint64_t openfile_fsid(const struct sight *s);
+
 /** openfile_shows_live() - openfile_is_live() of the file at s->fd, which its path leads to; false when it leads nowhere */
 bool openfile_shows_live(const struct sight *s);
 

@@ -5,17 +5,16 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/inode.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -160,11 +159,7 @@ static int cannot_make(struct op *op, int err, const char *path)
 /* The paths of images hold no symbolic links: who has put one there since may want us to act where he may not. */
 int tmpfs_open_path(const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(O_PATH | O_NOFOLLOW | O_CLOEXEC | flags),
-		.resolve = RESOLVE_NO_SYMLINKS };
-	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : fd;
+	return inode_walk(AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC | flags);
 }
 
 /* the directory that @path is in, and *@ret_name in there */
@@ -316,6 +311,16 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 		note(op, "\"%s\", which was made again, belongs to user %u and group %u, not %u and %u", name,
 			st.st_uid, st.st_gid, file->uid, file->gid);
 	return fd;
+}
+
+bool tmpfs_was_made(const struct site *site, const char *path)
+{
+	const struct made_file *made = site->made_files.at;
+
+	for (size_t i = 0; i < site->made_files.n; i++)
+		if (strcmp(made[i].path, path) == 0)
+			return true;
+	return false;
 }
 
 int tmpfs_link(struct op *op, struct site *site, int fd, const char *path)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/pool.h"
 #include "proc/parse.h"
@@ -171,18 +172,23 @@ int proc_read_fdinfo(struct arena *a, int dir, int n, struct proc_fd *ret)
 
 static void read_object(int dir, const char *path, struct proc_fd *f)
 {
-	struct stat st;
+	struct statx x;
 
-	if (fstatat(dir, path, &st, AT_NO_AUTOMOUNT) < 0)
+	if (statx(dir, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &x) < 0)
 		return;
-	f->dev = st.st_dev;
-	f->st_ino = st.st_ino;
-	f->rdev = st.st_rdev;
-	f->size = (uint64_t)st.st_size;
-	f->mode = st.st_mode;
-	f->nlink = (uint32_t)st.st_nlink;
-	f->mtime_sec = st.st_mtim.tv_sec;
-	f->mtime_nsec = st.st_mtim.tv_nsec;
+	f->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+	f->st_ino = x.stx_ino;
+	f->rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
+	f->size = x.stx_size;
+	f->mode = x.stx_mode;
+	f->uid = x.stx_uid;
+	f->gid = x.stx_gid;
+	f->nlink = x.stx_nlink;
+	f->mtime_sec = x.stx_mtime.tv_sec;
+	f->mtime_nsec = x.stx_mtime.tv_nsec;
+	f->by_change = !(x.stx_mask & STATX_BTIME);
+	f->born_sec = f->by_change ? x.stx_ctime.tv_sec : x.stx_btime.tv_sec;
+	f->born_nsec = f->by_change ? x.stx_ctime.tv_nsec : x.stx_btime.tv_nsec;
 	f->has_stat = true;
 }
 

@@ -115,10 +115,13 @@ struct proc_fd {
 	uint64_t mnt_id, ino;
 	struct span locks; /* of struct proc_lock */
 	struct span extra; /* of const char *: the lines of fdinfo behind pos, flags, mnt_id, ino and the locks */
-	uint64_t dev, st_ino, rdev, size; /* of the object, from fstatat() through the link; valid when has_stat */
-	uint32_t mode;
+	uint64_t dev, st_ino, rdev, size; /* of the object, from statx() through the link; valid when has_stat */
+	uint32_t mode, uid, gid;
 	uint32_t nlink;
 	int64_t mtime_sec, mtime_nsec;
+	int64_t born_sec; /* when it was made */
+	uint32_t born_nsec;
+	bool by_change; /* its file system does not know when: then it is when it was changed last */
 	bool has_stat;
 	struct proc_fd *like; /* the same open file in another table, where that was known; else NULL */
 	void *open_file; /* for the caller's use: the same where descriptors share an open file */

@@ -5,12 +5,14 @@
  * HOW is p (private), r (shared, opened for reading only) or s (shared, to be written to). In what it has mapped privately it
  * writes to the second page, if there is one. Whenever a file "ask" is in the directory where it was started, it writes the
  * first word of each file to "said", and behind those it has mapped privately the first word of the second page, and removes
- * "ask". "ready" says that it has begun.
+ * "ask". "ready" says that it has begun. Behind "u:UID" it goes on as that user.
  */
 #include <err.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -44,6 +46,14 @@ static struct view map(const char *arg)
 	return v;
 }
 
+static void become(const char *user)
+{
+	const unsigned int id = (unsigned int)atoi(user);
+
+	if (setgroups(0, NULL) < 0 || setgid(id) < 0 || setuid(id) < 0)
+		err(1, "user %s", user);
+}
+
 static void say(int dir, const struct view *v, int n)
 {
 	FILE *f = fdopen(openat(dir, "said.new", O_WRONLY | O_CREAT | O_TRUNC, 0644), "w");
@@ -66,8 +76,11 @@ int main(int argc, char **argv)
 	static struct view views[20];
 	int n = 0;
 
-	for (; n + 1 < argc && n < 20; n++)
-		views[n] = map(argv[n + 1]);
+	for (int i = 1; i < argc && n < 20; i++)
+		if (argv[i][0] == 'u')
+			become(argv[i] + 2);
+		else
+			views[n++] = map(argv[i]);
 	close(open("ready", O_WRONLY | O_CREAT, 0644));
 	for (;; nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL))
 		if (access("ask", F_OK) == 0)

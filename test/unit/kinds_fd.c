@@ -236,13 +236,13 @@ TEST(other_changes_are_the_users)
 	void *rec = save_file(O_RDWR, 70000, 5);
 	append("more");
 	expect_changed(rec);
-	struct file_rule rule = { path("f"), false };
+	struct file_rule rule = { path("f"), FILE_KEEP };
 	site.rules = &rule;
 	site.n_rules = 1;
 	ASSERT_LE(0, kind->restore(&op, rec, &site));
 	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
 	EXPECT_EQ(size_of("f"), 70004);
-	rule.truncate = true;
+	rule.policy = FILE_TRUNCATE;
 	ASSERT_LE(0, kind->restore(&op, rec, &site));
 	EXPECT_EQ(size_of("f"), 70004);
 	ASSERT_EQ(kind->settle(&op, rec, &site), 0);
@@ -260,7 +260,7 @@ TEST(changed_prefix_stops)
 	expect_changed(rec);
 	ASSERT_EQ(ftruncate(fd, 10), 0);
 	expect_changed(rec);
-	struct file_rule rule = { path("f"), true };
+	struct file_rule rule = { path("f"), FILE_TRUNCATE };
 	site.rules = &rule;
 	site.n_rules = 1;
 	expect_changed(rec);

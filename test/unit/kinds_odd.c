@@ -35,11 +35,19 @@ static const struct kind *begin(const char *name, void **ret_rec)
 	return NULL;
 }
 
+/* "mode", or "inode.mode" */
+static bool is_called(const struct field *f, const char *name)
+{
+	const char *dot = strrchr(f->name, '.');
+
+	return strcmp(dot ? dot + 1 : f->name, name) == 0;
+}
+
 static void *member(const struct kind *k, void *rec, const char *name)
 {
 	const struct field *f = k->fields;
 
-	while (f->type != FIELD_END && strcmp(f->name, name) != 0)
+	while (f->type != FIELD_END && !is_called(f, name))
 		f++;
 	ASSERT_TRUE(f->type != FIELD_END);
 	return (char *)rec + f->offset;

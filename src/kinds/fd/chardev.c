@@ -88,8 +88,10 @@ static int open_device(const struct chardev *c, const char *path)
 		return -errno;
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(MEM_MAJOR, c->minor))
 		return -ENODEV;
-	int fd = open(path, (int)c->flags | O_CLOEXEC | O_NOCTTY);
-	return fd < 0 ? -errno : fd;
+	_cleanup_close_ int fd = open(path, (int)c->flags | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(MEM_MAJOR, c->minor) ? TAKE_FD(fd) : -ESTALE;
 }
 
 static int chardev_restore(struct op *op, void *rec, struct site *site)

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 
 enum {
 	FLAGS = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_NOATIME | O_PATH,
@@ -25,7 +26,7 @@ struct directory {
 	uint32_t flags;
 	uint64_t pos;
 	int64_t mtime_sec, mtime_nsec;
-	uint64_t dev, ino;
+	struct inode inode;
 	uint32_t flock;
 	struct span ofd_locks; /* of struct ofd_lock */
 };
@@ -36,10 +37,14 @@ static const struct field fields[] = {
 	FIELD_U(3, struct directory, pos, "file.f_pos"),
 	FIELD_I(4, struct directory, mtime_sec, "inode.i_mtime_sec"),
 	FIELD_I(5, struct directory, mtime_nsec, "inode.i_mtime_nsec"),
-	FIELD_U(6, struct directory, dev, "super_block.s_dev"),
-	FIELD_U(7, struct directory, ino, "inode.i_ino"),
+	FIELD_U(6, struct directory, inode.dev, "super_block.s_dev"),
+	FIELD_U(7, struct directory, inode.ino, "inode.i_ino"),
 	FIELD_U(8, struct directory, flock, "file_lock_context.flc_flock"),
 	FIELD_A(9, struct directory, ofd_locks, "file_lock_context.flc_posix", ofd_lock_fields, struct ofd_lock),
+	FIELD_U(10, struct directory, inode.mode, "inode.i_mode"),
+	FIELD_U(11, struct directory, inode.uid, "inode.i_uid"),
+	FIELD_U(12, struct directory, inode.gid, "inode.i_gid"),
+	INODE_BIRTH_FIELDS(13, struct directory, inode),
 	FIELDS_END,
 };
 
@@ -68,8 +73,7 @@ static int directory_save(struct op *op, const struct sight *s, void *rec)
 	d->pos = s->fd->pos;
 	d->mtime_sec = s->fd->mtime_sec;
 	d->mtime_nsec = s->fd->mtime_nsec;
-	d->dev = s->fd->dev;
-	d->ino = s->fd->st_ino;
+	inode_of_fd(s, &d->inode);
 	openfile_save_locks(op, s, &d->flock, &d->ofd_locks);
 	return 0;
 }
@@ -90,21 +94,31 @@ static int restore_pos(struct op *op, const struct directory *d, int fd)
 	return 0;
 }
 
+static bool is_directory(mode_t mode, dev_t rdev)
+{
+	(void)rdev;
+	return S_ISDIR(mode);
+}
+
 static int directory_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct directory *d = rec;
+	struct stat st;
 
 	if (!d->path || d->path[0] != '/' || openfile_is_odd(d->flags, FLAGS) || d->flags & O_ACCMODE ||
 		d->pos > INT64_MAX)
 		return fail(op, -EBADMSG, "open a directory from the image");
-	/* what is no directory is not even opened */
-	_cleanup_close_ int at = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int fd = at < 0 ? at : open(d->path, (int)d->flags | O_CLOEXEC);
-	if (fd < 0 && openfile_is_absent(errno))
+	const struct goal goal = { .path = d->path,
+		.what = "directory ",
+		.flags = (int)d->flags | O_CLOEXEC,
+		.was = &d->inode,
+		.fits = is_directory };
+	_cleanup_close_ int fd = rights_open(op, site, &goal, &st);
+	if (fd == -EMEDIUMTYPE || (fd < 0 && openfile_is_absent(-fd)))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory again and restart",
 			"open directory \"%s\": it is not there", d->path);
 	if (fd < 0)
-		return fail(op, -errno, "open directory \"%s\"", d->path);
+		return fail(op, fd, "open directory \"%s\"", d->path);
 	if (d->flags & O_PATH)
 		return TAKE_FD(fd);
 	int r = restore_pos(op, d, fd);

@@ -26,6 +26,7 @@
 #include "base/text.h"
 #include "kinds/openfile.h"
 #include "kinds/outsiders.h"
+#include "kinds/rights.h"
 
 #define PIPE_MIN 4096 /* a page: capacities are powers of 2 pages */
 
@@ -39,6 +40,7 @@ struct pipe {
 	uint32_t flags;
 	uint64_t capacity; /* in bytes */
 	uint32_t mode, uid, gid;
+	struct inode inode; /* of a FIFO */
 	struct span data; /* bytes */
 	bool unwritten; /* a FIFO without a writer since it was opened */
 };
@@ -53,6 +55,7 @@ static const struct field fields[] = {
 	FIELD_U(7, struct pipe, gid, "inode.i_gid"),
 	FIELD_BLOB(8, struct pipe, data, "pipe_inode_info.bufs"),
 	FIELD_U(9, struct pipe, unwritten, "file.f_version"),
+	INODE_FIELDS(10, struct pipe, inode),
 	FIELDS_END,
 };
 
@@ -200,6 +203,8 @@ static int pipe_save(struct op *op, const struct sight *s, void *rec)
 	p->mode = st.st_mode & 07777;
 	p->uid = st.st_uid;
 	p->gid = st.st_gid;
+	if (p->path)
+		inode_of_fd(s, &p->inode);
 	p->unwritten = p->path && openfile_pipe_is_unwritten(fd);
 	return keeps_data(s) ? save_data(op, fd, p) : 0;
 }
@@ -294,17 +299,29 @@ static int restore_nameless(struct op *op, const struct pipe *p, struct site *si
 	return fd < 0 ? fail(op, fd, "open a pipe") : fd;
 }
 
+static bool is_fifo(mode_t mode, dev_t rdev)
+{
+	(void)rdev;
+	return S_ISFIFO(mode);
+}
+
 static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 {
 	static const char put_back[] = "put the FIFO back under this path (mkfifo) and restart again";
+	struct goal goal = { .path = p->path,
+		.what = "FIFO ",
+		.flags = O_PATH | O_CLOEXEC,
+		.need = (openfile_can_read(p->flags) ? R_OK : 0) | (openfile_can_write(p->flags) ? W_OK : 0),
+		.was = &p->inode,
+		.fits = is_fifo };
 	struct stat st, now;
 
-	_cleanup_close_ int at = open(p->path, O_PATH | O_CLOEXEC);
-	if ((at < 0 && openfile_is_absent(errno)) || (at >= 0 && fstat(at, &st) == 0 && !S_ISFIFO(st.st_mode)))
+	_cleanup_close_ int at = rights_open(op, site, &goal, &st);
+	if (at == -EMEDIUMTYPE || (at < 0 && openfile_is_absent(-at)))
 		return fail_as(
 			op, OUTCOME_CANNOT, "file-missing", put_back, "open FIFO \"%s\": it is not there", p->path);
 	if (at < 0)
-		return fail(op, -errno, "open FIFO \"%s\"", p->path);
+		return fail(op, at, "open FIFO \"%s\"", p->path);
 	/* one more writer, even for a moment, would be one that it has had */
 	int both = openfile_reopen(at, (p->unwritten ? O_RDONLY : O_RDWR) | O_NONBLOCK);
 	if (both < 0)
@@ -315,13 +332,14 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 		r = fill(op, p, both);
 	if (r < 0)
 		return r;
-	_cleanup_close_ int fd = open(p->path, (int)p->flags | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno == ELOOP) /* O_NOFOLLOW */
+	goal.flags = (int)p->flags | O_NONBLOCK | O_CLOEXEC;
+	_cleanup_close_ int fd = rights_open(op, site, &goal, &now);
+	if (fd == -ELOOP) /* O_NOFOLLOW */
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", put_back,
 			"open FIFO \"%s\": it is a symbolic link now", p->path);
 	if (fd < 0)
-		return fail(op, -errno, "open FIFO \"%s\"", p->path);
-	if (fstat(fd, &now) < 0 || now.st_dev != st.st_dev || now.st_ino != st.st_ino)
+		return fail(op, fd, "open FIFO \"%s\"", p->path);
+	if (now.st_dev != st.st_dev || now.st_ino != st.st_ino)
 		return fail(op, -ESTALE, "open FIFO \"%s\"", p->path);
 	return TAKE_FD(fd);
 }

@@ -39,6 +39,7 @@
 #include "kinds/hugetlb.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 #include "kinds/secretmem.h"
 #include "kinds/tmpfs.h"
 #include "kinds/vma.h"
@@ -54,10 +55,9 @@ struct regular {
 	const char *path;
 	uint32_t flags;
 	uint64_t pos;
-	uint32_t mode;
 	uint64_t size;
 	int64_t mtime_sec, mtime_nsec;
-	uint64_t dev, ino;
+	struct inode inode;
 	uint32_t flock;
 	struct span ofd_locks; /* of struct ofd_lock */
 	bool live; /* the kernel makes up the content: it is not compared */
@@ -68,7 +68,6 @@ struct regular {
 	struct span dirs; /* in memory: of struct tmpfs_dir */
 	bool mapped; /* these both: what is in it belongs to a mapping of it */
 	struct span content; /* bytes, in one record of each file */
-	uint32_t uid, gid;
 	bool cut; /* restarting: it is to be cut back, in settle() */
 	uint32_t lent; /* n + 1: it was the stream n of whoever started the program, as with `stasis run CMD >FILE` */
 };
@@ -77,12 +76,12 @@ static const struct field fields[] = {
 	FIELD_S(1, struct regular, path, "file.f_path"),
 	FIELD_B(2, struct regular, flags, "file.f_flags", openfile_flags),
 	FIELD_U(3, struct regular, pos, "file.f_pos"),
-	FIELD_U(4, struct regular, mode, "inode.i_mode"),
+	FIELD_U(4, struct regular, inode.mode, "inode.i_mode"),
 	FIELD_U(5, struct regular, size, "inode.i_size"),
 	FIELD_I(6, struct regular, mtime_sec, "inode.i_mtime_sec"),
 	FIELD_I(7, struct regular, mtime_nsec, "inode.i_mtime_nsec"),
-	FIELD_U(8, struct regular, dev, "super_block.s_dev"),
-	FIELD_U(9, struct regular, ino, "inode.i_ino"),
+	FIELD_U(8, struct regular, inode.dev, "super_block.s_dev"),
+	FIELD_U(9, struct regular, inode.ino, "inode.i_ino"),
 	FIELD_U(10, struct regular, flock, "file_lock_context.flc_flock"),
 	FIELD_A(11, struct regular, ofd_locks, "file_lock_context.flc_posix", ofd_lock_fields, struct ofd_lock),
 	FIELD_U(12, struct regular, live, ""),
@@ -92,10 +91,11 @@ static const struct field fields[] = {
 	FIELD_U(16, struct regular, deleted, "inode.i_nlink"),
 	FIELD_U(17, struct regular, mapped, "inode.i_mapping"),
 	FIELD_BLOB(18, struct regular, content, "inode.i_mapping"),
-	FIELD_U(19, struct regular, uid, "inode.i_uid"),
-	FIELD_U(20, struct regular, gid, "inode.i_gid"),
+	FIELD_U(19, struct regular, inode.uid, "inode.i_uid"),
+	FIELD_U(20, struct regular, inode.gid, "inode.i_gid"),
 	FIELD_U(21, struct regular, in_memory, "super_block.s_magic"),
 	FIELD_A(22, struct regular, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
+	INODE_BIRTH_FIELDS(23, struct regular, inode),
 	FIELDS_END,
 };
 
@@ -285,14 +285,12 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\"", r->path);
 	if (v)
-		r->dev = makedev(v->major, v->minor);
+		r->inode.dev = makedev(v->major, v->minor);
 	r->path = old_path(op, s, len);
 	r->deleted = true;
 	r->size = (uint64_t)st.st_size;
 	r->mtime_sec = st.st_mtim.tv_sec;
 	r->mtime_nsec = st.st_mtim.tv_nsec;
-	r->uid = st.st_uid;
-	r->gid = st.st_gid;
 	r->mapped = v != NULL;
 	return copy_content(op, s, r, fd);
 }
@@ -300,18 +298,15 @@ static int save_deleted(struct op *op, const struct sight *s, struct regular *r,
 /* on a file system that no reboot leaves anything of */
 static int save_in_memory(struct op *op, const struct sight *s, struct regular *r)
 {
-	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->dev, r->ino);
-	struct stat st;
+	_cleanup_close_ int fd = openfile_find(s->process, r->path, r->inode.dev, r->inode.ino);
 
 	if (fd < 0)
 		return fail(op, fd, "find \"%s\"", r->path);
-	r->mapped = tmpfs_is_mapped(s->tree, r->dev, r->ino);
+	r->mapped = tmpfs_is_mapped(s->tree, r->inode.dev, r->inode.ino);
 	_cleanup_close_ int in = openfile_to_read(fd);
 	r->in_memory = r->mapped || (in >= 0 && r->size <= CONTENT_MAX);
-	if (r->in_memory && fstat(fd, &st) == 0) {
-		r->uid = st.st_uid;
-		r->gid = st.st_gid;
-		tmpfs_save_dirs(op, r->path, r->dev, &r->dirs);
+	if (r->in_memory) {
+		tmpfs_save_dirs(op, r->path, r->inode.dev, &r->dirs);
 		return copy_content(op, s, r, in);
 	}
 	note(op, "\"%s\" is in memory, and not in the image: it must be there at a restart",
@@ -349,9 +344,7 @@ static int regular_save(struct op *op, const struct sight *s, void *rec)
 	r->path = s->fd->link;
 	r->flags = s->fd->flags;
 	r->pos = s->fd->pos;
-	r->mode = s->fd->mode;
-	r->dev = s->fd->dev;
-	r->ino = s->fd->st_ino;
+	inode_of_fd(s, &r->inode);
 	openfile_save_locks(op, s, &r->flock, &r->ofd_locks);
 	int err = is_deleted(s, &len) ? save_deleted(op, s, r, len) : save_tail(op, s, r);
 	/* what is read of a deleted file, as of a here-document, is in the image, and not where the next caller is */
@@ -403,7 +396,7 @@ static void note_reader(struct op *op, const struct regular *r, uint64_t size)
 static const struct file_rule *find_rule(const struct regular *r, const struct site *site)
 {
 	for (size_t i = 0; i < site->n_rules; i++)
-		if (strcmp(site->rules[i].path, r->path) == 0)
+		if (site->rules[i].policy != FILE_ALLOW && strcmp(site->rules[i].path, r->path) == 0)
 			return &site->rules[i];
 	return NULL;
 }
@@ -411,7 +404,7 @@ static const struct file_rule *find_rule(const struct regular *r, const struct s
 /* Remember to cut the file back to its recorded size, in settle(). */
 static int plan_cut(struct op *op, struct regular *r, struct site *site, int fd, uint64_t size)
 {
-	int cut = openfile_can_write(r->flags) ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : openfile_reopen(fd, O_WRONLY);
+	int cut = openfile_can_write(r->flags) ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : rights_reopen(op, site, fd, O_WRONLY);
 
 	if (openfile_can_write(r->flags) && cut < 0)
 		cut = -errno;
@@ -430,7 +423,7 @@ static int compare(struct op *op, struct regular *r, struct site *site, int fd, 
 	uint64_t size = (uint64_t)st->st_size;
 	bool same_time = st->st_mtim.tv_sec == r->mtime_sec && st->st_mtim.tv_nsec == r->mtime_nsec;
 
-	if (r->live || r->flags & O_PATH || (rule && !rule->truncate) || (size == r->size && same_time))
+	if (r->live || r->flags & O_PATH || (rule && rule->policy == FILE_KEEP) || (size == r->size && same_time))
 		return 0;
 	if (rule && size == r->size)
 		return 0;
@@ -440,6 +433,9 @@ static int compare(struct op *op, struct regular *r, struct site *site, int fd, 
 		note_reader(op, r, size);
 		return 0;
 	}
+	int err = rights_give_back(op, site);
+	if (err < 0)
+		return err;
 	if (size < r->size || !is_append_only(r) || !is_same_before(r, fd))
 		return changed(op, r, size);
 	if (size > r->size)
@@ -456,47 +452,26 @@ static int missing(struct op *op, const struct regular *r, const char *how)
 		"open \"%s\": it is %s", r->path, how);
 }
 
-/*
- * The directory that @path is in, and *@ret_name in there. Most files are where the last one was, and to look up the way to it
- * twice for each takes half of the time. It stays ours, or is AT_FDCWD: then the name is the path.
- */
-static int parent(struct op *op, struct site *site, const char *path, const char **ret_name)
+static bool is_regular(mode_t mode, dev_t rdev)
 {
-	static const char last;
-	size_t len = (size_t)(strrchr(path, '/') - path) + 1;
-	int *slot = site_slot(op, site, &last, 0);
-
-	if (*slot < 0 || site->last_dir.n != len || memcmp(site->last_dir.at, path, len) != 0) {
-		char *dir = arena_strndup(&op->arena, path, len);
-
-		fd_closep(slot);
-		*slot = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		site->last_dir = (struct span){ dir, len, 0 };
-	}
-	*ret_name = *slot < 0 ? path : path + len;
-	return *slot < 0 ? AT_FDCWD : *slot;
+	(void)rdev;
+	return S_ISREG(mode);
 }
 
 static int open_path(struct op *op, const struct regular *r, struct site *site, struct stat *ret_st)
 {
 	int flags = (int)r->flags | O_CLOEXEC | O_NOCTTY | (r->flags & O_PATH ? 0 : O_NONBLOCK);
-	const char *name;
-	int dir = parent(op, site, r->path, &name);
-	struct stat st;
+	const struct goal goal = {
+		.path = r->path, .what = "", .flags = flags, .was = &r->inode, .fits = is_regular, .stays = true
+	};
 
-	/* what is no regular file is not even opened: a device might act on it, a FIFO might wait */
-	if (fstatat(dir, name, &st, 0) < 0)
-		return openfile_is_absent(errno) ? missing(op, r, "not there")
-						 : fail(op, -errno, "open \"%s\"", r->path);
-	if (!S_ISREG(st.st_mode))
+	_cleanup_close_ int fd = rights_open(op, site, &goal, ret_st);
+	if (fd == -EMEDIUMTYPE)
 		return missing(op, r, "not a regular file any more");
-	_cleanup_close_ int fd = openat(dir, name, flags);
-	if (fd < 0 && errno == ELOOP) /* O_NOFOLLOW */
+	if (fd == -ELOOP && flags & O_NOFOLLOW)
 		return missing(op, r, "a symbolic link now");
 	if (fd < 0)
-		return fail(op, -errno, "open \"%s\"", r->path);
-	if (fstat(fd, ret_st) < 0 || ret_st->st_dev != st.st_dev || ret_st->st_ino != st.st_ino)
-		return fail(op, -ESTALE, "open \"%s\"", r->path);
+		return openfile_is_absent(-fd) ? missing(op, r, "not there") : fail(op, fd, "open \"%s\"", r->path);
 	if ((uint32_t)flags != (r->flags | O_CLOEXEC | O_NOCTTY) && fcntl(fd, F_SETFL, r->flags) < 0)
 		return fail(op, -errno, "set the status flags of \"%s\"", r->path);
 	return TAKE_FD(fd);
@@ -518,7 +493,7 @@ static int borrow(struct op *op, const struct regular *r, struct site *site, int
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(op, -errno, "take over the caller's stream %d", stream);
-	if (!S_ISREG(st.st_mode) || st.st_dev != r->dev || st.st_ino != r->ino)
+	if (!S_ISREG(st.st_mode) || st.st_dev != r->inode.dev || st.st_ino != r->inode.ino)
 		return TAKE_FD(fd);
 	uint64_t size = (uint64_t)st.st_size;
 	if (!openfile_can_write(r->flags) && lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
@@ -541,7 +516,7 @@ static int open_nameless(struct op *op, const struct regular *r, struct site *si
 		r->flags & O_TMPFILE & ~(uint32_t)O_DIRECTORY && (r->flags & O_ACCMODE) == O_RDWR ? r->flags : 0;
 	bool made;
 
-	int here = deleted_make(op, site, r->path, r->dev, r->ino, flags, &made);
+	int here = deleted_make(op, site, r->path, r->inode.dev, r->inode.ino, flags, &made);
 	if (here < 0)
 		return here;
 	if (r->content.n > r->size || r->size > INT64_MAX)
@@ -560,7 +535,7 @@ static int open_nameless(struct op *op, const struct regular *r, struct site *si
 static int settle_nameless(struct op *op, const struct regular *r, struct site *site)
 {
 	const struct timespec times[2] = { { 0, UTIME_OMIT }, { r->mtime_sec, (long)r->mtime_nsec } };
-	int *slot = deleted_slot(op, site, r->dev, r->ino);
+	int *slot = deleted_slot(op, site, r->inode.dev, r->inode.ino);
 
 	_cleanup_close_ int fd = TAKE_FD(*slot);
 	struct stat st;
@@ -569,9 +544,9 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 		return 0;
 	/* one that is mapped has its size, and is open for reading only here */
 	bool cut = fstat(fd, &st) < 0 || (uint64_t)st.st_size != r->size;
-	if ((cut && ftruncate(fd, (off_t)r->size) < 0) || fchmod(fd, r->mode & 07777) < 0)
+	if ((cut && ftruncate(fd, (off_t)r->size) < 0) || fchmod(fd, r->inode.mode & 07777) < 0)
 		return fail(op, -errno, "make \"%s\", which was deleted, as it was", r->path);
-	if (fchown(fd, r->uid, r->gid) < 0 || futimens(fd, times) < 0)
+	if (fchown(fd, r->inode.uid, r->inode.gid) < 0 || futimens(fd, times) < 0)
 		note(op, "\"%s\", which was deleted, has another owner or time now", r->path);
 	return 0;
 }
@@ -580,15 +555,15 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 static int make_again(struct op *op, const struct regular *r, struct site *site, int *ret_fd)
 {
 	struct stat st;
-	int *slot = tmpfs_slot(op, site, r->dev, r->ino), err;
+	int *slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino), err;
 
 	if (*slot < 0 && !r->mapped && lstat(r->path, &st) < 0 && openfile_is_absent(errno)) {
-		const struct tmpfs_file file = { r->path, r->uid, r->gid, r->dirs, false };
+		const struct tmpfs_file file = { r->path, r->inode.uid, r->inode.gid, r->dirs, false };
 		int made = tmpfs_make(op, site, &file);
 
 		if (made < 0)
 			return made;
-		slot = tmpfs_slot(op, site, r->dev, r->ino);
+		slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino);
 		*slot = made;
 		err = vma_set_size(op, made, r->size, "a file", arena_printf(&op->arena, ", \"%s\"", r->path));
 		if (err < 0)
@@ -606,10 +581,15 @@ static int make_again(struct op *op, const struct regular *r, struct site *site,
 
 static int open_named(struct op *op, struct regular *r, struct site *site)
 {
+	const struct span owners = site->owners;
 	struct stat st, again;
 	int made = -EBADF, err = r->in_memory ? make_again(op, r, site, &made) : 0;
 
+	/* what was just made is theirs, although they may not open it */
+	if (made >= 0 && tmpfs_was_made(site, r->path))
+		site->owners = (struct span){ 0 };
 	_cleanup_close_ int fd = err < 0 ? err : open_path(op, r, site, &st);
+	site->owners = owners;
 	if (fd < 0)
 		return fd;
 	if (made >= 0 && (fstat(made, &again) < 0 || again.st_dev != st.st_dev || again.st_ino != st.st_ino))
@@ -625,9 +605,9 @@ static int settle_again(struct op *op, const struct regular *r, struct site *sit
 
 	if (r->mapped)
 		return 0;
-	int *slot = tmpfs_slot(op, site, r->dev, r->ino);
+	int *slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino);
 	_cleanup_close_ int fd = TAKE_FD(*slot);
-	if (fd >= 0 && (fchmod(fd, r->mode & 07777) < 0 || futimens(fd, times) < 0))
+	if (fd >= 0 && (fchmod(fd, r->inode.mode & 07777) < 0 || futimens(fd, times) < 0))
 		return fail(op, -errno, "make \"%s\" as it was", r->path);
 	return 0;
 }
@@ -643,12 +623,15 @@ static int regular_restore(struct op *op, void *rec, struct site *site)
 		return fail(op, -EBADMSG, "open a regular file from the image");
 	if (r->lent && r->lent <= 3 && site->stdio[r->lent - 1] >= 0)
 		return borrow(op, r, site, site->stdio[r->lent - 1]);
+	int err = r->deleted || r->in_memory ? rights_give_back(op, site) : 0;
+	if (err < 0)
+		return err;
 	_cleanup_close_ int fd = r->deleted ? open_nameless(op, r, site) : open_named(op, r, site);
 	if (fd < 0 || r->flags & O_PATH)
 		return TAKE_FD(fd);
 	if ((r->pos || r->deleted) && lseek(fd, (off_t)r->pos, SEEK_SET) < 0)
 		return fail(op, -errno, "move to offset %" PRIu64 " of \"%s\"", r->pos, r->path);
-	int err = r->deleted ? openfile_set_status(fd, r->flags) : 0; /* open_path() has done it */
+	err = r->deleted ? openfile_set_status(fd, r->flags) : 0; /* open_path() has done it */
 	if (err < 0)
 		return fail(op, err, "set the status flags of \"%s\"", r->path);
 	err = openfile_lock(op, fd, r->flock, &r->ofd_locks, r->path);

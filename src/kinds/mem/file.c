@@ -29,6 +29,7 @@
 #include "kinds/hugetlb.h"
 #include "kinds/mapped.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 #include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
@@ -42,6 +43,7 @@ struct file {
 	struct span build_id; /* bytes; empty where there is none */
 	uint8_t writable; /* mapped shared with the right to write: opened for both */
 	uint8_t exact; /* mapped privately: must be the same */
+	struct inode inode;
 	uint64_t now, page; /* restarting: its size, and that of its pages, when they are huge */
 };
 
@@ -53,6 +55,7 @@ static const struct field file_fields[] = {
 	FIELD_BLOB(5, struct file, build_id, ""),
 	FIELD_U(6, struct file, writable, "file.f_mode"),
 	FIELD_U(7, struct file, exact, ""),
+	INODE_FIELDS(8, struct file, inode),
 	FIELDS_END,
 };
 
@@ -172,6 +175,8 @@ static int file_save(struct op *op, const struct sight *s, void *rec)
 
 	if (fd < 0)
 		return fail(op, fd, "reach the mapped file \"%s\"", s->vma->name);
+	if (inode_look(fd, &f->inode) < 0)
+		f->inode = (struct inode){ 0 };
 	f->path = s->vma->name;
 	f->size = (uint64_t)st.st_size;
 	f->mtime_sec = st.st_mtim.tv_sec;
@@ -194,9 +199,14 @@ static bool same_build(struct op *op, const struct file *f, int fd)
 static bool is_kept(const struct file *f, const struct site *site)
 {
 	for (size_t i = 0; i < site->n_rules; i++)
-		if (strcmp(site->rules[i].path, f->path) == 0 && !site->rules[i].truncate)
+		if (strcmp(site->rules[i].path, f->path) == 0 && site->rules[i].policy == FILE_KEEP)
 			return true;
 	return false;
+}
+
+static bool is_mappable(mode_t mode, dev_t rdev)
+{
+	return S_ISREG(mode) || is_zero(&(struct stat){ .st_mode = mode, .st_rdev = rdev });
 }
 
 static int file_restore(struct op *op, void *rec, struct site *site)
@@ -206,20 +216,19 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 
 	if (!f->path || f->path[0] != '/')
 		return fail_as(op, OUTCOME_IMAGE, "image-path", NULL, "map a file without a path");
-	/* what is no regular file is not even opened: a device might act on it */
-	_cleanup_close_ int at = open(f->path, O_PATH | O_CLOEXEC);
-	if (at < 0 && openfile_is_absent(errno))
+	const struct goal goal = { .path = f->path,
+		.what = "",
+		.flags = (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC,
+		.was = &f->inode,
+		.fits = is_mappable };
+	_cleanup_close_ int fd = rights_open(op, site, &goal, &st);
+	if (fd < 0 && openfile_is_absent(-fd))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing",
 			"put the file back under this path and restart again",
 			"open \"%s\", which the program has mapped: it is not there", f->path);
-	if (at < 0)
-		return fail(op, -errno, "open \"%s\", which the program has mapped", f->path);
-	if (fstat(at, &st) < 0)
-		return fail(op, -errno, "look at \"%s\"", f->path);
-	if (!S_ISREG(st.st_mode) && !is_zero(&st))
+	if (fd == -EMEDIUMTYPE)
 		return fail_as(op, OUTCOME_CANNOT, "file-changed", NULL, "map \"%s\": it is no regular file any more",
 			f->path);
-	_cleanup_close_ int fd = openfile_reopen(at, (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK);
 	if (fd == -ETXTBSY)
 		return fail_as(op, OUTCOME_CANNOT, "file-busy", "end the program that runs it",
 			"open \"%s\" for writing, which the program has mapped: it is being executed", f->path);

@@ -32,6 +32,7 @@
 #include "kinds/deleted.h"
 #include "kinds/mapped.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 #include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
@@ -41,9 +42,8 @@
 struct tmpfs {
 	const char *path;
 	uint64_t size;
-	uint32_t mode, uid, gid;
+	struct inode inode; /* of its mode only the permissions */
 	int64_t mtime_sec, mtime_nsec;
-	uint64_t dev, ino;
 	bool writable; /* it is mapped so that it can be written to */
 	bool hashed;
 	uint64_t hash; /* of its content */
@@ -56,17 +56,18 @@ struct tmpfs {
 static const struct field fields[] = {
 	FIELD_S(1, struct tmpfs, path, "file.f_path"),
 	FIELD_U(2, struct tmpfs, size, "inode.i_size"),
-	FIELD_U(3, struct tmpfs, mode, "inode.i_mode"),
-	FIELD_U(4, struct tmpfs, uid, "inode.i_uid"),
-	FIELD_U(5, struct tmpfs, gid, "inode.i_gid"),
+	FIELD_U(3, struct tmpfs, inode.mode, "inode.i_mode"),
+	FIELD_U(4, struct tmpfs, inode.uid, "inode.i_uid"),
+	FIELD_U(5, struct tmpfs, inode.gid, "inode.i_gid"),
 	FIELD_I(6, struct tmpfs, mtime_sec, "inode.i_mtime_sec"),
 	FIELD_I(7, struct tmpfs, mtime_nsec, "inode.i_mtime_nsec"),
-	FIELD_U(8, struct tmpfs, dev, "super_block.s_dev"),
-	FIELD_U(9, struct tmpfs, ino, "inode.i_ino"),
+	FIELD_U(8, struct tmpfs, inode.dev, "super_block.s_dev"),
+	FIELD_U(9, struct tmpfs, inode.ino, "inode.i_ino"),
 	FIELD_U(10, struct tmpfs, writable, "vm_area_struct.vm_flags"),
 	FIELD_U(11, struct tmpfs, hashed, ""),
 	FIELD_U(12, struct tmpfs, hash, ""),
 	FIELD_A(13, struct tmpfs, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
+	INODE_BIRTH_FIELDS(14, struct tmpfs, inode),
 	FIELDS_END,
 };
 
@@ -143,19 +144,16 @@ static int tmpfs_save(struct op *op, const struct sight *s, void *rec)
 	_cleanup_close_ int at = find_file(s, path);
 	_cleanup_close_ int fd = at < 0 ? at : openfile_to_read(at);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(op, fd < 0 ? fd : -errno, "examine \"%s\", which is in memory", s->vma->name);
+	int r = fd < 0 ? fd : inode_look(fd, &t->inode);
+	if (r < 0 || fstat(fd, &st) < 0)
+		return fail(op, r < 0 ? r : -errno, "examine \"%s\", which is in memory", s->vma->name);
+	t->inode.mode &= 07777;
 	t->path = arena_strdup(&op->arena, path);
 	t->size = (uint64_t)st.st_size;
-	t->mode = st.st_mode & 07777;
-	t->uid = st.st_uid;
-	t->gid = st.st_gid;
 	t->mtime_sec = st.st_mtim.tv_sec;
 	t->mtime_nsec = st.st_mtim.tv_nsec;
-	t->dev = st.st_dev;
-	t->ino = st.st_ino;
 	t->writable = (tmpfs_use(s) & TMPFS_WRITTEN) != 0;
-	tmpfs_save_dirs(op, t->path, t->dev, &t->dirs);
+	tmpfs_save_dirs(op, t->path, t->inode.dev, &t->dirs);
 	if (t->size <= TMPFS_MAX)
 		t->hashed = hash_content(op, fd, t->size, &t->hash) == 0;
 	return 0;
@@ -172,7 +170,7 @@ static int check_record(struct op *op, const struct tmpfs *t)
 {
 	if (!t->path || t->path[0] != '/' || strlen(t->path) >= PATH_MAX)
 		return malformed(op, "it had no path");
-	if (t->size > INT64_MAX - PAGE || t->mode > 07777 || t->mtime_nsec < 0 || t->mtime_nsec > 999999999)
+	if (t->size > INT64_MAX - PAGE || t->inode.mode > 07777 || t->mtime_nsec < 0 || t->mtime_nsec > 999999999)
 		return malformed(op, "it has an impossible size, mode or time");
 	return 0;
 }
@@ -190,7 +188,7 @@ static bool is_same(struct op *op, const struct tmpfs *t, int at, const struct s
 static bool is_kept(const struct tmpfs *t, const struct site *site)
 {
 	for (size_t i = 0; i < site->n_rules; i++)
-		if (strcmp(site->rules[i].path, t->path) == 0 && !site->rules[i].truncate)
+		if (strcmp(site->rules[i].path, t->path) == 0 && site->rules[i].policy == FILE_KEEP)
 			return true;
 	return false;
 }
@@ -198,7 +196,8 @@ static bool is_kept(const struct tmpfs *t, const struct site *site)
 /* what another user has put there, or is in another file system, as in that of another container, is not what the program has left */
 static bool was_left(const struct tmpfs *t, const struct stat *st)
 {
-	return st->st_dev == t->dev && (st->st_uid == t->uid || (geteuid() != 0 && st->st_uid == geteuid()));
+	return st->st_dev == t->inode.dev &&
+	       (st->st_uid == t->inode.uid || (geteuid() != 0 && st->st_uid == geteuid()));
 }
 
 /* something is there: is it to make way? *@ret */
@@ -235,7 +234,7 @@ static int judge(struct op *op, struct tmpfs *t, const struct site *site, int at
 
 static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool instead)
 {
-	const struct tmpfs_file file = { t->path, t->uid, t->gid, t->dirs, instead };
+	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, instead };
 	_cleanup_close_ int fd = tmpfs_make(op, site, &file);
 
 	if (fd < 0)
@@ -246,6 +245,16 @@ static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool ins
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+/* what is there goes to the program */
+static int check_rights(struct op *op, const struct tmpfs *t, struct site *site, int at)
+{
+	struct inode was = t->inode;
+	const struct goal goal = { .path = t->path, .what = "", .need = R_OK | (t->writable ? W_OK : 0), .was = &was };
+
+	was.mode |= S_IFREG;
+	return rights_check(op, site, &goal, at);
+}
+
 static int find_or_make(struct op *op, struct tmpfs *t, struct site *site)
 {
 	bool instead = false;
@@ -254,6 +263,8 @@ static int find_or_make(struct op *op, struct tmpfs *t, struct site *site)
 	if (at < 0 && !openfile_is_absent(-at))
 		return fail(op, at, "look at \"%s\"", shown(&op->arena, t->path));
 	int r = at < 0 ? 0 : judge(op, t, site, at, &instead);
+	if (r == 0 && at >= 0 && !instead)
+		r = check_rights(op, t, site, at);
 	if (r < 0)
 		return r;
 	return at < 0 || instead ? make_file(op, t, site, instead) : TAKE_FD(at);
@@ -266,7 +277,7 @@ static int tmpfs_restore(struct op *op, void *rec, struct site *site)
 
 	if (r < 0)
 		return r;
-	if (*tmpfs_slot(op, site, t->dev, t->ino) >= 0)
+	if (*tmpfs_slot(op, site, t->inode.dev, t->inode.ino) >= 0)
 		return malformed(op, "there are two of it");
 	_cleanup_close_ int at = find_or_make(op, t, site);
 	if (at < 0)
@@ -278,7 +289,7 @@ static int tmpfs_restore(struct op *op, void *rec, struct site *site)
 			shown(&op->arena, t->path));
 	/* of what is not right as it is, who has it open as well goes by the rules of open files */
 	if (t->made || t->same)
-		*tmpfs_slot(op, site, t->dev, t->ino) = TAKE_FD(at);
+		*tmpfs_slot(op, site, t->inode.dev, t->inode.ino) = TAKE_FD(at);
 	if (t->writable)
 		*site_slot(op, site, fields, (uintptr_t)t) = t->writer = TAKE_FD(both);
 	return t->fd = TAKE_FD(fd);
@@ -322,7 +333,7 @@ static int tmpfs_settle(struct op *op, void *rec, struct site *site)
 	const struct timespec times[2] = { { 0, UTIME_OMIT }, { t->mtime_sec, (long)t->mtime_nsec } };
 
 	(void)site;
-	if (t->made && (fchmod(t->fd, t->mode) < 0 || futimens(t->fd, times) < 0))
+	if (t->made && (fchmod(t->fd, t->inode.mode) < 0 || futimens(t->fd, times) < 0))
 		return fail(op, -errno, "make \"%s\" as it was", shown(&op->arena, t->path));
 	return 0;
 }

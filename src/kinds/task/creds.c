@@ -419,6 +419,14 @@ static const struct member alike[] = {
 	{ NULL, 0, NULL },
 };
 
+static void creds_rights(const void *rec, struct rights *ret)
+{
+	const struct creds *c = rec;
+
+	_Static_assert(sizeof(struct group) == sizeof(gid_t), "setgroups(2) takes them");
+	*ret = (struct rights){ .uid = c->fsuid, .gid = c->fsgid, .groups = c->groups, .caps = c->cap_effective };
+}
+
 const struct kind kind_task_creds = {
 	.name = "creds",
 	.tag = 0x28,
@@ -427,6 +435,7 @@ const struct kind kind_task_creds = {
 	.fields = fields,
 	.alike = alike,
 	.outlives = true,
+	.rights = creds_rights,
 	.ask = creds_ask,
 	.save = creds_save,
 	.settle = creds_settle,

@@ -19,16 +19,21 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 
 struct fs {
 	const char *cwd, *root;
 	uint32_t umask;
+	struct inode cwd_inode, root_inode;
+	struct stat cwd_now, root_now; /* restarting: where they are to lead, when st_ino is not 0 */
 };
 
 static const struct field fields[] = {
 	FIELD_S(1, struct fs, cwd, "fs_struct.pwd"),
 	FIELD_S(2, struct fs, root, "fs_struct.root"),
 	FIELD_U(3, struct fs, umask, "fs_struct.umask"),
+	INODE_FIELDS(4, struct fs, cwd_inode),
+	INODE_FIELDS(13, struct fs, root_inode),
 	FIELDS_END,
 };
 
@@ -97,15 +102,85 @@ static int fs_check(struct op *op, const struct sight *s)
 	return cwd < 0 ? cwd : root;
 }
 
+static int look_at(const struct process *p, const char *link, struct inode *ret)
+{
+	_cleanup_close_ int fd = openat(p->dir, link, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : inode_look(fd, ret);
+}
+
+/* those of most are those of the process before */
+static int look_at_cwd(struct op *op, const struct process *p, struct inode *ret)
+{
+	struct root *r = openfile_knows_root(p) ? p->root : NULL;
+
+	if (r && r->cwd_inode && r->cwd_looked_at == p->seen->cwd) {
+		*ret = *r->cwd_inode;
+		return 0;
+	}
+	int e = look_at(p, "cwd", ret);
+	if (e == 0 && r) {
+		r->cwd_inode = arena_dup(&op->arena, ret, sizeof(*ret));
+		r->cwd_looked_at = p->seen->cwd;
+	}
+	return e;
+}
+
+static int look_at_root(struct op *op, const struct process *p, struct inode *ret)
+{
+	struct root *r = openfile_knows_root(p) ? p->root : NULL;
+
+	if (r && r->inode) {
+		*ret = *r->inode;
+		return 0;
+	}
+	int e = look_at(p, "root", ret);
+	if (e == 0 && r)
+		r->inode = arena_dup(&op->arena, ret, sizeof(*ret));
+	return e;
+}
+
 static int fs_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct fs *f = rec;
 
-	(void)op;
+	int r = look_at_cwd(op, s->process, &f->cwd_inode);
+	if (r == 0)
+		r = look_at_root(op, s->process, &f->root_inode);
+	if (r < 0)
+		return fail(op, r, "examine its working and root directory");
 	f->cwd = s->process->seen->cwd;
 	f->root = s->process->seen->root;
 	f->umask = s->process->status.umask;
 	return 0;
+}
+
+static bool is_directory(mode_t mode, dev_t rdev)
+{
+	(void)rdev;
+	return S_ISDIR(mode);
+}
+
+/*
+ * May it have the directory at @path? It goes there itself, by the path; leave() sees whether that was the same one. What locks it in
+ * is never behind a symbolic link.
+ */
+static int check_rights(
+	struct op *op, struct site *site, const char *path, const struct inode *was, bool is_root, struct stat *ret)
+{
+	const struct goal goal = { .path = path,
+		.what = is_root ? "root directory " : "working directory ",
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.need = X_OK,
+		.was = was,
+		.fits = is_directory,
+		.straight = is_root };
+
+	*ret = (struct stat){ 0 };
+	if (!site->owners.n)
+		return 0;
+	_cleanup_close_ int fd = rights_open(op, site, &goal, ret);
+	return fd < 0 ? fail(op, fd, "open %s\"%s\"", goal.what, shown(&op->arena, path)) : 0;
 }
 
 /*
@@ -114,12 +189,17 @@ static int fs_save(struct op *op, const struct sight *s, void *rec)
  */
 static int fs_settle(struct op *op, void *rec, struct site *site)
 {
-	const struct fs *f = rec;
+	struct fs *f = rec;
 	struct batch *b = site->batch;
 
 	if (!f->cwd || !f->root || f->cwd[0] != '/' || f->root[0] != '/' || f->umask & ~0777u ||
 		strlen(f->cwd) >= PATH_MAX || strlen(f->root) >= PATH_MAX)
 		return fail(op, -EBADMSG, "set a working directory from the image");
+	int r = check_rights(op, site, f->cwd, &f->cwd_inode, false, &f->cwd_now);
+	if (r == 0 && strcmp(f->root, "/") != 0)
+		r = check_rights(op, site, f->root, &f->root_inode, true, &f->root_now);
+	if (r < 0)
+		return r;
 	const char *what = arena_printf(&op->arena, "go to its working directory \"%s\"", shown(&op->arena, f->cwd));
 	BATCH_MUST(b, what, SYS_chdir, batch_in(b, f->cwd, strlen(f->cwd) + 1).at);
 	if (strcmp(f->root, "/") != 0) {
@@ -128,6 +208,28 @@ static int fs_settle(struct op *op, void *rec, struct site *site)
 	}
 	BATCH_MUST(b, "set its umask", SYS_umask, f->umask);
 	return 0;
+}
+
+static int verify(struct op *op, const struct site *site, const char *link, const struct stat *want)
+{
+	const char *path = arena_printf(&op->arena, "/proc/%d/%s", site->pid, link);
+	struct stat st;
+
+	if (!want->st_ino)
+		return 0;
+	if (stat(path, &st) < 0)
+		return fail(op, -errno, "look at its directories");
+	return st.st_dev == want->st_dev && st.st_ino == want->st_ino
+		       ? 0
+		       : fail(op, -ESTALE, "set its directories, which somebody moves");
+}
+
+static int fs_leave(struct op *op, void *rec, struct site *site)
+{
+	const struct fs *f = rec;
+	int r = verify(op, site, "cwd", &f->cwd_now);
+
+	return r < 0 ? r : verify(op, site, "root", &f->root_now);
 }
 
 static void fs_describe(const void *rec, FILE *out)
@@ -153,5 +255,6 @@ const struct kind kind_task_fs = {
 	.check = fs_check,
 	.save = fs_save,
 	.settle = fs_settle,
+	.leave = fs_leave,
 	.describe = fs_describe,
 };

@@ -1,0 +1,403 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What root restarts for a user: he gets what the program had, and what he could have himself. He may have put something else at
+# the paths meanwhile.
+load helper
+load mapper
+
+setup_file() {
+	: "${MAPPER:?names the program of mapper.c}"
+}
+
+USER_ID=65534
+
+# $dir is a place of root's in /run, where only root can change anything; $home is the user's in it
+begin() {
+	[ "$(id -u)" = 0 ] || skip "only root restarts for others"
+	command -v setpriv >/dev/null || skip "there is no setpriv"
+	dir=$(mktemp -d /run/stasis-rights.XXXXXX) || skip "there is no /run"
+	[ "$(stat -c %u:%a /run)" = 0:755 ] || skip "others may write to /run"
+	echo "$dir" >"$BATS_TEST_TMPDIR/dir"
+	chmod 755 "$dir"
+	home=$dir/home
+	mkdir "$home"
+	mkdir -m 700 "$dir/private"
+	printf secret >"$dir/secret"
+	chmod 600 "$dir/secret"
+	cp "$MAPPER" "$dir/mapper"
+	chown $USER_ID:$USER_ID "$home"
+	chmod 755 "$home"
+	cd "$home" || return 1
+	as=()
+	stasis=$STASIS
+	user=(setpriv --reuid=$USER_ID --regid=$USER_ID --clear-groups --inh-caps=-all)
+}
+
+teardown() {
+	local pid dir
+	while read -r pid; do
+		kill -KILL "$pid" 2>/dev/null || true
+	done <"$BATS_TEST_TMPDIR/started"
+	[ -e "$BATS_TEST_TMPDIR/dir" ] || return 0
+	read -r dir <"$BATS_TEST_TMPDIR/dir"
+	cd /
+	rm -rf "$dir"
+}
+
+# as_user COMMAND...
+as_user() { "${user[@]}" "$@"; }
+
+# holds REDIRECTIONS: a program of the user that has them open, as root opened them before it became his
+holds() {
+	in=(sh -c "exec $1; exec $(printf '%q ' "${user[@]}") ../mapper")
+	begins
+	in=()
+}
+
+# opens REDIRECTIONS: the same, opened by himself
+opens() {
+	in=("${user[@]}" sh -c "exec $1; exec ../mapper")
+	begins
+	in=()
+}
+
+save_and_end() {
+	run "$STASIS" checkpoint "$pid" -o "$dir/image"
+	expect 0
+	kill -KILL "$pid"
+	until_true 10 gone "$pid"
+}
+
+# refused PATH ARGS...: by name, with a remedy, and nothing is left of the attempt
+refused() {
+	local path=$1
+	shift
+	rm -f "$dir/pid"
+	run "$STASIS" restart "$dir/image" --detach --pid-file "$dir/pid" "$@"
+	expect 121
+	says "[file-rights]"
+	says "\"$path\""
+	says "--file $path=allow"
+	gone "$pid"
+	[ ! -e "$dir/pid" ]
+}
+
+# leads N PATH: does descriptor N of the program lead there?
+leads() { [ "$(stat -L -c %d:%i "/proc/$pid/fd/$1")" = "$(stat -L -c %d:%i "$2")" ]; }
+
+# ---- what he puts there is not opened for him ----
+
+@test "a symbolic link to a secret in the place of a file" {
+	begin
+	as_user sh -c 'echo own >f'
+	opens '5<f'
+	save_and_end
+	as_user ln -sf ../secret f
+	refused "$home/f"
+	refused "$home/f" --file "$home/f=keep"
+	rm f
+	as_user sh -c 'echo other >f'
+	restarts
+	leads 5 f
+}
+
+@test "a symbolic link in the place of a directory" {
+	begin
+	as_user sh -c 'mkdir d; echo own >d/secret'
+	opens '5<d/secret'
+	save_and_end
+	as_user sh -c 'mv d e; ln -s .. d'
+	refused "$home/d/secret"
+}
+
+@test "another name of a secret" {
+	begin
+	as_user sh -c 'echo own >f'
+	opens '5<f'
+	save_and_end
+	ln -f ../secret f
+	refused "$home/f"
+}
+
+@test "a file to be written to, whose content is the same" {
+	begin
+	as_user sh -c 'printf secret >f; chmod 600 f'
+	opens '5>>f'
+	save_and_end
+	touch -r f ../secret
+	as_user ln -sf ../secret f
+	refused "$home/f"
+	as_user sh -c 'rm f; mkdir d'
+	ln -f ../secret f
+	refused "$home/f"
+	[ "$(cat ../secret)" = secret ]
+}
+
+@test "a file, opened only to have its path" {
+	begin
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	as_user sh -c 'echo own >f'
+	touch ../private/f
+	in=("${user[@]}" /usr/bin/python3 -c 'import os, time
+os.dup2(os.open("f", os.O_PATH), 5)
+open("ready", "w")
+time.sleep(1000)')
+	begins
+	in=()
+	save_and_end
+	as_user ln -sf ../private/f f
+	refused "$home/f"
+}
+
+@test "a directory" {
+	begin
+	as_user mkdir d
+	opens '5<d'
+	save_and_end
+	as_user sh -c 'rmdir d; ln -s ../private d'
+	refused "$home/d"
+}
+
+@test "a FIFO" {
+	begin
+	as_user mkfifo f
+	mkfifo -m 600 ../private/f ../fifo
+	opens '5<>f'
+	save_and_end
+	as_user ln -sf ../private/f f
+	refused "$home/f"
+	as_user ln -sf ../fifo f
+	refused "$home/f"
+}
+
+# twin FILE: one of root's, with the same content and time
+twin() {
+	cp -p "$1" ../secret
+	chown 0:0 ../secret
+	chmod 600 ../secret
+	touch -r "$1" ../secret
+}
+
+@test "a mapped file" {
+	begin
+	as_user sh -c 'printf word >f; truncate -s 8192 f'
+	in=("${user[@]}" ../mapper)
+	begins p:f
+	save_and_end
+	twin f
+	as_user ln -sf ../secret f
+	refused "$home/f"
+}
+
+@test "a mapped file, to be written to" {
+	begin
+	as_user sh -c 'printf word >f; truncate -s 8192 f'
+	in=("${user[@]}" ../mapper)
+	begins s:f
+	save_and_end
+	twin f
+	chmod 644 ../secret
+	as_user ln -sf ../secret f
+	refused "$home/f"
+	ln -f ../secret f
+	refused "$home/f"
+}
+
+@test "a working directory" {
+	begin
+	as_user mkdir d
+	in=("${user[@]}" sh -c 'cd d; >../ready; exec sleep 1000')
+	begins
+	until_true 10 grep -q sleep "/proc/$pid/comm"
+	save_and_end
+	as_user sh -c 'rmdir d; ln -s ../private d'
+	refused "$home/d"
+}
+
+@test "a root directory" {
+	begin
+	as_user mkdir d
+	mkdir d/dev
+	# shellcheck disable=SC2046 # one word for each library
+	cp -L --parents $(ldd "$MAPPER" | grep -o '/[^ ]*') d
+	cp "$MAPPER" d/mapper
+	chmod 777 d
+	in=(chroot "$home/d" /mapper u:$USER_ID)
+	rm -f ready
+	(
+		close_others
+		exec "${in[@]}"
+	) </dev/null >"$dir/out" 2>&1 &
+	pid=$!
+	echo $pid >>"$BATS_TEST_TMPDIR/started"
+	until_true 10 test -e d/ready
+	save_and_end
+	cp -a d ../other
+	mv d e
+	ln -s ../other d
+	refused "$home/d"
+	rm d
+	mv e d
+	restarts
+	[ "$(readlink "/proc/$pid/root")" = "$home/d" ]
+}
+
+@test "a file that a process of root and one of the user have in common" {
+	begin
+	as_user sh -c 'echo own >f'
+	in=(sh -c "exec 5<f; $(printf '%q ' "${user[@]}") sleep 1000 & >ready; wait")
+	begins
+	until_true 10 pgrep -P "$pid" -x sleep
+	save_and_end
+	as_user ln -sf ../secret f
+	refused "$home/f"
+}
+
+@test "a file that is on its way between two processes" {
+	begin
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	as_user sh -c 'echo own >f'
+	in=("${user[@]}" /usr/bin/python3 -c 'import os, socket, time
+a, b = socket.socketpair()
+socket.send_fds(a, [b"x"], [os.open("f", os.O_RDONLY)])
+open("ready", "w")
+time.sleep(1000)')
+	begins
+	in=()
+	run "$STASIS" checkpoint "$pid" -o "$dir/image"
+	[ "$status" = 0 ] || skip "descriptors in sockets are not kept"
+	kill -KILL "$pid"
+	until_true 10 gone "$pid"
+	as_user ln -sf ../secret f
+	refused "$home/f"
+}
+
+# ---- what it had, it gets, although it could not open it ----
+
+@test "a log of root, opened before it became the user's" {
+	begin
+	touch ../private/log ../log
+	chmod 640 ../log
+	holds '5>>../log 6>>../private/log 7<../secret'
+	local i
+	for i in 1 2 3; do
+		save_and_end
+		restarts
+		leads 5 ../log
+		leads 6 ../private/log
+		leads 7 ../secret
+	done
+	chmod 644 ../secret
+	save_and_end
+	restarts
+	leads 7 ../secret
+}
+
+@test "a directory and a FIFO of root" {
+	begin
+	mkfifo -m 600 ../fifo
+	holds '5<../private 6<>../fifo'
+	save_and_end
+	restarts
+	leads 5 ../private
+	leads 6 ../fifo
+}
+
+@test "mapped files of root" {
+	begin
+	printf word >../private/f
+	truncate -s 8192 ../private/f
+	in=(../mapper)
+	begins p:../private/f s:../private/f u:$USER_ID
+	in=()
+	sees "word own word"
+	save_and_end
+	restarts
+	sees "word own word"
+}
+
+@test "a working directory that only root can enter" {
+	begin
+	in=(sh -c "cd ../private && >../home/ready && exec $(printf '%q ' "${user[@]}") sleep 1000")
+	begins
+	until_true 10 grep -q sleep "/proc/$pid/comm"
+	save_and_end
+	restarts
+	[ "$(readlink "/proc/$pid/cwd")" = "$dir/private" ]
+}
+
+@test "a log of root that is another one of the same kind, where only root can put one" {
+	begin
+	touch ../log
+	chmod 640 ../log
+	holds '5>>../log'
+	save_and_end
+	mv ../log ../log.1
+	touch ../log
+	chmod 640 ../log
+	restarts --file "$dir/log=keep"
+	leads 5 ../log
+	save_and_end
+	chmod 600 ../log
+	refused "$dir/log"
+}
+
+@test "a log of root that is another one, where others can put one" {
+	begin
+	touch log
+	holds '5>>log'
+	save_and_end
+	rm log
+	touch log
+	chmod 600 log
+	refused "$home/log"
+	restarts --file "$home/log=allow"
+	leads 5 log
+	save_and_end
+	as_user sh -c 'mv log log.1; ln -s ../secret log'
+	run "$STASIS" restart "$dir/image" --detach --file "$home/log=allow"
+	expect 121
+	says "[file-rights]"
+}
+
+# ---- what it could open, it gets ----
+
+@test "other files of the user" {
+	begin
+	as_user sh -c 'echo own >f; mkdir d; mkfifo p'
+	opens '5<f 6<d 7<>p'
+	save_and_end
+	as_user sh -c 'mv f real; ln -s real f; rmdir d; mkdir d; rm p; mkfifo p'
+	restarts
+	leads 5 real
+	leads 6 d
+	leads 7 p
+}
+
+@test "what a group of it may read" {
+	begin
+	user=(setpriv --reuid=$USER_ID --regid=$USER_ID --groups=4242 --inh-caps=-all)
+	echo own >../f
+	chgrp 4242 ../f
+	chmod 640 ../f
+	opens '5<../f'
+	save_and_end
+	echo other >../g
+	chgrp 4242 ../g
+	chmod 660 ../g
+	mv ../g ../f
+	restarts
+	leads 5 ../f
+	[ "$(sed -n 's/^Groups:[[:space:]]*//p' "/proc/$pid/status" | tr -d ' ')" = 4242 ]
+}
+
+@test "what its capabilities let it read" {
+	begin
+	user=(setpriv --reuid=$USER_ID --regid=$USER_ID --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override)
+	as_user sh -c 'echo own >f'
+	opens '5<f'
+	save_and_end
+	as_user ln -sf ../secret f
+	restarts
+	leads 5 ../secret
+}
