@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "core/cgroup.h"
+#include "kinds/rights.h"
 
 static int rebuild(struct restart *r, const struct stasis_restart_options *o)
 {
@@ -94,11 +95,11 @@ static void settle_made(const struct span *made, bool keep)
 
 	for (size_t i = made->n; i-- > 0;) {
 		if (!keep && !f[i].was) /* else that takes its place */
-			unlink(f[i].path);
+			unlinkat(f[i].dir, f[i].name, 0);
 		if (f[i].was && keep)
-			unlink(f[i].was);
+			unlinkat(f[i].dir, f[i].was, 0);
 		else if (f[i].was)
-			rename(f[i].was, f[i].path);
+			renameat(f[i].dir, f[i].was, f[i].dir, f[i].name);
 	}
 }
 
@@ -107,6 +108,7 @@ static void take_back(struct restart *r)
 {
 	struct patient **p = r->patients.at;
 
+	rights_give_back(r->op, &r->site);
 	if (r->nest.init > 0)
 		kill(r->nest.init, SIGKILL);
 	for (size_t i = 0; i < r->patients.n; i++)

@@ -245,7 +245,10 @@ struct site_task {
 /** struct made_file - a file that restarting has made: it goes again when the restart fails, and what it replaced comes back */
 struct made_file {
 	const char *path; /* absolute */
-	const char *was; /* where that is which it replaced, and which goes when the restart succeeds; NULL: nothing */
+	int dir; /* made.c's */
+	const char *name; /* in there */
+	const char *
+		was; /* the name in there of what it replaced, and what goes when the restart succeeds; NULL: nothing */
 };
 
 /** struct undoing - what takes back something that restarting has made here, when the restart fails */

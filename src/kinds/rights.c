@@ -115,17 +115,15 @@ static void repair(const struct taken_rights *t)
 static int turn_back(struct site *site)
 {
 	const struct taken_rights t = site->taken;
-	int r = t.rights ? set_effective(site->own->caps) : 0;
 
 	if (!t.rights)
 		return 0;
-	if (r == 0)
-		r = set_ids(t.rights, site->own);
-	if (r == 0)
-		r = set_effective(site->own->caps);
+	int first = set_effective(site->own->caps), ids = set_ids(t.rights, site->own);
+	int last = set_effective(site->own->caps);
 	repair(&t);
-	site->taken.rights = NULL;
-	return r;
+	if (first == 0 && ids == 0 && last == 0)
+		site->taken.rights = NULL;
+	return first < 0 ? first : ids < 0 ? ids : last;
 }
 
 /* what is opened until turn_back() is opened by this thread as by who has @rights */
@@ -398,17 +396,37 @@ int rights_reopen(struct op *op, struct site *site, int fd, int flags)
 	return r < 0 ? r : TAKE_FD(again);
 }
 
-static int may_all(struct site *site, const struct goal *g, int at)
+int rights_each(struct op *op, struct site *site, int (*call)(const void *data), const void *data)
 {
 	const struct rights *const *owner = site->owners.at;
-	int r = 0;
+	int r = site->owners.n ? 0 : call(data);
 
 	for (size_t i = 0; i < site->owners.n && r == 0; i++) {
 		r = turn_to(site, owner[i]);
 		if (r == 0)
-			r = may(at, g->need);
+			r = call(data);
 	}
-	return r;
+	int back = rights_give_back(op, site);
+	return back < 0 ? back : r;
+}
+
+int rights_take(struct op *op, struct site *site)
+{
+	int r = site->owners.n ? turn_to(site, *(const struct rights *const *)site->owners.at) : 0;
+
+	return r < 0 ? fail(op, r, "take the rights of a process") : 0;
+}
+
+/* struct access - what a descriptor is needed for */
+struct access {
+	int fd, need;
+};
+
+static int may_access(const void *data)
+{
+	const struct access *a = data;
+
+	return may(a->fd, a->need);
 }
 
 int rights_check(struct op *op, struct site *site, const struct goal *g, int at)
@@ -421,7 +439,13 @@ int rights_check(struct op *op, struct site *site, const struct goal *g, int at)
 	if (!site->owners.n || inode_is_same(g->was, &now) || is_allowed(site, g->path) ||
 		(inode_is_alike(g->was, &now) && inode_root_alone(g->path)))
 		return 0;
-	int err = may_all(site, g, at);
-	r = rights_give_back(op, site);
-	return r < 0 || err == 0 ? r : denied(op, site, g, -EXDEV);
+	r = rights_each(op, site, may_access, &(struct access){ at, g->need });
+	return is_denial(r) ? denied(op, site, g, -EXDEV) : r;
+}
+
+int rights_may(struct op *op, struct site *site, int fd, int need)
+{
+	int r = rights_each(op, site, may_access, &(struct access){ fd, need });
+
+	return is_denial(r) ? 0 : r < 0 ? r : 1;
 }

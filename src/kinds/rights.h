@@ -52,3 +52,12 @@ int rights_reopen(struct op *op, struct site *site, int fd, int flags);
 
 /** rights_check() - rights_open() of what descriptor @at leads to already, without a symbolic link; 0 or < 0 after fail() */
 int rights_check(struct op *op, struct site *site, const struct goal *g, int at);
+
+/** rights_may() - may all of them do with descriptor @fd (O_PATH too) what @need (R_OK and so on) says? 1, 0 or < 0 */
+int rights_may(struct op *op, struct site *site, int fd, int need);
+
+/** rights_take() - this thread has the rights of one of those who have it, until rights_give_back(); 0 or < 0 after fail() */
+int rights_take(struct op *op, struct site *site);
+
+/** rights_each() - make the call with the rights of each of them, until it gives < 0: that, or 0 */
+int rights_each(struct op *op, struct site *site, int (*call)(const void *data), const void *data);

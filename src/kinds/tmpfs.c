@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/inode.h"
+#include "kinds/made.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -162,18 +163,17 @@ int tmpfs_open_path(const char *path, int flags)
 	return inode_walk(AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC | flags);
 }
 
-/* the directory that @path is in, and *@ret_name in there */
-static int open_above(struct op *op, const char *path, const char **ret_name)
-{
-	size_t len = (size_t)(strrchr(path, '/') - path) + 1;
-
-	*ret_name = path + len;
-	return tmpfs_open_path(arena_strndup(&op->arena, path, len), O_DIRECTORY);
-}
+/* a directory that was made */
+struct made_dir {
+	int above;
+	const char *name;
+};
 
 static void remove_dir(void *rec)
 {
-	rmdir(rec);
+	const struct made_dir *dir = rec;
+
+	unlinkat(dir->above, dir->name, AT_REMOVEDIR);
 }
 
 static bool is_above(const struct tmpfs_dir *dir, const char *path)
@@ -191,17 +191,17 @@ struct fresh {
 
 static int make_dir(struct op *op, struct site *site, const struct tmpfs_dir *dir, struct span *fresh)
 {
-	const char *name;
+	struct made_dir made;
 	struct stat st;
 
-	_cleanup_close_ int above = open_above(op, dir->path, &name);
-	if (above < 0)
-		return above;
-	if (mkdirat(above, name, 0700) < 0)
+	made.above = made_dir(op, site, dir->path, true, &made.name);
+	if (made.above < 0)
+		return made.above;
+	if (mkdirat(made.above, made.name, 0700) < 0)
 		return errno == EEXIST ? 0 : -errno;
 	*(struct undoing *)span_push(&op->arena, &site->undoings, sizeof(struct undoing)) =
-		(struct undoing){ remove_dir, arena_strdup(&op->arena, dir->path) };
-	_cleanup_close_ int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		(struct undoing){ remove_dir, arena_dup(&op->arena, &made, sizeof(made)) };
+	_cleanup_close_ int fd = openat(made.above, made.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_uid != geteuid() || (st.st_mode & 07777 & ~(mode_t)S_ISGID) != 0700)
@@ -243,10 +243,10 @@ static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *
 	return 0;
 }
 
-static int make_new(struct op *op, const char *path)
+static int make_new(struct op *op, struct site *site, const char *path)
 {
 	const char *name;
-	_cleanup_close_ int above = open_above(op, path, &name);
+	int above = made_dir(op, site, path, true, &name);
 
 	if (above < 0)
 		return above;
@@ -254,85 +254,84 @@ static int make_new(struct op *op, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static void remove_new(struct op *op, struct site *site, const char *path, int fd)
+{
+	const char *name;
+	int above = made_dir(op, site, path, true, &name);
+
+	unlinkat(above, name, 0);
+	fd_close(fd);
+}
+
 static int make_with_dirs(struct op *op, struct site *site, const struct tmpfs_file *file)
 {
 	struct span fresh = { 0 };
-	int fd = make_new(op, file->path);
+	int fd = make_new(op, site, file->path);
 
 	if (fd != -ENOENT || !file->dirs.n)
 		return fd < 0 ? cannot_make(op, fd, shown(&op->arena, file->path)) : fd;
 	int r = make_dirs(op, site, file, &fresh);
-	if (r == 0 && (fd = make_new(op, file->path)) < 0)
+	if (r == 0 && (fd = make_new(op, site, file->path)) < 0)
 		r = cannot_make(op, fd, shown(&op->arena, file->path));
 	int given = hand_over(op, &fresh);
 	if (r < 0 || given < 0) {
-		if (fd >= 0) {
-			unlink(file->path);
-			fd_close(fd);
-		}
+		if (fd >= 0)
+			remove_new(op, site, file->path, fd);
 		return r < 0 ? r : given;
 	}
 	return fd;
 }
 
 /* nothing that has the new name goes, and who has opened it at the last moment keeps it under the old one */
-static int put_aside(struct op *op, const char *path, const char *aside)
+static int put_aside(struct op *op, int above, const char *name, const char *aside, const char *path)
 {
-	if (renameat2(AT_FDCWD, path, AT_FDCWD, aside, RENAME_NOREPLACE) < 0)
+	if (renameat2(above, name, above, aside, RENAME_NOREPLACE) < 0)
 		return fail(op, -errno, "put \"%s\" aside", shown(&op->arena, path));
-	_cleanup_close_ int fd = tmpfs_open_path(aside, 0);
+	_cleanup_close_ int fd = inode_walk(above, aside, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0 && !tmpfs_is_used(fd))
 		return 0;
-	renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_NOREPLACE);
+	renameat2(above, aside, above, name, RENAME_NOREPLACE);
 	return fail_as(op, OUTCOME_CANNOT, "file-changed", "restart again", "put \"%s\" aside: it is being used now",
 		shown(&op->arena, path));
 }
 
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 {
-	struct made_file made = { .path = file->path };
-	const char *name = shown(&op->arena, file->path);
+	const char *shown_path = shown(&op->arena, file->path), *name, *was = NULL;
+	int above = file->instead ? made_dir(op, site, file->path, true, &name) : -EBADF;
 
+	if (file->instead && above < 0)
+		return cannot_make(op, above, shown_path);
 	if (file->instead)
-		made.was = arena_printf(&op->arena, "%s.stasis-%d", file->path, getpid());
-	int r = made.was ? put_aside(op, file->path, made.was) : 0;
+		was = arena_printf(&op->arena, "%s.stasis-%d", name, getpid());
+	int r = was ? put_aside(op, above, name, was, file->path) : 0;
 	if (r < 0)
 		return r;
 	int fd = make_with_dirs(op, site, file);
 	if (fd < 0) {
-		if (made.was)
-			rename(made.was, file->path);
+		if (was)
+			renameat(above, was, above, name);
 		return fd;
 	}
-	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(made)) = made;
+	above = made_dir(op, site, file->path, true, &name);
+	made_add(op, site, above, file->path, name, was);
 	struct stat st;
 	if (fstat(fd, &st) == 0 && (st.st_uid != file->uid || st.st_gid != file->gid) &&
 		fchown(fd, file->uid, file->gid) < 0)
-		note(op, "\"%s\", which was made again, belongs to user %u and group %u, not %u and %u", name,
+		note(op, "\"%s\", which was made again, belongs to user %u and group %u, not %u and %u", shown_path,
 			st.st_uid, st.st_gid, file->uid, file->gid);
 	return fd;
-}
-
-bool tmpfs_was_made(const struct site *site, const char *path)
-{
-	const struct made_file *made = site->made_files.at;
-
-	for (size_t i = 0; i < site->made_files.n; i++)
-		if (strcmp(made[i].path, path) == 0)
-			return true;
-	return false;
 }
 
 int tmpfs_link(struct op *op, struct site *site, int fd, const char *path)
 {
 	const char *name;
 	char link[32];
-	_cleanup_close_ int above = open_above(op, path, &name);
+	int above = made_dir(op, site, path, true, &name);
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	if (above < 0 || linkat(AT_FDCWD, link, above, name, AT_SYMLINK_FOLLOW) < 0)
 		return cannot_make(op, above < 0 ? above : -errno, shown(&op->arena, path));
-	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(struct made_file)) =
-		(struct made_file){ .path = path };
+	made_add(op, site, above, path, name, NULL);
 	return 0;
 }

@@ -67,8 +67,5 @@ struct tmpfs_file {
 /** tmpfs_make() - make it, empty, mode 0600; open for both; < 0 after fail() */
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file);
 
-/** tmpfs_was_made() - was the file at @path made by this restart? */
-bool tmpfs_was_made(const struct site *site, const char *path);
-
 /** tmpfs_link() - another name @path of the file at @fd; < 0 after fail() */
 int tmpfs_link(struct op *op, struct site *site, int fd, const char *path);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "kinds/inode.h"
 #include "kinds/kind.h"
 
 /** enum unix_role - what made the socket what it is */
@@ -25,6 +26,8 @@ struct unix_end {
 	uint64_t ino; /* 0: no socket of the program */
 	struct span name; /* bytes of sun_path; empty: not bound */
 	const char *dir; /* of a relative path: where it starts */
+	const char *real; /* of a path: the directory that the socket was in, without symbolic links; NULL: not known */
+	struct inode real_inode;
 	uint32_t file_mode, file_uid, file_gid; /* of a path */
 	bool unlinked; /* no path leads to it any more */
 	uint32_t cred_pid, cred_uid, cred_gid; /* SO_PEERCRED as it shows it, the pid as the program counts; 0: none */
@@ -104,6 +107,21 @@ int *unix_lost_peer(struct op *op, struct site *site, uint64_t ino); /* of a pee
 
 /** unix_named() - the slot of the socket bound to @name */
 int *unix_named(struct op *op, struct site *site, const struct span *name);
+
+/** unix_address() - the address @name; 0 when it is too long, else its length */
+socklen_t unix_address(const struct span *name, struct sockaddr_un *ret);
+
+/** unix_absolute() - the path at @un, from where paths of @e start */
+const char *unix_absolute(struct op *op, const struct unix_end *e, const struct sockaddr_un *un);
+
+/** unix_at_directory() - run @what at the directory where the path of @e starts */
+int unix_at_directory(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
+	socklen_t len, uint32_t type, int fd,
+	int (*what)(struct op *, struct site *, const struct unix_end *, const struct sockaddr_un *, socklen_t,
+		uint32_t, int));
+
+/** unix_bind() - bind @fd as @e was, if it is not bound yet */
+int unix_bind(struct op *op, struct site *site, const struct unix_end *e, uint32_t type, int fd);
 
 /** unix_temporary() - a socket bound to an abstract @name for a moment; -errno */
 int unix_temporary(uint32_t type, const struct span *name);

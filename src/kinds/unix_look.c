@@ -110,6 +110,19 @@ static int get_name(struct op *op, int fd, bool peer, struct span *ret)
 	return 0;
 }
 
+/* the directory of @path, a link of /proc/PID and a path from there */
+static void look_at_directory(struct op *op, const struct sight *s, const char *path, struct unix_end *e)
+{
+	const char *dir = arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1);
+	char link[32], *real;
+
+	_cleanup_close_ int fd = openat(s->process->dir, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fd >= 0 && inode_look(fd, &e->real_inode) == 0 && read_link(&op->arena, AT_FDCWD, link, &real) == 0 &&
+		real[0] == '/')
+		e->real = real;
+}
+
 /* the file of a socket that is bound to a path, as the process sees it */
 static int look_at_file(struct op *op, const struct sight *s, const struct proc_unix *u, struct unix_end *e)
 {
@@ -134,6 +147,7 @@ static int look_at_file(struct op *op, const struct sight *s, const struct proc_
 		return refuse(op, "unix-path", "the process may have gone to another directory since",
 			"bind it to an absolute path", "is a socket bound to %s, which does not lead to it",
 			unix_shown(op, &e->name));
+	look_at_directory(op, s, from, e);
 	e->unlinked = !there;
 	e->file_mode = there ? st.st_mode & 0777 : 0777;
 	e->file_uid = there ? st.st_uid : 0;

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 #include "kinds/sockopt.h"
 #include "kinds/unix.h"
 
@@ -42,135 +43,6 @@ int *unix_named(struct op *op, struct site *site, const struct span *name)
 	for (size_t i = 0; i < name->n; i++)
 		sum = (sum ^ at[i]) * 0x100000001b3;
 	return site_slot(op, site, names, sum);
-}
-
-/* ---- names ---- */
-
-static socklen_t address(const struct span *name, struct sockaddr_un *ret)
-{
-	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (name->n > sizeof(ret->sun_path))
-		return 0;
-	if (name->n)
-		memcpy(ret->sun_path, name->at, name->n);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + name->n);
-}
-
-int unix_temporary(uint32_t type, const struct span *name)
-{
-	struct sockaddr_un un;
-	socklen_t len = address(name, &un);
-
-	if (!name->n || un.sun_path[0])
-		return -EADDRINUSE;
-	_cleanup_close_ int fd = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&un, len) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-/* does nobody listen or receive at the path? A socket of the wrong type is told of one that is there, and not let in. */
-static bool is_stale(const struct sockaddr_un *un, socklen_t len, uint32_t type)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, (type == SOCK_DGRAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
-
-	return fd >= 0 && connect(fd, (const struct sockaddr *)un, len) < 0 && errno == ECONNREFUSED;
-}
-
-static int in_use(struct op *op, const struct span *name)
-{
-	return fail_as(op, OUTCOME_CANNOT, "address-used", "end the program that uses it; ss -xp names it",
-		"bind a socket to %s: another program has it", unix_shown(op, name));
-}
-
-/* a path may fill the address to its last byte */
-static const char *absolute(struct op *op, const struct unix_end *e, const struct sockaddr_un *un)
-{
-	const char *path = arena_strndup(&op->arena, un->sun_path, strnlen(un->sun_path, sizeof(un->sun_path)));
-
-	return path[0] == '/' || !e->dir ? path : arena_printf(&op->arena, "%s/%s", e->dir, path);
-}
-
-/* a socket that nobody has any more makes way; *ret_was: where it is, as long as it may have to come back */
-static int make_way(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type,
-	const char **ret_was)
-{
-	const char *path = absolute(op, e, un);
-	struct stat st;
-
-	*ret_was = NULL;
-	if (lstat(path, &st) < 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return fail_as(op, OUTCOME_CANNOT, "address-used", "move it away",
-			"bind a socket to %s: something else is there", unix_shown(op, &e->name));
-	if (!is_stale(un, len, type))
-		return in_use(op, &e->name);
-	*ret_was = arena_printf(&op->arena, "%s.stasis-%d", path, getpid());
-	return rename(path, *ret_was) < 0
-		       ? fail(op, -errno, "put a new socket in the place of %s", unix_shown(op, &e->name))
-		       : 0;
-}
-
-static int bind_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
-	socklen_t len, uint32_t type, int fd)
-{
-	struct made_file made = { .path = absolute(op, e, un) };
-	struct stat st;
-	int r = make_way(op, e, un, len, type, &made.was);
-
-	if (r < 0)
-		return r;
-	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
-	r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
-	umask(mask);
-	if (r == 0 && e->unlinked)
-		r = unlink(made.path) < 0 ? -errno : 0;
-	if (made.was && (r < 0 || e->unlinked))
-		rename(made.was, made.path);
-	if (r < 0)
-		return fail(op, r, "bind a socket to %s", unix_shown(op, &e->name));
-	if (e->unlinked)
-		return 0;
-	*(struct made_file *)span_push(&op->arena, &site->made_files, sizeof(made)) = made;
-	if (lstat(made.path, &st) == 0 && (st.st_uid != e->file_uid || st.st_gid != e->file_gid) &&
-		lchown(made.path, e->file_uid, e->file_gid) < 0)
-		note(op, "%s belongs to user %u, not %u", unix_shown(op, &e->name), st.st_uid, e->file_uid);
-	return 0;
-}
-
-/* run @what at the directory where the path of @e starts */
-static int at_directory(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
-	socklen_t len, uint32_t type, int fd,
-	int (*what)(struct op *, struct site *, const struct unix_end *, const struct sockaddr_un *, socklen_t,
-		uint32_t, int))
-{
-	if (!e->dir || !un->sun_path[0] || un->sun_path[0] == '/')
-		return what(op, site, e, un, len, type, fd);
-	_cleanup_close_ int home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (home < 0 || chdir(e->dir) < 0)
-		return fail(op, -errno, "go to \"%s\", where a socket is bound", e->dir);
-	int r = what(op, site, e, un, len, type, fd);
-	return fchdir(home) < 0 ? fail(op, -errno, "go back to the working directory") : r;
-}
-
-static int bind_end(struct op *op, struct site *site, const struct unix_end *e, uint32_t type, int fd)
-{
-	struct sockaddr_un un, now;
-	socklen_t len = address(&e->name, &un), now_len = sizeof(now);
-
-	if (!e->name.n || (getsockname(fd, (struct sockaddr *)&now, &now_len) == 0 &&
-				  now_len > offsetof(struct sockaddr_un, sun_path)))
-		return 0;
-	if (!len)
-		return fail_as(op, OUTCOME_IMAGE, "image", NULL, "bind a socket to a name of %zu bytes", e->name.n);
-	*unix_named(op, site, &e->name) = *unix_self(op, site, e->ino);
-	if (un.sun_path[0])
-		return at_directory(op, site, e, &un, len, type, fd, bind_path);
-	if (bind(fd, (const struct sockaddr *)&un, len) == 0)
-		return 0;
-	return errno == EADDRINUSE ? in_use(op, &e->name)
-				   : fail(op, -errno, "bind a socket to %s", unix_shown(op, &e->name));
 }
 
 /* ---- calls by others ---- */
@@ -420,7 +292,7 @@ static int make_listener(struct op *op, struct site *site, const struct unix_end
 	_cleanup_close_ int fd = socket_inside(op, &m, type, &n);
 	if (fd < 0)
 		return fd;
-	r = bind_end(op, site, e, type, fd);
+	r = unix_bind(op, site, e, type, fd);
 	if (r < 0)
 		return r;
 	enter(&m, op, &b);
@@ -435,20 +307,35 @@ static int make_listener(struct op *op, struct site *site, const struct unix_end
 static bool is_free(struct op *op, const struct unix_end *l, uint32_t type)
 {
 	struct sockaddr_un un;
-	socklen_t len = address(&l->name, &un);
+	socklen_t len = unix_address(&l->name, &un);
 	struct stat st;
 
 	if (un.sun_path[0])
-		return un.sun_path[0] == '/' && lstat(absolute(op, l, &un), &st) < 0 && errno == ENOENT;
+		return un.sun_path[0] == '/' && lstat(unix_absolute(op, l, &un), &st) < 0 && errno == ENOENT;
 	_cleanup_close_ int fd = len ? unix_temporary(type, &l->name) : -EINVAL;
 	return fd >= 0;
+}
+
+/* a path may have been made to lead to the socket of another program */
+static bool is_with_us(const struct site *site, int fd)
+{
+	const struct site_task *t = site->tasks.at;
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return false;
+	for (size_t i = 0; i < site->tasks.n; i++)
+		if (t[i].pid == cred.pid)
+			return true;
+	return false;
 }
 
 /* @fd, in the name of who is to be seen at the other end */
 static int connect_by(struct op *op, struct site *site, const struct unix_end *shown, const struct unix_end *to, int fd)
 {
 	struct sockaddr_un un;
-	socklen_t len = address(&to->name, &un);
+	socklen_t len = unix_address(&to->name, &un);
 	struct maker m;
 	int r = find_maker(op, site, shown, &m);
 	const struct errand e = { .maker = &m, .fd = fd, .to = &un, .to_len = len, .dir = to->dir };
@@ -456,7 +343,12 @@ static int connect_by(struct op *op, struct site *site, const struct unix_end *s
 	if (r < 0)
 		return r;
 	int64_t done = send_on_errand(op, &e);
-	return done < 0 ? fail(op, (int)done, "connect a socket to %s", unix_shown(op, &to->name)) : 0;
+	if (done < 0)
+		return fail(op, (int)done, "connect a socket to %s", unix_shown(op, &to->name));
+	return is_with_us(site, fd)
+		       ? 0
+		       : fail_as(op, OUTCOME_CANNOT, "address-used", "restart again",
+				 "connect a socket to %s: somebody else listens there now", unix_shown(op, &to->name));
 }
 
 static int meet(
@@ -556,7 +448,7 @@ int unix_make(struct op *op, const struct unix_sock *u, struct site *site)
 		*unix_self(op, site, e->ino) = r;
 	}
 	int self = *unix_self(op, site, e->ino);
-	r = u->role == UNIX_SERVER ? 0 : bind_end(op, site, e, u->type, self);
+	r = u->role == UNIX_SERVER ? 0 : unix_bind(op, site, e, u->type, self);
 	if (r < 0)
 		return r;
 	set_owner(op, e, self);
@@ -586,11 +478,25 @@ int unix_await(struct op *op, const struct unix_sock *u, struct site *site)
 
 /* ---- the end ---- */
 
+struct call {
+	int fd;
+	const struct sockaddr_un *un;
+	socklen_t len;
+};
+
+static int connect_once(const void *data)
+{
+	const struct call *c = data;
+
+	return connect(c->fd, (const struct sockaddr *)c->un, c->len) < 0 ? -errno : 0;
+}
+
+/* by each of those who have it: what is there now may be for others */
 static int connect_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
 	socklen_t len, uint32_t type, int fd)
 {
-	(void)op, (void)site, (void)e, (void)type;
-	return connect(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+	(void)e, (void)type;
+	return rights_each(op, site, connect_once, &(struct call){ fd, un, len });
 }
 
 static int connect_oneway(struct op *op, const struct unix_sock *u, struct site *site, int fd)
@@ -599,7 +505,7 @@ static int connect_oneway(struct op *op, const struct unix_sock *u, struct site 
 	const struct span *name = e[UNIX_PEER].ino ? &e[UNIX_PEER].name : &u->remote;
 	_cleanup_close_ int gone = -EBADF;
 	struct sockaddr_un un;
-	socklen_t len = address(name, &un);
+	socklen_t len = unix_address(name, &un);
 
 	if (u->peer_gone) {
 		gone = unix_temporary(u->type, name);
@@ -613,7 +519,7 @@ static int connect_oneway(struct op *op, const struct unix_sock *u, struct site 
 				return fail(op, -errno, "make a socket");
 		}
 	}
-	int r = len ? at_directory(op, site, &e[UNIX_PEER], &un, len, u->type, fd, connect_path) : -EINVAL;
+	int r = len ? unix_at_directory(op, site, &e[UNIX_PEER], &un, len, u->type, fd, connect_path) : -EINVAL;
 	if (r < 0 && !e[UNIX_PEER].ino) {
 		note(op, "a socket is not connected any more: nobody is at %s (%s)", unix_shown(op, name),
 			strerror(-r));

@@ -272,6 +272,89 @@ time.sleep(1000)')
 	refused "$home/f"
 }
 
+# ---- sockets ----
+
+# python TEXT: a program of the user that runs TEXT, then says that it is ready
+python() {
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	printf 'import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.%s)\n%s\nopen("ready", "w")\ntime.sleep(1000)' \
+		"$1" "$2" >../p.py
+	in=("${user[@]}" /usr/bin/python3 ../p.py)
+	[ "${3-}" != root ] || in=(/usr/bin/python3 ../p.py)
+	begins
+	in=()
+}
+
+become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
+
+@test "a socket is not bound where he may not make one" {
+	begin
+	as_user mkdir d
+	python SOCK_STREAM 's.bind("'"$home"'/d/s"); s.listen()'
+	save_and_end
+	as_user sh -c 'mv d e; ln -s ../private d'
+	refused "$home/d"
+	as_user ln -snf .. d
+	refused "$home/d"
+	[ -z "$(ls ../private)" ]
+	[ ! -e ../s ]
+	as_user sh -c 'rm d; mkdir d'
+	restarts
+	[ "$(stat -c %u d/s)" = $USER_ID ]
+}
+
+@test "a socket bound by a relative path" {
+	begin
+	as_user mkdir d
+	python SOCK_STREAM 'os.chdir("d"); s.bind("s"); s.listen(); os.chdir("..")'
+	run "$STASIS" checkpoint "$pid" -o "$dir/image"
+	[ "$status" = 0 ] || skip "it may be anywhere"
+}
+
+@test "a socket that root has bound in a directory of his" {
+	begin
+	python SOCK_STREAM 's.bind("'"$dir"'/private/s"); s.listen(); os.chmod("'"$dir"'/private/s", 0o666); '"$become" root
+	local i
+	for i in 1 2 3; do
+		save_and_end
+		restarts
+		[ "$(stat -c %u:%a ../private/s)" = 0:666 ]
+		[ "$(ls ../private)" = s ]
+	done
+	save_and_end
+	rm -r ../private
+	run "$STASIS" restart "$dir/image" --detach
+	expect 125
+	mkdir -m 700 ../private
+	restarts
+}
+
+@test "a socket whose path goes through a symbolic link of root" {
+	begin
+	ln -s private ../link
+	python SOCK_STREAM 's.bind("'"$dir"'/link/s"); s.listen(); '"$become" root
+	save_and_end
+	restarts
+	[ -S ../private/s ]
+}
+
+@test "datagrams do not go to whom he may not write" {
+	begin
+	python SOCK_DGRAM 's.bind("'"$dir"'/root"); os.chmod("'"$dir"'/root", 0o600)' root
+	local root=$pid
+	rm -f ready
+	python SOCK_DGRAM 's.bind("'"$home"'/his")'
+	local his=$pid
+	rm -f ready
+	python SOCK_DGRAM 's.connect("'"$home"'/his")'
+	save_and_end
+	rm his
+	as_user ln -s ../root his
+	restarts
+	says "a socket is not connected any more"
+	kill -KILL "$root" "$his"
+}
+
 # ---- what it had, it gets, although it could not open it ----
 
 @test "a log of root, opened before it became the user's" {

@@ -467,10 +467,14 @@ as_both() {
 	stop
 	rm "$shm"
 	file "$shm" roots 600
+	run "$STASIS" restart image --detach
+	expect 121
+	says "[file-rights]"
+	chmod 666 "$shm"
 	restarts
 	says "goes on with \"$shm\" as it is now"
 	[ "$(head -c 5 "$shm")" = roots ]
-	[ "$(stat -c '%a %u' "$shm")" = "600 0" ]
+	[ "$(stat -c '%a %u' "$shm")" = "666 0" ]
 	no_others 1
 }
 

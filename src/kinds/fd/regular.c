@@ -37,6 +37,7 @@
 #include "base/text.h"
 #include "kinds/deleted.h"
 #include "kinds/hugetlb.h"
+#include "kinds/made.h"
 #include "kinds/memfd.h"
 #include "kinds/openfile.h"
 #include "kinds/rights.h"
@@ -586,7 +587,7 @@ static int open_named(struct op *op, struct regular *r, struct site *site)
 	int made = -EBADF, err = r->in_memory ? make_again(op, r, site, &made) : 0;
 
 	/* what was just made is theirs, although they may not open it */
-	if (made >= 0 && tmpfs_was_made(site, r->path))
+	if (made >= 0 && made_here(site, r->path))
 		site->owners = (struct span){ 0 };
 	_cleanup_close_ int fd = err < 0 ? err : open_path(op, r, site, &st);
 	site->owners = owners;

@@ -46,6 +46,8 @@ static const struct field end_fields[] = {
 	FIELD_U(12, struct unix_end, uid, "sock.sk_uid"),
 	FIELD_U(13, struct unix_end, gid, "inode.i_gid"),
 	FIELD_U(14, struct unix_end, backlog, "sock.sk_max_ack_backlog"),
+	FIELD_S(15, struct unix_end, real, "unix_sock.path"),
+	INODE_FIELDS(16, struct unix_end, real_inode),
 	FIELDS_END,
 };
 
