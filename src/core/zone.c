@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "kinds/rights.h"
 
 #include <fcntl.h>
 
@@ -158,15 +159,20 @@ int choose_zone(struct restart *r)
 int restore_backings(struct restart *r)
 {
 	struct object *o = r->objects.at;
+	const struct kind *last = NULL;
 
 	for (size_t i = 0; i < r->objects.n; i++) {
 		if (!o[i].kind || o[i].kind->scope != SCOPE_MEM)
 			continue;
+		int e = o[i].kind == last ? 0 : rights_give_back(r->op, &r->site);
+		if (e < 0)
+			return e;
+		last = o[i].kind;
 		const uint64_t mask = align_of(&o[i]) - 1;
 		r->site.stash.at = (r->site.stash.at + mask) & ~mask;
 		o[i].stash = r->site.stash.at;
 		r->site.owners = o[i].owners;
-		int e = o[i].kind->restore(r->op, o[i].rec, &r->site);
+		e = o[i].kind->restore(r->op, o[i].rec, &r->site);
 		if (e < 0)
 			return e;
 		o[i].stash_end = r->site.stash.at;
@@ -174,7 +180,7 @@ int restore_backings(struct restart *r)
 			o[i].fd = e;
 		o[i].restored = true;
 	}
-	return 0;
+	return rights_give_back(r->op, &r->site);
 }
 
 int make_backings(struct restart *r)

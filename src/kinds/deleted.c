@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/inode.h"
 #include "kinds/openfile.h"
 #include "kinds/vma.h"
 
@@ -163,6 +164,15 @@ int *deleted_slot(struct op *op, struct site *site, uint64_t dev, uint64_t ino)
 	return site_slot(op, site, files, ino ^ dev << 32);
 }
 
+/* the path held no symbolic link */
+static int make_nameless(const char *dir, int how)
+{
+	_cleanup_close_ int at = inode_walk(AT_FDCWD, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	errno = at < 0 ? -at : 0;
+	return at < 0 ? -1 : openat(at, ".", how, 0600);
+}
+
 int deleted_make(
 	struct op *op, struct site *site, const char *path, uint64_t dev, uint64_t ino, uint32_t flags, bool *ret_made)
 {
@@ -173,7 +183,7 @@ int deleted_make(
 		return *slot;
 	if (!path || path[0] != '/')
 		return fail_as(op, OUTCOME_IMAGE, "image-path", NULL, "make a deleted file that had no path");
-	int fd = open(arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1), how, 0600);
+	int fd = make_nameless(arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1), how);
 	if (fd < 0 && (openfile_is_absent(errno) || errno == EOPNOTSUPP || errno == EISDIR || errno == EACCES ||
 			      errno == EROFS)) {
 		note(op, "\"%s\", which was deleted, is a file in /tmp now: %s", path, strerror(errno));

@@ -220,9 +220,10 @@ struct taken_rights {
 	pid_t parent;
 };
 
-/** struct last_dir - rights.c's: the directory that the last file was in */
+/** struct last_dir - goal.c's: the directory that the last file was in, as it is found with or without symbolic links */
 struct last_dir {
 	struct span path; /* bytes */
+	const struct rights *by; /* taken for it; NULL: none */
 	bool asked, roots; /* can only root change what the path leads to? */
 };
 
@@ -290,6 +291,7 @@ struct site {
 		owners; /* of const struct rights *: of those who have it, each once, if it may not open all that stasis may;
 		process kinds: of the process */
 	struct taken_rights taken;
+	bool denied; /* goal.c's: the last file that was asked for was denied to its owners */
 	struct last_dir last_dir[2];
 	struct span *slots; /* of struct slot */
 	struct map slot_places; /* site_slot()'s: the place in slots plus 1, by a mix of owner and key */

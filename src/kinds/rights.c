@@ -126,8 +126,7 @@ static int turn_back(struct site *site)
 	return first < 0 ? first : ids < 0 ? ids : last;
 }
 
-/* what is opened until turn_back() is opened by this thread as by who has @rights */
-static int turn_to(struct site *site, const struct rights *rights)
+int rights_turn(struct site *site, const struct rights *rights)
 {
 	int r = site->taken.rights == rights ? 0 : turn_back(site);
 
@@ -151,225 +150,40 @@ int rights_give_back(struct op *op, struct site *site)
 	return r < 0 ? fail(op, r, "have the rights of stasis again") : 0;
 }
 
-/* ---- opening ---- */
+/* ---- with them ---- */
 
-static bool is_allowed(const struct site *site, const char *path)
-{
-	for (size_t i = 0; i < site->n_rules; i++)
-		if (site->rules[i].policy == FILE_ALLOW && strcmp(site->rules[i].path, path) == 0)
-			return true;
-	return false;
-}
-
-/*
- * The directory of @path, which is looked up once for all that are in it, and stays ours. AT_FDCWD: then *@ret_name is the path;
- * or -errno, if it must be @straight.
- */
-static int parent(struct op *op, struct site *site, const char *path, bool straight, const char **ret_name)
-{
-	static const char last[2];
-	struct last_dir *dir = &site->last_dir[straight];
-	size_t len = (size_t)(strrchr(path, '/') - path) + 1;
-	int *slot = site_slot(op, site, &last[straight], 0);
-
-	if (*slot < 0 || dir->path.n != len || memcmp(dir->path.at, path, len) != 0) {
-		char *text = arena_strndup(&op->arena, path, len);
-		const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-
-		fd_closep(slot);
-		*slot = straight ? inode_walk(AT_FDCWD, text, flags) : open(text, flags);
-		*dir = (struct last_dir){ { text, len, 0 }, false, false };
-		if (straight && *slot < 0) {
-			int err = *slot;
-
-			*slot = -EBADF;
-			return err;
-		}
-	}
-	*ret_name = *slot < 0 ? path : path[len] ? path + len : ".";
-	return *slot < 0 ? AT_FDCWD : *slot;
-}
-
-/* is @path where only root can have put what is there? */
-static bool is_roots_place(struct site *site, const char *path)
-{
-	struct last_dir *dir = &site->last_dir[true];
-
-	if (!dir->asked)
-		dir->roots = inode_root_alone(path);
-	dir->asked = true;
-	return dir->roots;
-}
-
-static bool fits(const struct goal *g, mode_t mode, dev_t rdev)
-{
-	return !g->fits || g->fits(mode, rdev);
-}
-
-/* what is at @name now, which must not change before it is open */
-static int open_fitting(int dir, const char *name, const struct goal *g, struct stat *st)
-{
-	struct stat before;
-
-	if (fstatat(dir, name, &before, g->flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0)
-		return -errno;
-	if (S_ISLNK(before.st_mode))
-		return -ELOOP;
-	if (!fits(g, before.st_mode, before.st_rdev))
-		return -EMEDIUMTYPE;
-	_cleanup_close_ int fd = g->straight ? inode_walk(dir, name, g->flags) : openat(dir, name, g->flags);
-	if (fd < 0)
-		return g->straight ? fd : -errno;
-	if (fstat(fd, st) < 0 || st->st_dev != before.st_dev || st->st_ino != before.st_ino)
-		return -ESTALE;
-	return TAKE_FD(fd);
-}
-
-/* may it be opened with the rights of stasis? */
-static bool is_given(struct site *site, const struct goal *g, int dir, const char *name, const struct inode *now)
-{
-	struct inode again;
-
-	if (inode_is_same(g->was, now) || is_allowed(site, g->path) ||
-		(inode_is_alike(g->was, now) && is_roots_place(site, g->path)))
-		return true;
-	if (g->was->dev == now->dev || !g->was->fsid || g->was->ino != now->ino)
-		return false;
-	/* the number of its device may be another one */
-	_cleanup_close_ int at = inode_walk(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	return at >= 0 && inode_look(at, &again) == 0 && again.ino == now->ino && again.dev == now->dev &&
-	       inode_is_same(g->was, &again);
-}
-
-/* with the rights of stasis; -EXDEV: it may be something else than it was */
-static int open_known(struct op *op, struct site *site, const struct goal *g, struct stat *st)
-{
-	struct inode now;
-	const char *name;
-	dev_t rdev;
-	int dir = parent(op, site, g->path, true, &name);
-
-	int r = dir < 0 ? dir : inode_look_at(dir, name, &now, &rdev);
-	if (r < 0)
-		return r;
-	if (S_ISLNK(now.mode))
-		return -ELOOP;
-	if (!fits(g, now.mode, rdev))
-		return -EMEDIUMTYPE;
-	if (!is_given(site, g, dir, name, &now))
-		return -EXDEV;
-	/* without symbolic links the name leads to nothing that to open it might act on, if it leads elsewhere by now */
-	_cleanup_close_ int fd = inode_walk(dir, name, g->flags);
-	if (fd < 0 || fstat(fd, st) < 0)
-		return fd < 0 ? fd : -errno;
-	return st->st_dev == now.dev && st->st_ino == now.ino ? TAKE_FD(fd) : -ESTALE;
-}
-
-static int may(int at, int need)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", at);
-	return need && faccessat(AT_FDCWD, path, need, AT_EACCESS) < 0 ? -errno : 0;
-}
-
-/* as one of those who have it */
-static int open_by(struct site *site, const struct rights *rights, const struct goal *g, struct stat *st)
-{
-	int r = turn_to(site, rights);
-
-	if (r < 0)
-		return r;
-	_cleanup_close_ int fd = open_fitting(AT_FDCWD, g->path, g, st);
-	if (fd >= 0 && g->flags & O_PATH)
-		r = may(fd, g->need);
-	return r < 0 ? r : TAKE_FD(fd);
-}
-
-/* as all of them would open it, and find the same */
-static int open_by_all(struct site *site, const struct goal *g, struct stat *ret_st)
-{
-	const struct rights *const *owner = site->owners.at;
-	_cleanup_close_ int first = open_by(site, owner[0], g, ret_st);
-
-	for (size_t i = 1; first >= 0 && i < site->owners.n; i++) {
-		struct stat st;
-		_cleanup_close_ int fd = open_by(site, owner[i], g, &st);
-
-		if (fd < 0)
-			return fd;
-		if (st.st_dev != ret_st->st_dev || st.st_ino != ret_st->st_ino)
-			return -ESTALE;
-	}
-	return TAKE_FD(first);
-}
-
-static int denied(struct op *op, const struct site *site, const struct goal *g, int known)
-{
-	const struct rights *owner = *(const struct rights *const *)site->owners.at;
-	const char *path = shown(&op->arena, g->path),
-		   *why = "is another one than at the checkpoint, or has another owner or mode";
-
-	if (known == -ELOOP)
-		why = "is reached through a symbolic link now";
-	else if (known != -EXDEV)
-		why = strerror(-known);
-	else if (!inode_is_known(g->was))
-		why = "may be another one than at the checkpoint: this image, of an older version, does not tell";
-	return fail_as(op, OUTCOME_CANNOT, "file-rights",
-		arena_printf(&op->arena,
-			known == -ELOOP
-				? "put it back where it was; if it is right as it is, have no symbolic link lead "
-				  "there, and --file %s=allow gives it to the program"
-				: "put it back as it was; if it is right as it is, --file %s=allow gives it to the "
-				  "program",
-			path),
-		"open %s\"%s\" for user %u, who may not open it: it %s", g->what, path, owner->uid, why);
-}
-
-static bool is_denial(int err)
+bool rights_denied(int err)
 {
 	return err == -EACCES || err == -EPERM;
 }
 
-/* who has just opened another for the same owner tries that first: the rights are changed once for all that come one after the other */
-static int open_next(struct site *site, const struct goal *g, struct stat *ret_st)
+int rights_access(int fd, int need)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return need && faccessat(AT_FDCWD, path, need, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+int rights_each(struct op *op, struct site *site, int (*call)(const void *data), const void *data)
 {
 	const struct rights *const *owner = site->owners.at;
+	int r = site->owners.n ? 0 : call(data);
 
-	if (!g->stays || site->owners.n != 1 || site->taken.rights != owner[0])
-		return -EACCES;
-	return open_by(site, owner[0], g, ret_st);
-}
-
-static int open_for_owners(struct op *op, struct site *site, const struct goal *g, struct stat *ret_st)
-{
-	int fd = open_next(site, g, ret_st);
-
-	if (!is_denial(fd))
-		return fd;
-	int r = rights_give_back(op, site);
-	int known = r < 0 ? r : open_known(op, site, g, ret_st);
-	if (known == -ELOOP && g->straight)
-		return denied(op, site, g, known);
-	if (r < 0 || known >= 0 || known == -ENOENT)
-		return known;
-	fd = open_by_all(site, g, ret_st);
-	return is_denial(fd) ? denied(op, site, g, known) : fd;
-}
-
-int rights_open(struct op *op, struct site *site, const struct goal *g, struct stat *ret_st)
-{
-	const char *name;
-
-	if (!site->owners.n) {
-		int r = rights_give_back(op, site), dir = parent(op, site, g->path, false, &name);
-
-		return r < 0 ? r : open_fitting(dir, name, g, ret_st);
+	for (size_t i = 0; i < site->owners.n && r == 0; i++) {
+		r = rights_turn(site, owner[i]);
+		if (r == 0)
+			r = call(data);
 	}
-	_cleanup_close_ int fd = open_for_owners(op, site, g, ret_st);
-	int r = g->stays ? 0 : rights_give_back(op, site);
-	return r < 0 ? r : TAKE_FD(fd);
+	int back = rights_give_back(op, site);
+	return back < 0 ? back : r;
+}
+
+int rights_take(struct op *op, struct site *site)
+{
+	int r = site->owners.n ? rights_turn(site, *(const struct rights *const *)site->owners.at) : 0;
+
+	return r < 0 ? fail(op, r, "take the rights of a process") : 0;
 }
 
 static int reopen_by_all(struct site *site, int fd, int flags)
@@ -378,7 +192,7 @@ static int reopen_by_all(struct site *site, int fd, int flags)
 	_cleanup_close_ int again = -EBADF;
 
 	for (size_t i = 0; i < site->owners.n; i++) {
-		int r = turn_to(site, owner[i]);
+		int r = rights_turn(site, owner[i]);
 
 		fd_closep(&again);
 		again = r < 0 ? r : openfile_reopen(fd, flags);
@@ -396,27 +210,6 @@ int rights_reopen(struct op *op, struct site *site, int fd, int flags)
 	return r < 0 ? r : TAKE_FD(again);
 }
 
-int rights_each(struct op *op, struct site *site, int (*call)(const void *data), const void *data)
-{
-	const struct rights *const *owner = site->owners.at;
-	int r = site->owners.n ? 0 : call(data);
-
-	for (size_t i = 0; i < site->owners.n && r == 0; i++) {
-		r = turn_to(site, owner[i]);
-		if (r == 0)
-			r = call(data);
-	}
-	int back = rights_give_back(op, site);
-	return back < 0 ? back : r;
-}
-
-int rights_take(struct op *op, struct site *site)
-{
-	int r = site->owners.n ? turn_to(site, *(const struct rights *const *)site->owners.at) : 0;
-
-	return r < 0 ? fail(op, r, "take the rights of a process") : 0;
-}
-
 /* struct access - what a descriptor is needed for */
 struct access {
 	int fd, need;
@@ -426,26 +219,12 @@ static int may_access(const void *data)
 {
 	const struct access *a = data;
 
-	return may(a->fd, a->need);
-}
-
-int rights_check(struct op *op, struct site *site, const struct goal *g, int at)
-{
-	struct inode now;
-	int r = site->owners.n ? inode_look(at, &now) : 0;
-
-	if (r < 0)
-		return fail(op, r, "look at \"%s\"", shown(&op->arena, g->path));
-	if (!site->owners.n || inode_is_same(g->was, &now) || is_allowed(site, g->path) ||
-		(inode_is_alike(g->was, &now) && inode_root_alone(g->path)))
-		return 0;
-	r = rights_each(op, site, may_access, &(struct access){ at, g->need });
-	return is_denial(r) ? denied(op, site, g, -EXDEV) : r;
+	return rights_access(a->fd, a->need);
 }
 
 int rights_may(struct op *op, struct site *site, int fd, int need)
 {
 	int r = rights_each(op, site, may_access, &(struct access){ fd, need });
 
-	return is_denial(r) ? 0 : r < 0 ? r : 1;
+	return op->err ? r : r == 0;
 }

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/goal.h"
 #include "kinds/made.h"
 #include "kinds/rights.h"
 #include "kinds/unix.h"
@@ -113,7 +114,7 @@ static int judge_place(
 		.was = &e->real_inode };
 	struct stat st;
 
-	int fd = rights_open(op, site, &goal, &st);
+	int fd = goal_open(op, site, &goal, &st);
 	if (fd < 0)
 		return fail(op, fd, "bind a socket to %s", unix_shown(op, &e->name));
 	p->dir = made_hold(op, site, p->path, fd);

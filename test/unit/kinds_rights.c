@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kinds/goal.h"
 #include "kinds/rights.h"
 #include "lib/test.h"
 
@@ -122,7 +123,7 @@ TEST(there_and_back)
 	site.slots = &slots;
 	const struct inode unknown = { 0 };
 	struct goal goal = { .path = path, .what = "", .flags = O_RDONLY, .was = &unknown, .stays = true };
-	EXPECT_GT(0, rights_open(&op, &site, &goal, &st));
+	EXPECT_GT(0, goal_open(&op, &site, &goal, &st));
 	EXPECT_STREQ(op.slug, "file-rights");
 	EXPECT_EQ(rights_give_back(&op, &site), 0);
 	ASSERT_EQ(rights_own(&op, &now), 0);
@@ -138,7 +139,7 @@ TEST(there_and_back)
 	struct inode was;
 	ASSERT_EQ(inode_look(fd, &was), 0);
 	goal.was = &was;
-	_cleanup_close_ int again = rights_open(&op, &site, &goal, &st);
+	_cleanup_close_ int again = goal_open(&op, &site, &goal, &st);
 	EXPECT_GT(again, -1);
 	unlink(path);
 	rmdir(dir);

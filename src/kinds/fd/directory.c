@@ -14,8 +14,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/goal.h"
 #include "kinds/openfile.h"
-#include "kinds/rights.h"
 
 enum {
 	FLAGS = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_NOATIME | O_PATH,
@@ -113,7 +113,7 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 		.flags = (int)d->flags | O_CLOEXEC,
 		.was = &d->inode,
 		.fits = is_directory };
-	_cleanup_close_ int fd = rights_open(op, site, &goal, &st);
+	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
 	if (fd == -EMEDIUMTYPE || (fd < 0 && openfile_is_absent(-fd)))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory again and restart",
 			"open directory \"%s\": it is not there", d->path);

@@ -24,9 +24,9 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/goal.h"
 #include "kinds/openfile.h"
 #include "kinds/outsiders.h"
-#include "kinds/rights.h"
 
 #define PIPE_MIN 4096 /* a page: capacities are powers of 2 pages */
 
@@ -316,7 +316,7 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 		.fits = is_fifo };
 	struct stat st, now;
 
-	_cleanup_close_ int at = rights_open(op, site, &goal, &st);
+	_cleanup_close_ int at = goal_open(op, site, &goal, &st);
 	if (at == -EMEDIUMTYPE || (at < 0 && openfile_is_absent(-at)))
 		return fail_as(
 			op, OUTCOME_CANNOT, "file-missing", put_back, "open FIFO \"%s\": it is not there", p->path);
@@ -333,7 +333,7 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 	if (r < 0)
 		return r;
 	goal.flags = (int)p->flags | O_NONBLOCK | O_CLOEXEC;
-	_cleanup_close_ int fd = rights_open(op, site, &goal, &now);
+	_cleanup_close_ int fd = goal_open(op, site, &goal, &now);
 	if (fd == -ELOOP) /* O_NOFOLLOW */
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", put_back,
 			"open FIFO \"%s\": it is a symbolic link now", p->path);

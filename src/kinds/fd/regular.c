@@ -36,6 +36,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/goal.h"
 #include "kinds/hugetlb.h"
 #include "kinds/made.h"
 #include "kinds/memfd.h"
@@ -462,11 +463,15 @@ static bool is_regular(mode_t mode, dev_t rdev)
 static int open_path(struct op *op, const struct regular *r, struct site *site, struct stat *ret_st)
 {
 	int flags = (int)r->flags | O_CLOEXEC | O_NOCTTY | (r->flags & O_PATH ? 0 : O_NONBLOCK);
-	const struct goal goal = {
-		.path = r->path, .what = "", .flags = flags, .was = &r->inode, .fits = is_regular, .stays = true
-	};
+	const struct goal goal = { .path = r->path,
+		.what = "",
+		.flags = flags,
+		.was = &r->inode,
+		.fits = is_regular,
+		.asks_opener = r->live,
+		.stays = true };
 
-	_cleanup_close_ int fd = rights_open(op, site, &goal, ret_st);
+	_cleanup_close_ int fd = goal_open(op, site, &goal, ret_st);
 	if (fd == -EMEDIUMTYPE)
 		return missing(op, r, "not a regular file any more");
 	if (fd == -ELOOP && flags & O_NOFOLLOW)

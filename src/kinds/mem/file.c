@@ -26,10 +26,10 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/goal.h"
 #include "kinds/hugetlb.h"
 #include "kinds/mapped.h"
 #include "kinds/openfile.h"
-#include "kinds/rights.h"
 #include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
@@ -220,8 +220,9 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 		.what = "",
 		.flags = (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC,
 		.was = &f->inode,
-		.fits = is_mappable };
-	_cleanup_close_ int fd = rights_open(op, site, &goal, &st);
+		.fits = is_mappable,
+		.stays = true };
+	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
 	if (fd < 0 && openfile_is_absent(-fd))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing",
 			"put the file back under this path and restart again",

@@ -30,9 +30,9 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/goal.h"
 #include "kinds/mapped.h"
 #include "kinds/openfile.h"
-#include "kinds/rights.h"
 #include "kinds/tmpfs.h"
 #include "kinds/vma.h"
 
@@ -252,7 +252,7 @@ static int check_rights(struct op *op, const struct tmpfs *t, struct site *site,
 	const struct goal goal = { .path = t->path, .what = "", .need = R_OK | (t->writable ? W_OK : 0), .was = &was };
 
 	was.mode |= S_IFREG;
-	return rights_check(op, site, &goal, at);
+	return goal_check(op, site, &goal, at);
 }
 
 static int find_or_make(struct op *op, struct tmpfs *t, struct site *site)

@@ -18,8 +18,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/text.h"
+#include "kinds/goal.h"
 #include "kinds/openfile.h"
-#include "kinds/rights.h"
 
 struct fs {
 	const char *cwd, *root;
@@ -179,7 +179,7 @@ static int check_rights(
 	*ret = (struct stat){ 0 };
 	if (!site->owners.n)
 		return 0;
-	_cleanup_close_ int fd = rights_open(op, site, &goal, ret);
+	_cleanup_close_ int fd = goal_open(op, site, &goal, ret);
 	return fd < 0 ? fail(op, fd, "open %s\"%s\"", goal.what, shown(&op->arena, path)) : 0;
 }
 
