@@ -49,7 +49,7 @@ void inode_of_fd(const struct sight *s, struct inode *ret)
 		.gid = f->gid,
 		.born_sec = f->born_sec,
 		.born_nsec = f->born_nsec,
-		.by_change = f->by_change };
+		.born = f->by_change ? INODE_CHANGED : INODE_BORN };
 }
 
 static int look(int dir, const char *name, int flags, struct inode *ret, dev_t *ret_rdev)
@@ -67,7 +67,7 @@ static int look(int dir, const char *name, int flags, struct inode *ret, dev_t *
 		.gid = x.stx_gid,
 		.born_sec = born->tv_sec,
 		.born_nsec = born->tv_nsec,
-		.by_change = !has_birth };
+		.born = has_birth ? INODE_BORN : INODE_CHANGED };
 	*ret_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
 	return 0;
 }
@@ -89,7 +89,7 @@ int inode_look(int fd, struct inode *ret)
 
 bool inode_is_known(const struct inode *was)
 {
-	return was->born_sec || was->born_nsec;
+	return was->born != INODE_UNKNOWN;
 }
 
 bool inode_is_alike(const struct inode *was, const struct inode *now)
@@ -101,7 +101,7 @@ bool inode_is_alike(const struct inode *was, const struct inode *now)
 bool inode_is_same(const struct inode *was, const struct inode *now)
 {
 	if (!inode_is_alike(was, now) || was->ino != now->ino || was->born_sec != now->born_sec ||
-		was->born_nsec != now->born_nsec || was->by_change != now->by_change)
+		was->born_nsec != now->born_nsec || was->born != now->born)
 		return false;
 	return was->dev == now->dev || (was->fsid && was->fsid == now->fsid);
 }

@@ -9,14 +9,20 @@
 #include "image/field.h"
 #include "kinds/kind.h"
 
+enum inode_born {
+	INODE_UNKNOWN, /* an older image */
+	INODE_BORN,
+	INODE_CHANGED, /* its file system does not know: it is when it was changed last */
+};
+
 /** struct inode - what a file, directory or FIFO is known by; all but dev, ino and mode are 0 in older images */
 struct inode {
 	uint64_t dev, ino;
 	uint64_t fsid; /* statfs(2); 0: it has none */
 	uint32_t mode, uid, gid;
-	int64_t born_sec; /* when it was made; all 0: it is not known */
+	int64_t born_sec; /* when it was made */
 	uint64_t born_nsec;
-	bool by_change; /* its file system does not know when: then it is when it was changed last */
+	uint32_t born; /* enum inode_born: may it be believed? */
 };
 
 /* the last four: where a record has the others by other numbers */
@@ -25,7 +31,7 @@ struct inode {
 	FIELD_U(first, type, m.fsid, "super_block.s_uuid"), \
 	FIELD_I((first) + 1, type, m.born_sec, "inode.i_ctime_sec"), \
 	FIELD_U((first) + 2, type, m.born_nsec, "inode.i_ctime_nsec"), \
-	FIELD_U((first) + 3, type, m.by_change, "")
+	FIELD_U((first) + 3, type, m.born, "")
 
 #define INODE_FIELDS(first, type, m) \
 	FIELD_U(first, type, m.dev, "super_block.s_dev"), \

@@ -474,6 +474,38 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 	[ "$(sed -n 's/^Groups:[[:space:]]*//p' "/proc/$pid/status" | tr -d ' ')" = 4242 ]
 }
 
+@test "what all may read who have it" {
+	begin
+	as_user sh -c 'echo own >f'
+	in=(sh -c "exec 5<f; $(printf '%q ' "${user[@]}") sleep 1000 & exec setpriv --reuid=65533 --regid=65533 --clear-groups sleep 1000")
+	(
+		close_others
+		exec "${in[@]}"
+	) </dev/null >"$dir/out" 2>&1 &
+	pid=$!
+	echo $pid >>"$BATS_TEST_TMPDIR/started"
+	until_true 10 pgrep -P "$pid" -x sleep
+	until_true 10 grep -q sleep "/proc/$pid/comm"
+	save_and_end
+	as_user sh -c 'echo other >g; chmod 600 g; mv g f'
+	refused "$home/f"
+	chmod 644 f
+	restarts
+	leads 5 f
+}
+
+@test "a master of root and a worker of the user with one log" {
+	begin
+	touch ../log
+	chmod 640 ../log
+	in=(sh -c "exec 5>>../log; $(printf '%q ' "${user[@]}") sleep 1000 & >ready; wait")
+	begins
+	until_true 10 pgrep -P "$pid" -x sleep
+	save_and_end
+	restarts
+	leads 5 ../log
+}
+
 @test "what its capabilities let it read" {
 	begin
 	user=(setpriv --reuid=$USER_ID --regid=$USER_ID --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override)

@@ -15,9 +15,15 @@
 #include "kinds/rights.h"
 #include "lib/test.h"
 
-static const struct inode one = {
-	.dev = 1, .ino = 2, .fsid = 3, .mode = S_IFREG | 0640, .uid = 4, .gid = 5, .born_sec = 6, .born_nsec = 7
-};
+static const struct inode one = { .dev = 1,
+	.ino = 2,
+	.fsid = 3,
+	.mode = S_IFREG | 0640,
+	.uid = 4,
+	.gid = 5,
+	.born_sec = 6,
+	.born_nsec = 7,
+	.born = INODE_BORN };
 
 TEST(the_same)
 {
@@ -43,7 +49,7 @@ TEST(another)
 	now[4].gid = 9;
 	now[5].mode = S_IFREG | 0600;
 	now[6].mode = S_IFDIR | 0640;
-	now[7].by_change = true;
+	now[7].born = INODE_CHANGED;
 	for (size_t i = 0; i < ARRAY_SIZE(now); i++)
 		EXPECT_FALSE(inode_is_same(&one, &now[i]));
 	for (size_t i = 0; i < ARRAY_SIZE(now); i++)

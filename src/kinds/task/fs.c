@@ -161,6 +161,25 @@ static bool is_directory(mode_t mode, dev_t rdev)
 	return S_ISDIR(mode);
 }
 
+/* struct judged - the last directory that was found to be right; many processes are mostly in one */
+struct judged {
+	const struct rights *by;
+	const char *path;
+	const struct inode *was;
+	struct stat now;
+};
+
+static const struct judged *find_judged(
+	const struct site *site, const char *path, const struct inode *was, const char *which)
+{
+	const struct judged *last = site_known(site, which);
+
+	return last && last->by == *(const struct rights *const *)site->owners.at && strcmp(last->path, path) == 0 &&
+			       inode_is_same(last->was, was)
+		       ? last
+		       : NULL;
+}
+
 /*
  * May it have the directory at @path? It goes there itself, by the path; leave() sees whether that was the same one. What locks it in
  * is never behind a symbolic link.
@@ -168,6 +187,7 @@ static bool is_directory(mode_t mode, dev_t rdev)
 static int check_rights(
 	struct op *op, struct site *site, const char *path, const struct inode *was, bool is_root, struct stat *ret)
 {
+	static const char which[2];
 	const struct goal goal = { .path = path,
 		.what = is_root ? "root directory " : "working directory ",
 		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
@@ -179,8 +199,17 @@ static int check_rights(
 	*ret = (struct stat){ 0 };
 	if (!site->owners.n)
 		return 0;
+	const struct judged *last = find_judged(site, path, was, &which[is_root]);
+	if (last) {
+		*ret = last->now;
+		return 0;
+	}
 	_cleanup_close_ int fd = goal_open(op, site, &goal, ret);
-	return fd < 0 ? fail(op, fd, "open %s\"%s\"", goal.what, shown(&op->arena, path)) : 0;
+	if (fd < 0)
+		return fail(op, fd, "open %s\"%s\"", goal.what, shown(&op->arena, path));
+	struct judged judged = { *(const struct rights *const *)site->owners.at, path, was, *ret };
+	site_keep(op, site, &which[is_root], arena_dup(&op->arena, &judged, sizeof(judged)));
+	return 0;
 }
 
 /*
