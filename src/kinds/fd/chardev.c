@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/inode.h"
 #include "kinds/openfile.h"
 
 #define MEM_MAJOR 1
@@ -78,19 +79,19 @@ static int chardev_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
-/* A new open file of the device when @path leads to it; -ENODEV when it leads elsewhere. */
+/* A new open file of the device when @path leads to it; -ENODEV when it leads elsewhere. No device is behind a symbolic link. */
 static int open_device(const struct chardev *c, const char *path)
 {
 	struct stat st;
 
-	_cleanup_close_ int at = open(path, O_PATH | O_CLOEXEC);
+	_cleanup_close_ int at = inode_walk(AT_FDCWD, path, O_PATH | O_CLOEXEC);
 	if (at < 0 || fstat(at, &st) < 0)
-		return -errno;
+		return at < 0 ? at : -errno;
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(MEM_MAJOR, c->minor))
 		return -ENODEV;
-	_cleanup_close_ int fd = open(path, (int)c->flags | O_CLOEXEC | O_NOCTTY);
+	_cleanup_close_ int fd = inode_walk(AT_FDCWD, path, (int)c->flags | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
+		return fd < 0 ? fd : -errno;
 	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(MEM_MAJOR, c->minor) ? TAKE_FD(fd) : -ESTALE;
 }
 

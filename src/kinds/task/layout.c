@@ -199,7 +199,9 @@ static void open_exe(struct batch *b, const char *exe, struct site *site)
 {
 	struct taddr path = batch_in(b, exe, strlen(exe) + 1);
 
-	BATCH_MUST(b, "open its executable", SYS_openat, (uint64_t)AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC);
+	/* nobody waits for the writer of a FIFO that may be there; prctl(2) takes nothing but a regular file */
+	BATCH_MUST(
+		b, "open its executable", SYS_openat, (uint64_t)AT_FDCWD, path.at, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct taddr opened = batch_result(b);
 	BATCH_MUST(b, "number the executable", SYS_dup3, opened.at, (uint64_t)site->free_fd, O_CLOEXEC);
 	batch_last(b)->indirect = 1u << 0;
