@@ -37,8 +37,11 @@ int made_hold(struct op *op, struct site *site, const char *path, int dir)
 	static const char held;
 	int *slot = site_slot(op, site, &held, XXH3_64bits(path, strlen(path)));
 
-	fd_closep(slot);
-	return *slot = dir;
+	if (*slot >= 0)
+		fd_close(dir);
+	else
+		*slot = dir;
+	return *slot;
 }
 
 void made_add(struct op *op, struct site *site, int dir, const char *path, const char *name, const char *was)

@@ -12,7 +12,7 @@
  */
 int made_dir(struct op *op, struct site *site, const char *path, bool straight, const char **ret_name);
 
-/** made_hold() - keep @dir, which is handed over, for that long; returns it */
+/** made_hold() - keep @dir, that of @path, which is handed over, for that long; returns it, or what was kept for @path before */
 int made_hold(struct op *op, struct site *site, const char *path, int dir);
 
 /** made_add() - the file @path was made, whose name in @dir is @name; @was: see struct made_file */
