@@ -21,6 +21,16 @@ static void set(__itimer_which_t which, long value_sec, long value_usec, long in
 	setitimer(which, &v, NULL);
 }
 
+/* what has run out is told as one microsecond until the interrupt has come, which it may take a while to do */
+static void wait_until_it_ran_out(void)
+{
+	struct itimerval t;
+
+	do
+		getitimer(ITIMER_REAL, &t);
+	while (t.it_value.tv_sec || t.it_value.tv_usec);
+}
+
 /* children with timers of their own: of the first it is armed, of the second it ran out, and its signal was ignored */
 static void answer_questions(int which)
 {
@@ -34,10 +44,12 @@ static void answer_questions(int which)
 	for (int i = 0; i <= which; i++)
 		close(question[i][1]);
 	signal(SIGALRM, SIG_IGN);
-	if (which)
+	if (which) {
 		set(ITIMER_REAL, 0, 1, REAL_SEC, 0);
-	else
+		wait_until_it_ran_out();
+	} else {
 		set(ITIMER_REAL, REAL_SEC, 0, 5000, 250000);
+	}
 	while (read(question[which][0], &byte, 1) == 1) {
 		getitimer(ITIMER_REAL, &t);
 		if (write(answer[which][1], &t, sizeof(t)) != sizeof(t))
