@@ -332,7 +332,7 @@ TEST(files_of_several_directories)
 		close(here);
 	}
 	ASSERT_EQ(unlink(path("ab/f")) + rmdir(path("ab")) + unlink(path("b/f")), 0);
-	for (size_t i = 1; i < ARRAY_SIZE(where); i += 4) {
+	for (size_t i = 1; i < ARRAY_SIZE(where) && !is_in_memory(dir); i += 4) { /* there they are made again */
 		EXPECT_EQ(kind->restore(&op, rec[i], &site), -EOPNOTSUPP);
 		EXPECT_STREQ(op.slug, "file-missing");
 		op.err = 0;
