@@ -14,6 +14,10 @@
 
 #include "lib/witness.h"
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
 enum { RUNS, STOPPED, ENDS, CHILDREN };
 
 /* what a child is asked, and says */
@@ -196,10 +200,39 @@ static int stands_still(int n)
 	return 0;
 }
 
+static void *wait_for_it(void *arg)
+{
+	atomic_int *tid = arg;
+
+	*tid = (int)syscall(SYS_gettid);
+	while (*tid)
+		witness_nap();
+	return NULL;
+}
+
+/* EINVAL: pidfds are of leaders alone */
+static int is_reached(void)
+{
+	atomic_int tid = 0;
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, wait_for_it, &tid);
+	while (!tid)
+		witness_nap();
+	int fd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	tid = 0;
+	pthread_join(thread, NULL);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 static void make(void)
 {
 	const size_t len = sizeof(*talk) * CHILDREN;
 
+	if (!is_reached())
+		witness_barred("Linux has pidfds of threads, to reach what a process has by, from 6.9 on");
 	talk = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	file = open(witness_path("data"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (talk == MAP_FAILED || file < 0 || write(file, "0123456789", 10) != 10 || pipe(to_child) < 0 ||

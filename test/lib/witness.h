@@ -73,13 +73,24 @@ static inline void witness_nap(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
-/** witness_hidden() - for make(): this kernel has no way to see what it made, and @why: DIR/hidden */
-static inline void witness_hidden(const char *why)
+static inline void witness_tell(const char *name, const char *why)
 {
-	FILE *f = fopen(witness_path("hidden"), "we");
+	FILE *f = fopen(witness_path(name), "we");
 
 	if (!f || fputs(why, f) < 0 || fclose(f) != 0)
 		_exit(3);
+}
+
+/** witness_hidden() - for make(): this kernel has no way to see what it made, and @why: DIR/hidden */
+static inline void witness_hidden(const char *why)
+{
+	witness_tell("hidden", why);
+}
+
+/** witness_barred() - for make(): what it made can be noticed, but not seen or reached, and @why: DIR/barred */
+static inline void witness_barred(const char *why)
+{
+	witness_tell("barred", why);
 }
 
 /** witness_child() - a child that has called @run and now does nothing; it is killed at the end */

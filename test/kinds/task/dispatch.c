@@ -74,7 +74,7 @@ static void make(void)
 	char byte;
 
 	if (!is_shown())
-		witness_hidden("Linux shows syscall user dispatch from 6.4 on");
+		witness_barred("Linux shows syscall user dispatch from 6.4 on");
 	sigaction(SIGSYS, &act, NULL);
 	if (pipe(ask) < 0 || pipe(answer) < 0 || pthread_create(&thread, NULL, other, NULL) != 0 ||
 		read(answer[0], &byte, 1) != 1)
