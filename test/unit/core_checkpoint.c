@@ -10,29 +10,32 @@
 
 #define SECOND UINT64_C(1000000000)
 
-/* a program that no signal reaches for @seconds, as vfork(2) sleeps so; then it ends with status 7 */
-static pid_t start_vfork(unsigned int seconds)
+/* a program that no signal reaches while its child lives, as vfork(2) sleeps so; then it ends with status 7 */
+static pid_t start_vfork(void)
 {
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
-	if (vfork() == 0) {
-		sleep(seconds);
-		_exit(0);
-	}
+	if (vfork() == 0)
+		for (;;)
+			pause();
 	_exit(7);
 }
 
-static bool has_child(pid_t pid)
+/* 0: it has none yet */
+static pid_t child_of(pid_t pid)
 {
-	char path[64], byte;
+	char path[64];
+	pid_t child = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool any = read(fd, &byte, 1) == 1;
-	close(fd);
-	return any;
+	FILE *f = fopen(path, "re");
+	if (f && fscanf(f, "%d", &child) != 1)
+		child = 0;
+	if (f)
+		fclose(f);
+	return child;
 }
 
 TEST_TIMEOUT(who_could_not_be_stopped_goes_on_though_the_caller_lives, 60)
@@ -41,14 +44,15 @@ TEST_TIMEOUT(who_could_not_be_stopped_goes_on_though_the_caller_lives, 60)
 		.fd = open("/dev/null", O_WRONLY | O_CLOEXEC) };
 	struct stasis_report report = { 0 };
 	int status = 0;
-	pid_t pid = start_vfork(12), got = 0;
+	pid_t pid = start_vfork(), child, got = 0;
 
-	while (!has_child(pid))
+	while ((child = child_of(pid)) == 0)
 		usleep(10000);
 	ASSERT_EQ(stasis_checkpoint(pid, &options, &report), (int)OUTCOME_TIMEOUT);
 	EXPECT_STREQ(report.slug, "vfork");
 	EXPECT_EQ(strstr(report.state, "runs on as before") != NULL, true);
 	stasis_report_done(&report);
+	kill(child, SIGKILL);
 	for (uint64_t end = now_ns() + 10 * SECOND; got == 0 && now_ns() < end; usleep(10000))
 		got = waitpid(pid, &status, WNOHANG);
 	ASSERT_EQ(got, pid);
