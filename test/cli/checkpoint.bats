@@ -238,6 +238,20 @@ summary='^saved [^ ]+ \([0-9]+ tasks?, ([0-9]+ threads, )?[0-9.]+ [KMG]?i?B\) in
 	[ -z "$(find . -name 'p.*')" ]
 }
 
+@test "a clock that stands between two ticks does not go backwards, however fast the restart" {
+	start "$OBSTACLE" ready coarse-clock
+	until_true 10 test -s ready
+	local i
+	for ((i = 0; i < 40; i++)); do
+		"$STASIS" checkpoint $pid --stop -o a.stasis
+		timeout 10 "$STASIS" restart a.stasis --detach --pid-file p </dev/null >err 2>&1 3>&- || cat err
+		pid=$(cat p)
+		echo "$pid" >>started
+		sleep 0.02
+	done
+	[ ! -e backwards ]
+}
+
 @test "a pid file that cannot be written: nothing is started" {
 	start sleep 30
 	"$STASIS" checkpoint $pid --stop -o a.stasis

@@ -152,6 +152,25 @@ static void read_clock(void)
 	reads_clock = true;
 }
 
+/* nothing is in the way; it makes a file "backwards" if the clock ever goes so */
+static bool reads_coarse;
+
+static void read_coarse(void)
+{
+	reads_coarse = true;
+}
+
+static void watch_coarse(void)
+{
+	struct timespec ts, last = { 0 };
+
+	for (;; last = ts) {
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+		if (ts.tv_sec < last.tv_sec || (ts.tv_sec == last.tv_sec && ts.tv_nsec < last.tv_nsec))
+			close(creat("backwards", 0600));
+	}
+}
+
 static void no_vdso(void)
 {
 	void *vdso = (void *)getauxval(AT_SYSINFO_EHDR);
@@ -383,6 +402,7 @@ static const struct {
 	{ "no-signal", catches_all },
 	{ "no-vdso", no_vdso },
 	{ "clock", read_clock },
+	{ "coarse-clock", read_coarse },
 	{ "inotify", inotify },
 	{ "network", network },
 	{ "userfaultfd", userfault },
@@ -445,6 +465,8 @@ int main(int argc, char **argv)
 		;
 	for (struct timespec ts; reads_clock;)
 		clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (reads_coarse)
+		watch_coarse();
 	while (read(ends[0], &byte, 1) < 0)
 		;
 	return 0;
