@@ -189,6 +189,17 @@ static int stop_again(struct held *h, size_t n, int signo)
 	return r;
 }
 
+/*
+ * The last one to stop tells us first and then its parent (kernel/signal.c: ptrace_stop()). A request of ptrace(2) waits until
+ * it has come to rest (kernel/ptrace.c: ptrace_check_attach()), which is after both.
+ */
+static int wait_for_rest(const struct held *h)
+{
+	unsigned long unused;
+
+	return ptrace(PTRACE_GETEVENTMSG, h->tid, NULL, &unused) < 0 ? -errno : 0;
+}
+
 /* kernel/signal.c: get_signal(), do_signal_stop(), task_participate_group_stop() */
 int hold_stop(struct held *h, size_t n, int signo)
 {
@@ -210,7 +221,8 @@ int hold_stop(struct held *h, size_t n, int signo)
 		return r;
 	if (why == (SIGTRAP | PTRACE_EVENT_STOP << 8))
 		return -EAGAIN;
-	return stop_again(h + 1, n - 1, signo);
+	r = stop_again(h + 1, n - 1, signo);
+	return r < 0 ? r : wait_for_rest(&h[n - 1]);
 }
 
 int hold_continue(struct held *h, size_t n)

@@ -224,8 +224,8 @@ int hold_signals(const struct held *h, struct arena *a, bool shared, struct span
 /**
  * hold_stop() - for tasks of ours: stop a process by job control; @h: all its @n threads that live
  *
- * Its parent is told and may wait for it, its threads stay traced and can be set going, and when they are let go they stop
- * by themselves and nobody is told. @signo must have its default action. The mask of the first blocks all else then.
+ * Its parent has been told and may wait for it, its threads stay traced and can be set going, and when they are let go they
+ * stop by themselves and nobody is told. @signo must have its default action. The mask of the first blocks all else then.
  * -EAGAIN when it has no effect: nobody could continue the process (its group is an orphan), and it is no SIGSTOP.
  */
 int hold_stop(struct held *h, size_t n, int signo);
