@@ -134,10 +134,11 @@ TEST_TIMEOUT(stopped_and_continued_meanwhile, 120)
 	struct stasis_report report = { 0 };
 	bool *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid = start_threads(200, ready);
+	const uint64_t end = now_ns() + 60 * SECOND; /* enough of it, where a turn takes seconds */
 
 	while (!*(volatile bool *)ready)
 		usleep(1000);
-	for (unsigned int turn = 0; turn < 60; turn++) {
+	for (unsigned int turn = 0; turn < 60 && now_ns() < end; turn++) {
 		bool resume = turn % 5;
 		pid_t nagger = start_nagger(pid, 5 + turn, resume);
 
