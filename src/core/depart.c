@@ -177,17 +177,22 @@ static bool is_file(const struct kind *k)
 	return k && (k->scope == SCOPE_FD || k->scope == SCOPE_MEM);
 }
 
-/* last of all, as it changes files */
+static int settle_file(struct restart *r, const struct object *o)
+{
+	r->site.owners = o->owners;
+	return o->kind->settle(r->op, o->rec, &r->site);
+}
+
+/* last of all, as it changes files; what is mapped first: it can still fail, and changes nothing that was there before */
 int settle_files(struct restart *r)
 {
 	struct object *o = r->objects.at;
 	int e = 0;
 
-	for (int files = 0; files < 2;
-		files++) /* what is mapped first: it can still fail, and changes nothing that was there before */
+	for (int files = 0; files < 2; files++)
 		for (size_t i = 0; i < r->objects.n && e == 0; i++)
 			if (is_file(o[i].kind) && (o[i].kind->scope == SCOPE_FD) == files && o[i].kind->settle)
-				e = o[i].kind->settle(r->op, o[i].rec, &r->site);
+				e = settle_file(r, &o[i]);
 	for (size_t i = 0; i < r->objects.n; i++)
 		o[i].fd = o[i].fd >= 0 ? fd_close(o[i].fd) : -EBADF;
 	return e;

@@ -210,7 +210,8 @@ struct file_rule {
 struct rights {
 	uint32_t uid, gid; /* those for files: setfsuid(2), setfsgid(2) */
 	struct span groups; /* of gid_t, in ascending order */
-	uint64_t caps; /* effective */
+	uint64_t caps; /* those that can be effective */
+	bool has_odd_groups; /* that no setgroups(2) brings back: it has others' in a user namespace */
 };
 
 /** struct taken_rights - rights.c's: what this thread of stasis has taken, and what it had of which that took something */

@@ -58,6 +58,7 @@ int rights_own(struct op *op, struct rights *ret)
 		.gid = (uint32_t)syscall(SYS_setfsgid, -1),
 		.groups = { groups, (size_t)n, 0 },
 		.caps = c.data[0].effective | (uint64_t)c.data[1].effective << 32 };
+	ret->has_odd_groups = ret->caps & CAP(CAP_SETGID) && syscall(SYS_setgroups, n, groups) < 0;
 	return 0;
 }
 
@@ -77,6 +78,8 @@ const struct rights *rights_within(struct arena *a, const struct rights *own, co
 		w.gid = own->gid;
 		w.groups = own->groups;
 	}
+	if (own->has_odd_groups)
+		w.groups = own->groups;
 	w.caps &= own->caps;
 	/* to whom everything is open it matters not in which groups he is */
 	if (w.uid == own->uid && w.caps == own->caps &&

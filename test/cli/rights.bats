@@ -355,6 +355,30 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 	kill -KILL "$root" "$his"
 }
 
+@test "datagrams of a worker of the user, whose master is root" {
+	begin
+	python SOCK_DGRAM 's.bind("'"$dir"'/root"); os.chmod("'"$dir"'/root", 0o600)' root
+	local root=$pid
+	rm -f ready
+	python SOCK_DGRAM 's.bind("'"$home"'/his")'
+	local his=$pid
+	rm -f ready
+	python SOCK_DGRAM '
+if os.fork():
+    if not os.fork():
+        time.sleep(1000) # it comes after the worker
+    time.sleep(1000)
+'"$become"'
+s.connect("'"$home"'/his")' root
+	until_true 10 test -e ready
+	save_and_end
+	rm his
+	as_user ln -s ../root his
+	restarts
+	says "a socket is not connected any more"
+	kill -KILL "$root" "$his"
+}
+
 # ---- what it had, it gets, although it could not open it ----
 
 @test "a log of root, opened before it became the user's" {
@@ -441,6 +465,21 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 	run "$STASIS" restart "$dir/image" --detach --file "$home/log=allow"
 	expect 121
 	says "[file-rights]"
+}
+
+@test "a log of root that is another one, of a server of root that is the user for the moment" {
+	begin
+	touch log
+	chmod 600 log
+	python SOCK_STREAM '
+log = os.open("log", os.O_WRONLY | os.O_APPEND)
+os.seteuid('$USER_ID')' root
+	save_and_end
+	rm log
+	touch log
+	chmod 600 log
+	restarts
+	until_true 10 grep -q "$home/log" <(readlink /proc/"$pid"/fd/*)
 }
 
 # ---- what it could open, it gets ----

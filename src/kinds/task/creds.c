@@ -419,12 +419,16 @@ static const struct member alike[] = {
 	{ NULL, 0, NULL },
 };
 
+/* it may take at any time what it has put off for the moment: capabilities that are permitted, and to be root */
 static void creds_rights(const void *rec, struct rights *ret)
 {
 	const struct creds *c = rec;
+	const bool may_be_root = !c->ruid || !c->euid || !c->suid;
 
 	_Static_assert(sizeof(struct group) == sizeof(gid_t), "setgroups(2) takes them");
-	*ret = (struct rights){ .uid = c->fsuid, .gid = c->fsgid, .groups = c->groups, .caps = c->cap_effective };
+	*ret = (struct rights){
+		.uid = may_be_root ? 0 : c->fsuid, .gid = c->fsgid, .groups = c->groups, .caps = c->cap_permitted
+	};
 }
 
 const struct kind kind_task_creds = {
