@@ -101,14 +101,53 @@ static int read_held_children(const struct checkpoint *c, const struct process *
 }
 
 /* the kernel lists the children of each thread, in order; where it does not, or there are many threads, it takes less to scan */
-static int read_children(const struct checkpoint *c, const struct process *p, bool held, struct span *ret)
+static int look_for_children(
+	const struct checkpoint *c, const struct process *p, bool held, struct span *ret, bool *ret_at_once)
 {
 	struct span some = { 0 };
 
+	*ret = some;
+	*ret_at_once = false;
 	if (is_crowd(c, p->threads.n) && scan_children(c, p->pid, &some) == 0 && !some.n)
 		return 0;
+	*ret_at_once = p->threads.n == 1;
 	int r = held ? read_held_children(c, p, ret) : proc_read_children(&c->op->arena, p->dir, ret);
-	return r == -ENOENT ? scan_children(c, p->pid, ret) : r;
+	if (r != -ENOENT)
+		return r;
+	*ret_at_once = false;
+	return scan_children(c, p->pid, ret);
+}
+
+static void add_missing(const struct checkpoint *c, struct span *to, const struct span *from)
+{
+	const pid_t *pid = from->at;
+	struct map known = { 0 };
+
+	for (size_t i = 0; i < to->n; i++)
+		map_set(&c->op->arena, &known, (uint64_t)((pid_t *)to->at)[i], to);
+	for (size_t i = 0; i < from->n; i++)
+		if (!map_get(&known, (uint64_t)pid[i]))
+			*(pid_t *)span_push(&c->op->arena, to, sizeof(pid_t)) = pid[i];
+}
+
+/*
+ * Where one list is read after the other, a child that ends in between leaves its own to a thread that was read before
+ * (find_new_reaper() in kernel/exit.c), and neither is seen. A second look sees those, or the first has seen the one that ended
+ * in the second: then there is another turn.
+ */
+static int read_children(const struct checkpoint *c, const struct process *p, bool held, struct span *ret)
+{
+	struct span once;
+	bool at_once;
+	int r = look_for_children(c, p, held, ret, &at_once);
+
+	if (r < 0 || at_once)
+		return r;
+	once = *ret;
+	r = look_for_children(c, p, held, ret, &at_once);
+	if (r == 0)
+		add_missing(c, ret, &once);
+	return r;
 }
 
 static int list_children(const struct checkpoint *c, struct process *p, bool held)
@@ -119,16 +158,9 @@ static int list_children(const struct checkpoint *c, struct process *p, bool hel
 	return r < 0 && r != -ESRCH ? fail(c->op, r, "read the children of process %d", p->pid) : 0;
 }
 
-/*
- * One that was held and had no children when it was looked at has none now: it gets others only by what those it has do, who
- * clone with CLONE_PARENT or end and leave theirs to it (find_new_reaper() in kernel/exit.c). But the init of a pid namespace,
- * which only the first of the tree can be, also gets those of a parent outside, who has entered the namespace.
- */
 static int list_again(const struct checkpoint *c, struct process *p)
 {
-	const bool held = c->tree.frozen;
-
-	return held && p->parent && !p->listed.n ? 0 : list_children(c, p, held);
+	return list_children(c, p, c->tree.frozen);
 }
 
 /* struct found - a process that was found, and is to be one of the tree */

@@ -88,7 +88,7 @@ static uint64_t key_of_files(const struct process *p)
 	uint64_t key = p->fds.n;
 
 	for (size_t i = 0; i < p->fds.n; i++)
-		key = mix(mix(key, (uint64_t)f[i].n << 1 | f[i].cloexec), (uintptr_t)f[i].open_file);
+		key = mix(key, (uint64_t)f[i].n << 1 | f[i].cloexec); /* all else others can change meanwhile */
 	return key;
 }
 

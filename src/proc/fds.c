@@ -199,14 +199,16 @@ static int by_number(const void *a, const void *b)
 	return (x->n > y->n) - (x->n < y->n);
 }
 
-/* whether @f is what the model has at that number: then what it leads to is known. fdinfo is not: it tells locks as well */
+/*
+ * Whether @f is what the model has at that number: then what it leads to is known, and where it stands, which others may change
+ * between two looks. The rest of fdinfo is not: it tells locks as well.
+ */
 static bool take_object(const struct proc_model *model, struct proc_fd *f)
 {
 	struct proc_fd *m =
 		model && model->fds.n ? bsearch(f, model->fds.at, model->fds.n, sizeof(*m), by_number) : NULL;
 
-	if (!m || m->pos != f->pos || m->flags != f->flags || m->mnt_id != f->mnt_id || m->ino != f->ino ||
-		!model->same(model->data, f->n))
+	if (!m || m->mnt_id != f->mnt_id || m->ino != f->ino || !model->same(model->data, f->n))
 		return false;
 	struct proc_fd taken = *m;
 	taken.cloexec = f->cloexec;
