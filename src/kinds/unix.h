@@ -111,6 +111,9 @@ int *unix_named(struct op *op, struct site *site, const struct span *name);
 /** unix_address() - the address @name; 0 when it is too long, else its length */
 socklen_t unix_address(const struct span *name, struct sockaddr_un *ret);
 
+/** unix_by_file() - the address by which a connection, or message, goes to whoever is bound to the file at @fd (O_PATH); its length */
+socklen_t unix_by_file(int fd, struct sockaddr_un *ret);
+
 /** unix_absolute() - the path at @un, from where paths of @e start */
 const char *unix_absolute(struct op *op, const struct unix_end *e, const struct sockaddr_un *un);
 

@@ -40,12 +40,28 @@ int unix_temporary(uint32_t type, const struct span *name)
 	return TAKE_FD(fd);
 }
 
-/* does nobody listen or receive at the path? A socket of the wrong type is told of one that is there, and not let in. */
-static bool is_stale(const struct sockaddr_un *un, socklen_t len, uint32_t type)
+socklen_t unix_by_file(int fd, struct sockaddr_un *ret)
 {
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d", fd);
+	return sizeof(*ret);
+}
+
+/*
+ * Does nobody listen or receive at @at (O_PATH)? A socket of the wrong type is told of one that is there, and not let in. Who has no
+ * right to write to it is told nothing: so it is asked with the rights of stasis. 1, 0, or -errno.
+ */
+static int is_stale(int at, uint32_t type)
+{
+	struct sockaddr_un un;
+	socklen_t len = unix_by_file(at, &un);
 	_cleanup_close_ int fd = socket(AF_UNIX, (type == SOCK_DGRAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 
-	return fd >= 0 && connect(fd, (const struct sockaddr *)un, len) < 0 && errno == ECONNREFUSED;
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&un, len) == 0)
+		return 0;
+	return rights_denied(-errno) ? -errno : errno == ECONNREFUSED;
 }
 
 static int in_use(struct op *op, const struct span *name)
@@ -69,24 +85,47 @@ struct bound {
 	bool by_owner; /* who has it may make it there himself */
 };
 
+/* under another name, as who has it: a socket of another in his directory, or in one where only owners rename, as it was when saved */
+static int set_aside(struct op *op, struct site *site, const struct unix_end *e, const struct bound *p,
+	const struct stat *st, const char *name)
+{
+	bool as_saved = st->st_uid == e->file_uid && st->st_gid == e->file_gid && (st->st_mode & 0777) == e->file_mode;
+	int r = p->by_owner ? rights_take(op, site) : 0;
+
+	if (r < 0)
+		return r;
+	r = renameat(p->dir, p->name, p->dir, name) < 0 ? -errno : 0;
+	int back = rights_give_back(op, site);
+	if (back < 0)
+		return back;
+	if (p->by_owner && rights_denied(r) && as_saved)
+		r = renameat(p->dir, p->name, p->dir, name) < 0 ? -errno : 0;
+	return r < 0 ? fail(op, r, "put a new socket in the place of %s", unix_shown(op, &e->name)) : 0;
+}
+
 /* a socket that nobody has any more makes way; *ret_was: its name, as long as it may have to come back */
-static int make_way(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, uint32_t type,
-	const struct bound *p, const char **ret_was)
+static int make_way(struct op *op, struct site *site, const struct unix_end *e, uint32_t type, const struct bound *p,
+	const char **ret_was)
 {
 	struct stat st;
+	_cleanup_close_ int at = openat(p->dir, p->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 	*ret_was = NULL;
-	if (fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (at < 0 || fstat(at, &st) < 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
 		return fail_as(op, OUTCOME_CANNOT, "address-used", "move it away",
 			"bind a socket to %s: something else is there", unix_shown(op, &e->name));
-	if (!is_stale(un, len, type))
+	int r = is_stale(at, type);
+	if (r < 0)
+		return fail(op, r, "find out who has %s", unix_shown(op, &e->name));
+	if (!r)
 		return in_use(op, &e->name);
-	*ret_was = arena_printf(&op->arena, "%s.stasis-%d", p->name, getpid());
-	return renameat(p->dir, p->name, p->dir, *ret_was) < 0
-		       ? fail(op, -errno, "put a new socket in the place of %s", unix_shown(op, &e->name))
-		       : 0;
+	const char *was = arena_printf(&op->arena, "%s.stasis-%d", p->name, getpid());
+	r = set_aside(op, site, e, p, &st, was);
+	if (r == 0)
+		*ret_was = was;
+	return r;
 }
 
 /* does bind(2), which knows no directory but the present one, find the directory that was judged? */
@@ -153,40 +192,38 @@ static void give_file(struct op *op, const struct unix_end *e, const struct boun
 		note(op, "%s belongs to user %u, not %u", unix_shown(op, &e->name), st.st_uid, e->file_uid);
 }
 
-static int bind_there(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
-	socklen_t len, uint32_t type, int fd, const struct bound *p)
+static int bind_there(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, int fd,
+	const struct bound *p)
 {
-	const char *was;
-	int r = make_way(op, e, un, len, type, p, &was);
-
-	if (r < 0)
-		return r;
 	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
-	r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+	int r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+
 	umask(mask);
 	if (r == 0 && e->unlinked)
 		r = unlinkat(p->dir, p->name, 0) < 0 ? -errno : 0;
-	if (was && (r < 0 || e->unlinked))
-		renameat(p->dir, was, p->dir, p->name);
-	if (r < 0)
-		return fail(op, r, "bind a socket to %s", unix_shown(op, &e->name));
-	if (!e->unlinked)
-		made_add(op, site, p->dir, p->path, p->name, was);
-	return 0;
+	return r < 0 ? fail(op, r, "bind a socket to %s", unix_shown(op, &e->name)) : 0;
 }
 
 static int bind_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
 	socklen_t len, uint32_t type, int fd)
 {
+	const char *was = NULL;
 	struct bound p;
 	int r = find_place(op, site, e, un, &p);
 
+	if (r == 0)
+		r = make_way(op, site, e, type, &p, &was);
 	if (r == 0 && p.by_owner)
 		r = rights_take(op, site);
 	if (r == 0)
-		r = bind_there(op, site, e, un, len, type, fd, &p);
+		r = bind_there(op, e, un, len, fd, &p);
+	bool stays = r == 0 && !e->unlinked;
 	int back = rights_give_back(op, site);
-	if (r == 0 && back == 0 && !e->unlinked)
+	if (was && !stays)
+		renameat(p.dir, was, p.dir, p.name);
+	if (stays)
+		made_add(op, site, p.dir, p.path, p.name, was);
+	if (stays && back == 0)
 		give_file(op, e, &p);
 	return r < 0 ? r : back;
 }

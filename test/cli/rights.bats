@@ -338,6 +338,23 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 	[ -S ../private/s ]
 }
 
+@test "a socket that root has bound, which the user may not even write to" {
+	begin
+	local at mode
+	mkdir -m 1777 ../sticky
+	for at in home sticky; do
+		for mode in 660 755; do
+			python SOCK_STREAM 's.bind("'"$dir/$at"'/s"); s.listen(); os.chmod("'"$dir/$at"'/s", 0o'$mode'); '"$become" root
+			save_and_end
+			restarts
+			[ "$(stat -c %u:%a "../$at/s")" = 0:$mode ]
+			[ "$(ls ../$at | grep -c '^s')" = 1 ]
+			save_and_end
+			rm "../$at/s"
+		done
+	done
+}
+
 @test "datagrams do not go to whom he may not write" {
 	begin
 	python SOCK_DGRAM 's.bind("'"$dir"'/root"); os.chmod("'"$dir"'/root", 0o600)' root
