@@ -111,6 +111,9 @@ int *unix_named(struct op *op, struct site *site, const struct span *name);
 /** unix_address() - the address @name; 0 when it is too long, else its length */
 socklen_t unix_address(const struct span *name, struct sockaddr_un *ret);
 
+/** unix_file() - the file that the socket @fd is bound to, whether a path leads to it or not (O_PATH); -EPERM: without CAP_NET_ADMIN */
+int unix_file(int fd);
+
 /** unix_by_file() - the address by which a connection, or message, goes to whoever is bound to the file at @fd (O_PATH); its length */
 socklen_t unix_by_file(int fd, struct sockaddr_un *ret);
 
@@ -129,9 +132,16 @@ int unix_bind(struct op *op, struct site *site, const struct unix_end *e, uint32
 /** unix_temporary() - a socket bound to an abstract @name for a moment; -errno */
 int unix_temporary(uint32_t type, const struct span *name);
 
-/** unix_send_inside() - have process @t send message @m by the socket @from, to whom it is connected or to @to; 0 or -errno */
-int unix_send_inside(struct op *op, const struct site_task *t, int from, const struct unix_message *m,
-	const struct sockaddr_un *to, socklen_t to_len);
+/** struct unix_goal - a name to which something is sent */
+struct unix_goal {
+	struct sockaddr_un un;
+	socklen_t len; /* 0: whoever is the peer */
+	const char *dir; /* where a relative path starts */
+};
+
+/** unix_send_inside() - have process @t send message @m by the socket @from; 0 or -errno */
+int unix_send_inside(
+	struct op *op, const struct site_task *t, int from, const struct unix_message *m, const struct unix_goal *to);
 
 /** unix_shown() - a name for people */
 const char *unix_shown(struct op *op, const struct span *name);

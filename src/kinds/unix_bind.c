@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,6 +18,10 @@
 #include "kinds/made.h"
 #include "kinds/rights.h"
 #include "kinds/unix.h"
+
+#ifndef SIOCUNIXFILE /* linux/un.h and sys/un.h do not go together; since v4.19 */
+#define SIOCUNIXFILE SIOCPROTOPRIVATE
+#endif
 
 socklen_t unix_address(const struct span *name, struct sockaddr_un *ret)
 {
@@ -38,6 +44,13 @@ int unix_temporary(uint32_t type, const struct span *name)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&un, len) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int unix_file(int fd)
+{
+	int at = ioctl(fd, SIOCUNIXFILE);
+
+	return at < 0 ? -errno : at;
 }
 
 socklen_t unix_by_file(int fd, struct sockaddr_un *ret)

@@ -227,8 +227,6 @@ static struct stub_call *add_send(struct batch *b, struct taddr fd, const struct
 
 static struct stub_call *add_connect(struct batch *b, struct taddr fd, const struct errand *e)
 {
-	if (e->dir)
-		BATCH_CALL(b, "go to a directory", SYS_chdir, batch_in(b, e->dir, strlen(e->dir) + 1).at);
 	return BATCH_CALL(b, "connect a socket", SYS_connect, fd.at, batch_in(b, e->to, sizeof(*e->to)).at, e->to_len);
 }
 
@@ -238,6 +236,8 @@ static int run_errand(struct op *op, const struct errand *e, int channel_there, 
 
 	enter(e->maker, op, &b);
 	struct taddr fd = add_borrow(&b, channel_there);
+	if (e->dir)
+		BATCH_CALL(&b, "go to a directory", SYS_chdir, batch_in(&b, e->dir, strlen(e->dir) + 1).at);
 	struct stub_call *c = e->message ? add_send(&b, fd, e) : add_connect(&b, fd, e);
 	c->indirect = 1u << 0;
 	BATCH_CALL(&b, "give the socket back", SYS_close, fd.at)->indirect = 1u << 0;
@@ -267,11 +267,13 @@ static int64_t send_on_errand(struct op *op, const struct errand *e)
 	return r < 0 ? r : closed < 0 ? closed : ret;
 }
 
-int unix_send_inside(struct op *op, const struct site_task *t, int from, const struct unix_message *m,
-	const struct sockaddr_un *to, socklen_t to_len)
+int unix_send_inside(
+	struct op *op, const struct site_task *t, int from, const struct unix_message *m, const struct unix_goal *to)
 {
 	const struct maker maker = { .task = t };
-	const struct errand e = { .maker = &maker, .fd = from, .message = m, .to = to, .to_len = to_len };
+	const struct errand e = {
+		.maker = &maker, .fd = from, .message = m, .to = &to->un, .to_len = to->len, .dir = to->dir
+	};
 
 	if (m->data.n > ROOM_AUX_BYTES / 2)
 		return -E2BIG;

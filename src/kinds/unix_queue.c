@@ -7,11 +7,13 @@
  * offset back: should stasis be killed, the batch still runs to its end.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 
@@ -233,16 +235,26 @@ static const struct site_task *task_of(struct op *op, struct site *site, const s
 	return t;
 }
 
+/* struct target - whom it is for, where the sender has no peer */
+struct target {
+	struct unix_goal name;
+	struct sockaddr_un un;
+	socklen_t len; /* 0: the peer */
+	int file; /* of one that is bound to a path; O_PATH */
+};
+
 /* only who may speak for others can name another sender; else at least the user is right */
-static int send_message(struct op *op, struct site *site, int from, const struct sockaddr_un *to, socklen_t to_len,
-	const struct unix_message *m)
+static int send_message(
+	struct op *op, struct site *site, int from, const struct target *to, const struct unix_message *m)
 {
 	union {
 		struct cmsghdr h;
 		char space[CREDENTIALS];
 	} control = { .h = { CMSG_LEN(sizeof(struct ucred)), SOL_SOCKET, SCM_CREDENTIALS } };
 	struct iovec io = { m->data.at, m->data.n };
-	struct msghdr h = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &io, .msg_iovlen = 1 };
+	struct msghdr h = {
+		.msg_name = to->len ? (void *)&to->un : NULL, .msg_namelen = to->len, .msg_iov = &io, .msg_iovlen = 1
+	};
 	const struct site_task *t = m->pid ? task_of(op, site, m) : NULL;
 	struct ucred cred = { .pid = t ? t->pid : getpid(), .uid = m->uid, .gid = m->gid };
 
@@ -252,7 +264,9 @@ static int send_message(struct op *op, struct site *site, int from, const struct
 		h.msg_controllen = CREDENTIALS;
 	}
 	ssize_t n = sendmsg(from, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0 && errno == EPERM && t && unix_send_inside(op, t, from, m, to, to_len) == 0)
+	/* the task has the rights of stasis as yet, and knows a file by its path alone: that may lead elsewhere */
+	if (n < 0 && errno == EPERM && t && !(to->file >= 0 && site->owners.n) &&
+		unix_send_inside(op, t, from, m, &to->name) == 0)
 		return 0;
 	if (n < 0 && m->pid) {
 		note(op,
@@ -289,20 +303,63 @@ static int sender_of(
 	return *ret_own < 0 ? -errno : *ret_own;
 }
 
-int unix_fill(struct op *op, const struct unix_sock *u, struct site *site)
+/* is the file at @at that of the socket @fd, whose inode is @ino? Who connects to it has it as a peer */
+static bool leads_to(struct op *op, int at, uint64_t ino)
+{
+	_cleanup_close_ int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct proc_unix u;
+	struct sockaddr_un un;
+	socklen_t len = unix_by_file(at, &un);
+	struct stat st;
+
+	return probe >= 0 && connect(probe, (const struct sockaddr *)&un, len) == 0 && fstat(probe, &st) == 0 &&
+	       proc_unix_read(&op->arena, st.st_ino, &u) == 0 && u.peer == ino;
+}
+
+/* the file of the socket @fd: whatever its path leads to by now, messages go nowhere else */
+static int find_file(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un, int fd)
+{
+	struct stat st;
+	int at = unix_file(fd);
+
+	if (at >= 0)
+		return at;
+	at = open(unix_absolute(op, e, un), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (at < 0)
+		return -errno;
+	if (!site->owners.n || (fstat(fd, &st) == 0 && leads_to(op, at, st.st_ino)))
+		return at;
+	fd_close(at);
+	return -ESTALE;
+}
+
+static int find_target(struct op *op, const struct unix_sock *u, struct site *site, struct target *t)
+{
+	const struct unix_end *e = u->ends.at;
+	int fd = *unix_self(op, site, e->ino);
+
+	if (!u->messages.n || (u->role != UNIX_ALONE && u->role != UNIX_ONEWAY))
+		return 0;
+	if (!e->name.n || u->type != SOCK_DGRAM)
+		return fail_as(op, OUTCOME_IMAGE, "image", NULL, "fill the queue of a socket without a name");
+	t->name = (struct unix_goal){ .len = sizeof(t->name.un), .dir = e->dir };
+	if (getsockname(fd, (struct sockaddr *)&t->name.un, &t->name.len) < 0)
+		return fail(op, -errno, "send what waits in a socket");
+	t->un = t->name.un;
+	t->len = t->name.len;
+	if (!t->un.sun_path[0])
+		return 0;
+	t->file = find_file(op, site, e, &t->un, fd);
+	if (t->file < 0)
+		return fail(op, t->file, "find the file of %s, in which messages wait", unix_shown(op, &e->name));
+	t->len = unix_by_file(t->file, &t->un);
+	return 0;
+}
+
+static int fill(struct op *op, const struct unix_sock *u, struct site *site, const struct target *to)
 {
 	const struct unix_message *m = u->messages.at;
-	const struct unix_end *e = u->ends.at;
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	socklen_t len = 0;
 
-	if (u->role == UNIX_ALONE || u->role == UNIX_ONEWAY) {
-		if (u->messages.n && (!e->name.n || u->type != SOCK_DGRAM))
-			return fail_as(op, OUTCOME_IMAGE, "image", NULL, "fill the queue of a socket without a name");
-		len = sizeof(to);
-		if (u->messages.n && getsockname(*unix_self(op, site, e->ino), (struct sockaddr *)&to, &len) < 0)
-			return fail(op, -errno, "send what waits in a socket");
-	}
 	for (size_t i = 0; i < u->messages.n; i++) {
 		_cleanup_close_ int own = -EBADF;
 		int from = sender_of(op, u, site, &m[i], &own);
@@ -314,9 +371,20 @@ int unix_fill(struct op *op, const struct unix_sock *u, struct site *site)
 		sockopt_widen(from);
 		if (!m[i].data.n && u->type == SOCK_STREAM)
 			continue;
-		int r = send_message(op, site, from, len ? &to : NULL, len, &m[i]);
+		int r = send_message(op, site, from, to, &m[i]);
 		if (r < 0)
 			return fail(op, r, "send what waits in a socket, message %zu of %zu", i + 1, u->messages.n);
 	}
 	return 0;
+}
+
+int unix_fill(struct op *op, const struct unix_sock *u, struct site *site)
+{
+	struct target to = { .file = -EBADF };
+	int r = find_target(op, u, site, &to);
+
+	if (r == 0)
+		r = fill(op, u, site, &to);
+	fd_closep(&to.file);
+	return r;
 }

@@ -396,6 +396,45 @@ s.connect("'"$home"'/his")' root
 	kill -KILL "$root" "$his"
 }
 
+# receives SOCKET...: what a program of python() does when there is a file "go"; got() is what it received, in order
+receives() {
+	printf 'open("ready", "w")
+while not os.path.exists("'"$home"'/go"): time.sleep(0.02)
+for r in ('"$*"'): open("'"$home"'/got", "ab").write(r.recv(100, socket.MSG_DONTWAIT))
+'
+}
+
+got() {
+	as_user touch go
+	until_true 5 test -s got
+	until_true 5 test "$(cat got)" = "$1"
+}
+
+@test "datagrams wait again in the socket that they waited in, whatever its path leads to" {
+	begin
+	python SOCK_DGRAM 's.bind("'"$home"'/s"); s.sendto(b"one ", "'"$home"'/s"); os.unlink("'"$home"'/s")
+t = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); t.bind("'"$home"'/s"); t.sendto(b"two ", "'"$home"'/s")
+u = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); u.bind("u"); u.sendto(b"three", "u")
+'"$(receives s, t, u)"
+	save_and_end
+	cd /
+	restarts
+	cd "$home"
+	got "one two three"
+}
+
+@test "the same, where stasis may not ask for the file of a socket" {
+	begin
+	as_user mkdir d
+	python SOCK_DGRAM 's.bind("s"); s.sendto(b"one ", "s")
+t = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); t.bind("'"$home"'/d/t"); t.sendto(b"two", "'"$home"'/d/t")
+'"$(receives s, t)"
+	save_and_end
+	as=(setpriv --bounding-set=-net_admin)
+	restarts
+	got "one two"
+}
+
 # ---- what it had, it gets, although it could not open it ----
 
 @test "a log of root, opened before it became the user's" {
