@@ -4,6 +4,7 @@
  * The record of a unix socket, which is seen (unix_look.c), read (unix_queue.c) and made again (unix_make.c).
  */
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "kinds/inode.h"
@@ -26,7 +27,8 @@ struct unix_end {
 	uint64_t ino; /* 0: no socket of the program */
 	struct span name; /* bytes of sun_path; empty: not bound */
 	const char *dir; /* of a relative path: where it starts */
-	const char *real; /* of a path: the directory that the socket was in, without symbolic links; NULL: not known */
+	const char *
+		real; /* of a path that leads to it: the directory that it is in, without symbolic links; NULL: not known */
 	struct inode real_inode;
 	uint32_t file_mode, file_uid, file_gid; /* of a path */
 	bool unlinked; /* no path leads to it any more */
@@ -113,6 +115,15 @@ socklen_t unix_address(const struct span *name, struct sockaddr_un *ret);
 
 /** unix_file() - the file that the socket @fd is bound to, whether a path leads to it or not (O_PATH); -EPERM: without CAP_NET_ADMIN */
 int unix_file(int fd);
+
+enum unix_place {
+	UNIX_ELSEWHERE,
+	UNIX_PERHAPS, /* without CAP_NET_ADMIN: the inode has the same number, the device another one */
+	UNIX_THERE,
+};
+
+/** unix_is_at() - is @st the file that the socket @fd is bound to, which sock_diag(7) shows as @u? */
+enum unix_place unix_is_at(int fd, const struct proc_unix *u, const struct stat *st);
 
 /** unix_by_file() - the address by which a connection, or message, goes to whoever is bound to the file at @fd (O_PATH); its length */
 socklen_t unix_by_file(int fd, struct sockaddr_un *ret);

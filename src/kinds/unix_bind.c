@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,10 +16,6 @@
 #include "kinds/made.h"
 #include "kinds/rights.h"
 #include "kinds/unix.h"
-
-#ifndef SIOCUNIXFILE /* linux/un.h and sys/un.h do not go together; since v4.19 */
-#define SIOCUNIXFILE SIOCPROTOPRIVATE
-#endif
 
 socklen_t unix_address(const struct span *name, struct sockaddr_un *ret)
 {
@@ -44,20 +38,6 @@ int unix_temporary(uint32_t type, const struct span *name)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&un, len) < 0)
 		return -errno;
 	return TAKE_FD(fd);
-}
-
-int unix_file(int fd)
-{
-	int at = ioctl(fd, SIOCUNIXFILE);
-
-	return at < 0 ? -errno : at;
-}
-
-socklen_t unix_by_file(int fd, struct sockaddr_un *ret)
-{
-	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d", fd);
-	return sizeof(*ret);
 }
 
 /*

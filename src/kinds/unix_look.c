@@ -110,21 +110,29 @@ static int get_name(struct op *op, int fd, bool peer, struct span *ret)
 	return 0;
 }
 
-/* the directory of @path, a link of /proc/PID and a path from there */
-static void look_at_directory(struct op *op, const struct sight *s, const char *path, struct unix_end *e)
+/* is it at @path, a link of /proc/PID and a path from there, and in which directory? The path may lead elsewhere by now */
+static enum unix_place find_file(struct op *op, const struct sight *s, int fd, const struct proc_unix *u,
+	const char *path, struct unix_end *e, struct stat *ret_st)
 {
-	const char *dir = arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1);
+	const char *name = strrchr(path, '/') + 1, *dir = arena_strndup(&op->arena, path, (size_t)(name - path));
 	char link[32], *real;
+	struct inode inode;
 
-	_cleanup_close_ int fd = openat(s->process->dir, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (fd >= 0 && inode_look(fd, &e->real_inode) == 0 && read_link(&op->arena, AT_FDCWD, link, &real) == 0 &&
-		real[0] == '/')
+	_cleanup_close_ int at = openat(s->process->dir, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0 || fstatat(at, name, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
+		return UNIX_ELSEWHERE;
+	enum unix_place place = unix_is_at(fd, u, ret_st);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
+	if (place == UNIX_THERE && inode_look(at, &inode) == 0 && read_link(&op->arena, AT_FDCWD, link, &real) == 0 &&
+		real[0] == '/') {
 		e->real = real;
+		e->real_inode = inode;
+	}
+	return place;
 }
 
 /* the file of a socket that is bound to a path, as the process sees it */
-static int look_at_file(struct op *op, const struct sight *s, const struct proc_unix *u, struct unix_end *e)
+static int look_at_file(struct op *op, const struct sight *s, int fd, const struct proc_unix *u, struct unix_end *e)
 {
 	const char *path = arena_strndup(&op->arena, e->name.at, strnlen(e->name.at, e->name.n));
 	struct stat st;
@@ -141,13 +149,11 @@ static int look_at_file(struct op *op, const struct sight *s, const struct proc_
 		e->dir = link;
 	}
 	const char *from = arena_printf(&op->arena, "%s/%s", path[0] == '/' ? "root" : "cwd", path);
-	bool there = fstatat(s->process->dir, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode) &&
-		     u->has_file && (uint32_t)st.st_ino == u->file_ino;
+	bool there = find_file(op, s, fd, u, from, e, &st) != UNIX_ELSEWHERE;
 	if (!there && path[0] != '/')
 		return refuse(op, "unix-path", "the process may have gone to another directory since",
 			"bind it to an absolute path", "is a socket bound to %s, which does not lead to it",
 			unix_shown(op, &e->name));
-	look_at_directory(op, s, from, e);
 	e->unlinked = !there;
 	e->file_mode = there ? st.st_mode & 0777 : 0777;
 	e->file_uid = there ? st.st_uid : 0;
@@ -187,7 +193,7 @@ static int fill_end(struct op *op, const struct sight *s, int fd, const struct p
 		e->cred_gid = cred.gid;
 	}
 	e->backlog = u->listens ? u->sent : 0;
-	return is_path(&e->name) ? look_at_file(op, s, u, e) : 0;
+	return is_path(&e->name) ? look_at_file(op, s, fd, u, e) : 0;
 }
 
 /* the end of the program that has the inode @ino; -ENOENT when none has */

@@ -328,6 +328,7 @@ struct proc_unix {
 	uint32_t received, sent; /* bytes that wait; of one that listens connections that wait, and how many may */
 	bool has_file; /* bound to a path: */
 	uint32_t file_ino;
+	uint64_t file_dev; /* of its file system */
 	struct span name; /* bytes of sun_path */
 	struct span pending; /* of uint32_t: who waits to be accepted */
 };

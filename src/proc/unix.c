@@ -8,6 +8,7 @@
 #include <linux/unix_diag.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -59,6 +60,8 @@ static void read_attribute(struct arena *a, unsigned int type, const void *data,
 		memcpy(&file, data, sizeof(file));
 		u->has_file = true;
 		u->file_ino = file.udiag_vfs_ino;
+		u->file_dev =
+			makedev(file.udiag_vfs_dev >> 20, file.udiag_vfs_dev & 0xfffff); /* as the kernel has it */
 		break;
 	case UNIX_DIAG_PEER:
 		if (len < sizeof(u->peer))

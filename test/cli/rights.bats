@@ -396,6 +396,52 @@ s.connect("'"$home"'/his")' root
 	kill -KILL "$root" "$his"
 }
 
+@test "a socket in another directory that has the number of its inode" {
+	begin
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	unshare -m true || skip "there are no mount namespaces"
+	mkdir ../his ../roots
+	cat >../p.py <<END
+import os, socket, time
+os.symlink("$dir/his/d", "d")
+s = socket.socket(socket.AF_UNIX)
+s.bind("$home/d/s")
+s.listen()
+os.unlink("d")
+os.symlink("$dir/roots/d", "d")
+open("ready", "w")
+time.sleep(1000)
+END
+	# inodes of a tmpfs are numbered in the order that they are made in
+	cat >../all <<END
+set -e
+mount -t tmpfs -o mode=755 stasis-test "$dir/roots"
+mount -t tmpfs -o mode=755 stasis-test "$dir/his"
+mkdir "$dir/roots/d" "$dir/his/d"
+chown $USER_ID "$dir/his/d"
+python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("$dir/roots/d/s")'
+${user[*]} /usr/bin/python3 "$dir/p.py" </dev/null >/dev/null 2>&1 &
+echo \$! >>"$BATS_TEST_TMPDIR/started"
+until [ -e ready ]; do sleep 0.02; done
+ls -i "$dir/roots/d" >"$dir/before"
+ls -i "$dir/his/d" | cmp - "$dir/before" # else it is no test
+"$STASIS" checkpoint \$! -o "$dir/image"
+kill -KILL \$!
+wait \$! || true
+"$STASIS" restart "$dir/image" --detach --pid-file "$dir/pid" || echo "status \$?"
+ls -i "$dir/roots/d" | cmp - "$dir/before"
+END
+	apart() {
+		close_others
+		unshare -m bash ../all
+	}
+	run apart
+	expect 0
+	says "[file-rights]"
+	says "status 121"
+	[ ! -e "$dir/pid" ]
+}
+
 # receives SOCKET...: what a program of python() does when there is a file "go"; got() is what it received, in order
 receives() {
 	printf 'open("ready", "w")
@@ -412,6 +458,11 @@ got() {
 
 @test "datagrams wait again in the socket that they waited in, whatever its path leads to" {
 	begin
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	python3 -c 'import fcntl, socket
+s = socket.socket(socket.AF_UNIX)
+s.bind("../probe")
+fcntl.ioctl(s, 0x89e0)' || skip "SIOCUNIXFILE is not for everybody"
 	python SOCK_DGRAM 's.bind("'"$home"'/s"); s.sendto(b"one ", "'"$home"'/s"); os.unlink("'"$home"'/s")
 t = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); t.bind("'"$home"'/s"); t.sendto(b"two ", "'"$home"'/s")
 u = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); u.bind("u"); u.sendto(b"three", "u")
