@@ -118,12 +118,12 @@ int unix_file(int fd);
 
 enum unix_place {
 	UNIX_ELSEWHERE,
-	UNIX_PERHAPS, /* without CAP_NET_ADMIN: the inode has the same number, the device another one */
+	UNIX_PERHAPS, /* without CAP_NET_ADMIN: the inode has the same number, the device another one; or nobody knows */
 	UNIX_THERE,
 };
 
-/** unix_is_at() - is @st the file that the socket @fd is bound to, which sock_diag(7) shows as @u? */
-enum unix_place unix_is_at(int fd, const struct proc_unix *u, const struct stat *st);
+/** unix_is_at() - is @st the file that the socket @fd is bound to, which sock_diag(7) shows as @u (NULL: it is asked)? */
+enum unix_place unix_is_at(struct op *op, int fd, const struct proc_unix *u, const struct stat *st);
 
 /** unix_by_file() - the address by which a connection, or message, goes to whoever is bound to the file at @fd (O_PATH); its length */
 socklen_t unix_by_file(int fd, struct sockaddr_un *ret);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/text.h"
 #include "kinds/goal.h"
 #include "kinds/made.h"
@@ -134,11 +135,18 @@ static bool leads_to(const struct bound *p, const struct sockaddr_un *un)
 	       st.st_ino == want.st_ino;
 }
 
+static int elsewhere(struct op *op, const struct unix_end *e)
+{
+	return fail_as(op, OUTCOME_CANNOT, "file-rights", "put the directory back",
+		"bind a socket to %s: its path leads to another directory than it did", unix_shown(op, &e->name));
+}
+
 /* with whose rights is it bound? Paths of sockets may hold symbolic links, so the image has where these led */
 static int judge_place(
 	struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un, struct bound *p)
 {
-	const char *dir = arena_strndup(&op->arena, p->path, (size_t)(strrchr(p->path, '/') - p->path) + 1);
+	const size_t len = (size_t)(strrchr(p->path, '/') - p->path);
+	const char *dir = len ? arena_strndup(&op->arena, p->path, len) : "/";
 	const struct goal goal = { .path = e->real && e->real[0] == '/' ? e->real : dir,
 		.what = "directory ",
 		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
@@ -151,9 +159,7 @@ static int judge_place(
 		return fail(op, fd, "bind a socket to %s", unix_shown(op, &e->name));
 	p->dir = made_hold(op, site, p->path, fd);
 	if (!leads_to(p, un))
-		return fail_as(op, OUTCOME_CANNOT, "file-rights", "put the directory back",
-			"bind a socket to %s: its path leads to another directory than it did",
-			unix_shown(op, &e->name));
+		return elsewhere(op, e);
 	int may = rights_may(op, site, p->dir, W_OK | X_OK);
 	p->by_owner = may > 0;
 	return may < 0 ? may : 0;
@@ -173,28 +179,73 @@ static int find_place(
 	return ret->dir < 0 ? fail(op, ret->dir, "bind a socket to %s", unix_shown(op, &e->name)) : 0;
 }
 
-/* a socket, whatever else may be there by now */
-static void give_file(struct op *op, const struct unix_end *e, const struct bound *p)
+/* of the socket itself, whatever may be there by now */
+static void give_file(struct op *op, struct site *site, const struct unix_end *e, const struct bound *p, int fd)
 {
 	struct stat st;
 	_cleanup_close_ int at = openat(p->dir, p->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
-	if (at >= 0 && fstat(at, &st) == 0 && S_ISSOCK(st.st_mode) &&
-		(st.st_uid != e->file_uid || st.st_gid != e->file_gid) &&
+	if (at < 0 || fstat(at, &st) < 0 || (st.st_uid == e->file_uid && st.st_gid == e->file_gid))
+		return;
+	if (unix_is_at(op, fd, NULL, &st) < (site->owners.n ? UNIX_THERE : UNIX_PERHAPS) ||
 		fchownat(at, "", e->file_uid, e->file_gid, AT_EMPTY_PATH) < 0)
 		note(op, "%s belongs to user %u, not %u", unix_shown(op, &e->name), st.st_uid, e->file_uid);
 }
 
-static int bind_there(struct op *op, const struct unix_end *e, const struct sockaddr_un *un, socklen_t len, int fd,
-	const struct bound *p)
+static int bind_there(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
+	socklen_t len, int fd, const struct bound *p)
 {
-	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
-	int r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+	int r = p->by_owner ? rights_take(op, site) : 0;
 
+	if (r < 0)
+		return r;
+	mode_t mask = umask(0777 & ~(mode_t)e->file_mode);
+	r = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
 	umask(mask);
-	if (r == 0 && e->unlinked)
-		r = unlinkat(p->dir, p->name, 0) < 0 ? -errno : 0;
-	return r < 0 ? fail(op, r, "bind a socket to %s", unix_shown(op, &e->name)) : 0;
+	int back = rights_give_back(op, site);
+	if (r == 0 && back < 0)
+		unlinkat(p->dir, p->name, 0);
+	return r < 0 ? fail(op, r, "bind a socket to %s", unix_shown(op, &e->name)) : back;
+}
+
+static int take_away(struct op *op, struct site *site, const struct unix_end *e, const struct bound *p)
+{
+	int r = p->by_owner ? rights_take(op, site) : 0;
+
+	if (r < 0)
+		return r;
+	r = unlinkat(p->dir, p->name, 0) < 0 ? -errno : 0;
+	int back = rights_give_back(op, site);
+	return r < 0 ? fail(op, r, "remove the path of the socket %s", unix_shown(op, &e->name)) : back;
+}
+
+/* the path of the socket @fd, from where bind(2) has made it */
+static void take_back(struct op *op, int fd)
+{
+	_cleanup_close_ int file = unix_file(fd);
+	struct stat want, st;
+	char link[32], *path;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
+	if (file < 0 || fstat(file, &want) < 0 || read_link(&op->arena, AT_FDCWD, link, &path) < 0 || path[0] != '/')
+		return;
+	const char *name = strrchr(path, '/') + 1, *text = arena_strndup(&op->arena, path, (size_t)(name - path));
+	_cleanup_close_ int dir = inode_walk(AT_FDCWD, text, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == want.st_dev &&
+		st.st_ino == want.st_ino)
+		unlinkat(dir, name, 0);
+}
+
+/* bind(2) went by the path, which may lead elsewhere since it was judged */
+static int check_place(struct op *op, struct site *site, const struct unix_end *e, const struct bound *p, int fd)
+{
+	struct stat st;
+
+	if (!site->owners.n || (fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+				       unix_is_at(op, fd, NULL, &st) != UNIX_ELSEWHERE))
+		return 0;
+	take_back(op, fd);
+	return elsewhere(op, e);
 }
 
 static int bind_path(struct op *op, struct site *site, const struct unix_end *e, const struct sockaddr_un *un,
@@ -206,19 +257,19 @@ static int bind_path(struct op *op, struct site *site, const struct unix_end *e,
 
 	if (r == 0)
 		r = make_way(op, site, e, type, &p, &was);
-	if (r == 0 && p.by_owner)
-		r = rights_take(op, site);
 	if (r == 0)
-		r = bind_there(op, e, un, len, fd, &p);
-	bool stays = r == 0 && !e->unlinked;
-	int back = rights_give_back(op, site);
-	if (was && !stays)
+		r = bind_there(op, site, e, un, len, fd, &p);
+	if (r == 0)
+		r = check_place(op, site, e, &p, fd);
+	if (r == 0 && e->unlinked)
+		r = take_away(op, site, e, &p);
+	if (was && (r < 0 || e->unlinked))
 		renameat(p.dir, was, p.dir, p.name);
-	if (stays)
-		made_add(op, site, p.dir, p.path, p.name, was);
-	if (stays && back == 0)
-		give_file(op, e, &p);
-	return r < 0 ? r : back;
+	if (r < 0 || e->unlinked)
+		return r;
+	made_add(op, site, p.dir, p.path, p.name, was);
+	give_file(op, site, e, &p, fd);
+	return 0;
 }
 
 /* run @what at the directory where the path of @e starts */

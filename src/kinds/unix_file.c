@@ -30,16 +30,26 @@ socklen_t unix_by_file(int fd, struct sockaddr_un *ret)
 }
 
 /* unix_diag shows the lower half of the inode, and a device that for files of some file systems (btrfs) is another one */
-enum unix_place unix_is_at(int fd, const struct proc_unix *u, const struct stat *st)
+static enum unix_place compare(const struct proc_unix *u, const struct stat *st)
+{
+	if (!u->has_file || (uint32_t)st->st_ino != u->file_ino)
+		return UNIX_ELSEWHERE;
+	return st->st_dev == u->file_dev ? UNIX_THERE : UNIX_PERHAPS;
+}
+
+enum unix_place unix_is_at(struct op *op, int fd, const struct proc_unix *u, const struct stat *st)
 {
 	_cleanup_close_ int at = unix_file(fd);
+	struct proc_unix asked;
 	struct stat own;
 
 	if (!S_ISSOCK(st->st_mode))
 		return UNIX_ELSEWHERE;
 	if (at >= 0 && fstat(at, &own) == 0)
 		return st->st_dev == own.st_dev && st->st_ino == own.st_ino ? UNIX_THERE : UNIX_ELSEWHERE;
-	if (!u->has_file || (uint32_t)st->st_ino != u->file_ino)
-		return UNIX_ELSEWHERE;
-	return st->st_dev == u->file_dev ? UNIX_THERE : UNIX_PERHAPS;
+	if (u)
+		return compare(u, st);
+	if (fstat(fd, &own) < 0 || proc_unix_read(&op->arena, own.st_ino, &asked) < 0)
+		return UNIX_PERHAPS;
+	return compare(&asked, st);
 }

@@ -121,7 +121,7 @@ static enum unix_place find_file(struct op *op, const struct sight *s, int fd, c
 	_cleanup_close_ int at = openat(s->process->dir, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0 || fstatat(at, name, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
 		return UNIX_ELSEWHERE;
-	enum unix_place place = unix_is_at(fd, u, ret_st);
+	enum unix_place place = unix_is_at(op, fd, u, ret_st);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 	if (place == UNIX_THERE && inode_look(at, &inode) == 0 && read_link(&op->arena, AT_FDCWD, link, &real) == 0 &&
 		real[0] == '/') {

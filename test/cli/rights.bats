@@ -329,6 +329,15 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 	restarts
 }
 
+@test "a socket that root has bound in a directory of his, and no path leads to any more" {
+	begin
+	python SOCK_STREAM 's.bind("'"$dir"'/private/s"); s.listen(); os.unlink("'"$dir"'/private/s"); '"$become" root
+	save_and_end
+	refused "$dir/private"
+	restarts --file "$dir/private=allow"
+	[ -z "$(ls ../private)" ]
+}
+
 @test "a socket whose path goes through a symbolic link of root" {
 	begin
 	ln -s private ../link
@@ -353,6 +362,25 @@ become="os.setgroups([]); os.setgid($USER_ID); os.setuid($USER_ID)"
 			rm "../$at/s"
 		done
 	done
+}
+
+@test "a path that is led to another directory of root while it is bound" {
+	begin
+	command -v strace >/dev/null || skip "there is no strace"
+	mkdir -m 700 ../other
+	as_user ln -s ../private link
+	python SOCK_STREAM 's.bind("'"$home"'/link/s"); s.listen(); '"$become" root
+	save_and_end
+	(until_true 10 compgen -G "../private/s.stasis-*" && as_user ln -sfn ../other link) >/dev/null 3>&- &
+	run strace -o "$dir/trace" -e trace=bind -e inject=bind:delay_enter=1000000 \
+		"$STASIS" restart "$dir/image" --detach --pid-file "$dir/pid"
+	wait $!
+	grep -q DELAYED "$dir/trace" || skip "strace cannot delay it"
+	expect 121
+	says "[file-rights]"
+	says "its path leads to another directory"
+	[ -z "$(ls ../other)" ]
+	[ "$(ls ../private)" = s ]
 }
 
 @test "datagrams do not go to whom he may not write" {
