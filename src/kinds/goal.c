@@ -156,6 +156,12 @@ static int open_by_all(struct op *op, struct site *site, const struct goal *g, s
 	return TAKE_FD(first);
 }
 
+/* something is there, to be opened with the rights of stasis, but it may be something else than it was */
+static bool is_foreign(int err)
+{
+	return err == -EXDEV || err == -ELOOP;
+}
+
 static int denied(struct op *op, const struct site *site, const struct goal *g, int known)
 {
 	const struct rights *owner = *(const struct rights *const *)site->owners.at;
@@ -164,8 +170,6 @@ static int denied(struct op *op, const struct site *site, const struct goal *g, 
 
 	if (known == -ELOOP)
 		why = "is reached through a symbolic link now";
-	else if (known != -EXDEV)
-		why = strerror(-known);
 	else if (!inode_is_known(g->was))
 		why = "may be another one than at the checkpoint: this image, of an older version, does not tell";
 	return fail_as(op, OUTCOME_CANNOT, "file-rights",
@@ -194,7 +198,9 @@ static int open_for_owners(struct op *op, struct site *site, const struct goal *
 	if (r < 0 || known >= 0 || known == -ENOENT)
 		return known;
 	fd = last ? open_by_all(op, site, g, ret_st) : fd;
-	return rights_denied(fd) ? denied(op, site, g, known) : fd;
+	if (!rights_denied(fd))
+		return fd;
+	return is_foreign(known) ? denied(op, site, g, known) : known;
 }
 
 int goal_open(struct op *op, struct site *site, const struct goal *g, struct stat *ret_st)

@@ -82,6 +82,15 @@ refused() {
 	[ ! -e "$dir/pid" ]
 }
 
+# missing PATH: it is not there
+missing() {
+	run "$STASIS" restart "$dir/image" --detach
+	expect 121
+	says "[file-missing]"
+	says "\"$1\""
+	never_says "=allow"
+}
+
 # leads N PATH: does descriptor N of the program lead there?
 leads() { [ "$(stat -L -c %d:%i "/proc/$pid/fd/$1")" = "$(stat -L -c %d:%i "$2")" ]; }
 
@@ -533,6 +542,22 @@ t = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); t.bind("'"$home"'/d/t"); t
 	save_and_end
 	restarts
 	leads 7 ../secret
+}
+
+@test "what of root is not there any more, or is no such thing" {
+	begin
+	printf x >../private/f
+	holds '5<../private/f'
+	save_and_end
+	rm ../private/f
+	mkdir ../private/f
+	missing "$dir/private/f"
+	says "not a regular file any more"
+	rmdir ../private/f
+	missing "$dir/private/f"
+	rm -r ../private
+	touch ../private
+	missing "$dir/private/f"
 }
 
 @test "a directory and a FIFO of root" {
