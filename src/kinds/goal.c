@@ -18,12 +18,18 @@ static bool is_allowed(const struct site *site, const char *path)
 	return false;
 }
 
-static int open_parent(const char *dir, bool straight)
+/*
+ * As the path leads for who has it. No path of an image holds a magic link (proc(5)), and one that was put there since would lead to
+ * what stasis itself has, as /proc/self/cwd.
+ */
+static int walk(const struct site *site, int dir, const char *path, int flags, bool straight)
 {
-	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	int fd = straight ? inode_walk(AT_FDCWD, dir, flags) : open(dir, flags);
-
-	return fd < 0 && !straight ? -errno : fd;
+	if (straight)
+		return inode_walk(dir, path, flags);
+	if (site->owners.n)
+		return inode_walk_links(dir, path, flags);
+	int fd = openat(dir, path, flags);
+	return fd < 0 ? -errno : fd;
 }
 
 /*
@@ -42,7 +48,7 @@ static int parent(struct op *op, struct site *site, const char *path, bool strai
 		return *slot;
 	char *text = arena_strndup(&op->arena, path, len);
 	fd_closep(slot);
-	int fd = open_parent(text, straight);
+	int fd = walk(site, AT_FDCWD, text, O_PATH | O_DIRECTORY | O_CLOEXEC, straight);
 	*slot = fd < 0 ? -EBADF : fd;
 	*dir = (struct last_dir){ { text, len, 0 }, site->taken.rights, false, false };
 	return fd;
@@ -65,7 +71,7 @@ static bool fits(const struct goal *g, mode_t mode, dev_t rdev)
 }
 
 /* what is at @name now, which must not change before it is open */
-static int open_fitting(int dir, const char *name, const struct goal *g, struct stat *st)
+static int open_fitting(const struct site *site, int dir, const char *name, const struct goal *g, struct stat *st)
 {
 	struct stat before;
 
@@ -75,9 +81,9 @@ static int open_fitting(int dir, const char *name, const struct goal *g, struct 
 		return -ELOOP;
 	if (!fits(g, before.st_mode, before.st_rdev))
 		return -EMEDIUMTYPE;
-	_cleanup_close_ int fd = g->straight ? inode_walk(dir, name, g->flags) : openat(dir, name, g->flags);
+	_cleanup_close_ int fd = walk(site, dir, name, g->flags | O_NOCTTY, g->straight);
 	if (fd < 0)
-		return g->straight ? fd : -errno;
+		return fd;
 	if (fstat(fd, st) < 0 || st->st_dev != before.st_dev || st->st_ino != before.st_ino)
 		return -ESTALE;
 	return TAKE_FD(fd);
@@ -117,7 +123,7 @@ static int open_known(struct op *op, struct site *site, const struct goal *g, st
 	if (!is_given(site, g, dir, name, &now))
 		return -EXDEV;
 	/* without symbolic links the name leads to nothing that to open it might act on, if it leads elsewhere by now */
-	_cleanup_close_ int fd = inode_walk(dir, name, g->flags);
+	_cleanup_close_ int fd = inode_walk(dir, name, g->flags | O_NOCTTY);
 	if (fd < 0 || fstat(fd, st) < 0)
 		return fd < 0 ? fd : -errno;
 	return st->st_dev == now.dev && st->st_ino == now.ino ? TAKE_FD(fd) : -ESTALE;
@@ -132,7 +138,7 @@ static int open_by(struct op *op, struct site *site, const struct rights *rights
 	if (r < 0)
 		return r;
 	int dir = g->straight ? AT_FDCWD : parent(op, site, g->path, false, &name);
-	_cleanup_close_ int fd = dir < 0 && dir != AT_FDCWD ? dir : open_fitting(dir, name, g, st);
+	_cleanup_close_ int fd = dir < 0 && dir != AT_FDCWD ? dir : open_fitting(site, dir, name, g, st);
 	if (fd >= 0 && g->flags & O_PATH)
 		r = rights_access(fd, g->need);
 	return r < 0 ? r : TAKE_FD(fd);
@@ -189,7 +195,7 @@ static int open_for_owners(struct op *op, struct site *site, const struct goal *
 	const bool last = site->denied && !g->asks_opener;
 	int fd = last ? -EACCES : open_by_all(op, site, g, ret_st);
 
-	if (g->straight && fd == -ELOOP)
+	if (fd == -ELOOP && (g->straight || !(g->flags & O_NOFOLLOW)))
 		return denied(op, site, g, fd);
 	if (!rights_denied(fd))
 		return fd;
@@ -211,7 +217,7 @@ int goal_open(struct op *op, struct site *site, const struct goal *g, struct sta
 		int r = rights_give_back(op, site), dir = parent(op, site, g->path, false, &name);
 
 		r = r < 0 ? r : dir;
-		return r < 0 ? r : open_fitting(dir, name, g, ret_st);
+		return r < 0 ? r : open_fitting(site, dir, name, g, ret_st);
 	}
 	_cleanup_close_ int fd = open_for_owners(op, site, g, ret_st);
 	int r = g->stays ? 0 : rights_give_back(op, site);

@@ -18,13 +18,22 @@
 	(O_PATH | O_DIRECTORY | O_NOFOLLOW | \
 		O_CLOEXEC) /* what openat2(2) takes with O_PATH, where open(2) ignores the rest */
 
-int inode_walk(int at, const char *path, int flags)
+static int resolve(int at, const char *path, int flags, uint64_t how_to)
 {
-	struct open_how how = { .flags = (uint64_t)(flags & O_PATH ? flags & PATH_FLAGS : flags),
-		.resolve = RESOLVE_NO_SYMLINKS };
+	struct open_how how = { .flags = (uint64_t)(flags & O_PATH ? flags & PATH_FLAGS : flags), .resolve = how_to };
 	int fd = (int)syscall(SYS_openat2, at, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : fd;
+}
+
+int inode_walk(int at, const char *path, int flags)
+{
+	return resolve(at, path, flags, RESOLVE_NO_SYMLINKS);
+}
+
+int inode_walk_links(int at, const char *path, int flags)
+{
+	return resolve(at, path, flags, RESOLVE_NO_MAGICLINKS);
 }
 
 static uint64_t fsid_of(int fd)

@@ -65,3 +65,6 @@ bool inode_root_alone(const char *path);
 
 /** inode_walk() - openat2(2) on a path that leads through no symbolic link; -errno */
 int inode_walk(int at, const char *path, int flags);
+
+/** inode_walk_links() - the same of one that leads through no link but symbolic ones: none of proc(5) to what a process has */
+int inode_walk_links(int at, const char *path, int flags);

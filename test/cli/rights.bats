@@ -119,6 +119,40 @@ leads() { [ "$(stat -L -c %d:%i "/proc/$pid/fd/$1")" = "$(stat -L -c %d:%i "$2")
 	refused "$home/d/secret"
 }
 
+# his links of proc(5) are those of who follows them
+@test "what stasis itself has" {
+	begin
+	as_user sh -c 'mkdir d e; echo own >d/f'
+	opens '5<d/f 6<e'
+	save_and_end
+	mkdir -p ../private/work
+	cd ../private/work
+	echo word >f
+	chmod 644 f
+	as_user ln -sf /proc/self/cwd/f "$home/d/f"
+	refused "$home/d/f"
+	as_user ln -sf /proc/self/maps "$home/d/f"
+	missing "$home/d/f"
+	as_user sh -c "rm '$home/d/f'; echo other >'$home/d/f'; mv '$home/e' '$home/old'; ln -s /proc/self/cwd '$home/e'"
+	refused "$home/e"
+	as_user sh -c "rm '$home/e'; mv '$home/old' '$home/e'"
+	restarts
+	[ "$(cat "/proc/$pid/fd/5")" = other ]
+}
+
+@test "a directory that becomes a FIFO" {
+	begin
+	as_user mkdir d
+	opens '5<d'
+	save_and_end
+	as_user sh -c 'rmdir d; mkfifo d'
+	missing "$home/d"
+	as_user sh -c 'rm d; mkdir d'
+	restarts
+	leads 5 d
+	[ "$(sed -n 's/^flags:[[:space:]]*//p' "/proc/$pid/fdinfo/5")" = 0100000 ]
+}
+
 @test "another name of a secret" {
 	begin
 	as_user sh -c 'echo own >f'

@@ -108,11 +108,11 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 	if (!d->path || d->path[0] != '/' || openfile_is_odd(d->flags, FLAGS) || d->flags & O_ACCMODE ||
 		d->pos > INT64_MAX)
 		return fail(op, -EBADMSG, "open a directory from the image");
-	const struct goal goal = { .path = d->path,
-		.what = "directory ",
-		.flags = (int)d->flags | O_CLOEXEC,
-		.was = &d->inode,
-		.fits = is_directory };
+	/* nobody waits for the writer of a FIFO that somebody puts there at this moment */
+	int flags = (int)d->flags | O_CLOEXEC | (d->flags & O_PATH ? 0 : O_NONBLOCK);
+	const struct goal goal = {
+		.path = d->path, .what = "directory ", .flags = flags, .was = &d->inode, .fits = is_directory
+	};
 	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
 	if (fd == -EMEDIUMTYPE || (fd < 0 && openfile_is_absent(-fd)))
 		return fail_as(op, OUTCOME_CANNOT, "file-missing", "make the directory again and restart",
@@ -121,6 +121,8 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 		return fail(op, fd, "open directory \"%s\"", d->path);
 	if (d->flags & O_PATH)
 		return TAKE_FD(fd);
+	if (!(d->flags & O_NONBLOCK) && fcntl(fd, F_SETFL, d->flags) < 0)
+		return fail(op, -errno, "set the status flags of directory \"%s\"", d->path);
 	int r = restore_pos(op, d, fd);
 	if (r == 0)
 		r = openfile_lock(op, fd, d->flock, &d->ofd_locks, d->path);

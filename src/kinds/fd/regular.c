@@ -478,6 +478,9 @@ static int open_path(struct op *op, const struct regular *r, struct site *site, 
 		return missing(op, r, "a symbolic link now");
 	if (fd < 0)
 		return openfile_is_absent(-fd) ? missing(op, r, "not there") : fail(op, fd, "open \"%s\"", r->path);
+	/* as proc(5), which tells more to who has opened it as stasis than it told the program */
+	if (site->owners.n && !r->live && openfile_is_live(fd))
+		return missing(op, r, "something that the kernel makes up now");
 	if ((uint32_t)flags != (r->flags | O_CLOEXEC | O_NOCTTY) && fcntl(fd, F_SETFL, r->flags) < 0)
 		return fail(op, -errno, "set the status flags of \"%s\"", r->path);
 	return TAKE_FD(fd);
