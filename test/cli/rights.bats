@@ -213,6 +213,34 @@ time.sleep(1000)')
 	refused "$home/f"
 }
 
+@test "a FIFO that he may only read, with something in it" {
+	begin
+	[ -x /usr/bin/python3 ] || skip "there is no python3"
+	as_user mkfifo f
+	in=("${user[@]}" /usr/bin/python3 -c 'import os, time
+r = os.open("f", os.O_RDONLY | os.O_NONBLOCK)
+w = os.open("f", os.O_WRONLY)
+os.write(w, b"word")
+os.close(w)
+os.dup2(r, 5)
+open("ready", "w")
+time.sleep(1000)')
+	begins
+	in=()
+	save_and_end
+	mkfifo -m 644 ../fifo
+	as_user ln -sf ../fifo f
+	refused "$home/f"
+	as_user sh -c 'rm f; mkfifo f'
+	restarts
+	[ "$(timeout 5 head -c 4 0<>"/proc/$pid/fd/5")" = word ]
+	mkfifo -m 644 ../empty
+	save_and_end
+	as_user ln -sf ../empty f
+	restarts
+	leads 5 ../empty
+}
+
 # twin FILE: one of root's, with the same content and time
 twin() {
 	cp -p "$1" ../secret

@@ -27,6 +27,7 @@
 #include "kinds/goal.h"
 #include "kinds/openfile.h"
 #include "kinds/outsiders.h"
+#include "kinds/rights.h"
 
 #define PIPE_MIN 4096 /* a page: capacities are powers of 2 pages */
 
@@ -214,7 +215,7 @@ static int pipe_save(struct op *op, const struct sight *s, void *rec)
 /* Both ends of each pipe are kept in slots under its number; of a FIFO one descriptor for both, under the record. */
 static const char read_ends[1], write_ends[1], fifos[1];
 
-static int set_capacity(struct op *op, const struct pipe *p, int fd)
+static int set_capacity(struct op *op, const struct pipe *p, int fd, bool may)
 {
 	int now = fcntl(fd, F_GETPIPE_SZ);
 
@@ -222,6 +223,13 @@ static int set_capacity(struct op *op, const struct pipe *p, int fd)
 		return fail(op, -EBADMSG, "set the capacity of a pipe to %" PRIu64 " bytes", p->capacity);
 	if (now == (int)p->capacity)
 		return 0;
+	if (!may) {
+		note(op,
+			"\"%s\" holds %d bytes instead of %" PRIu64
+			": it is another FIFO, and who has it may only read it",
+			shown(&op->arena, p->path), now, p->capacity);
+		return 0;
+	}
 	if (fcntl(fd, F_SETPIPE_SZ, (int)p->capacity) >= 0)
 		return 0;
 	if (errno != EPERM && errno != EBUSY)
@@ -257,7 +265,7 @@ static int make_ends(struct op *op, const struct pipe *p, struct site *site, int
 	*site_slot(op, site, read_ends, p->pipe) = *ret_read = ends[0];
 	*site_slot(op, site, write_ends, p->pipe) = *ret_write = ends[1];
 	set_owner(op, p, ends[0]);
-	return set_capacity(op, p, ends[0]);
+	return set_capacity(op, p, ends[0], true);
 }
 
 static int fill(struct op *op, const struct pipe *p, int end)
@@ -305,13 +313,43 @@ static bool is_fifo(mode_t mode, dev_t rdev)
 	return S_ISFIFO(mode);
 }
 
+/* may we write to it, or be one of its writers, for those who have it? That which was given to them we may */
+static int is_theirs(struct op *op, const struct pipe *p, struct site *site, int at)
+{
+	struct inode now;
+
+	if (openfile_can_write(p->flags) || p->data.n || !site->owners.n)
+		return 1;
+	int r = inode_look(at, &now);
+	if (r < 0)
+		return fail(op, r, "look at FIFO \"%s\"", shown(&op->arena, p->path));
+	return inode_is_same(&p->inode, &now) ? 1 : rights_may(op, site, at, W_OK);
+}
+
+/* both ends of the one at @at are open until the program runs, and what was in it is in it again */
+static int furnish(struct op *op, const struct pipe *p, struct site *site, int at)
+{
+	int theirs = is_theirs(op, p, site, at);
+
+	if (theirs < 0)
+		return theirs;
+	/* one more writer, even for a moment, would be one that it has had */
+	int both = openfile_reopen(at, (p->unwritten || !theirs ? O_RDONLY : O_RDWR) | O_NONBLOCK);
+	if (both < 0)
+		return fail(op, both, "open both ends of FIFO \"%s\"", p->path);
+	*site_slot(op, site, fifos, (uintptr_t)p) = both;
+	int r = set_capacity(op, p, both, theirs);
+	return r < 0 ? r : fill(op, p, both);
+}
+
 static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 {
 	static const char put_back[] = "put the FIFO back under this path (mkfifo) and restart again";
 	struct goal goal = { .path = p->path,
 		.what = "FIFO ",
 		.flags = O_PATH | O_CLOEXEC,
-		.need = (openfile_can_read(p->flags) ? R_OK : 0) | (openfile_can_write(p->flags) ? W_OK : 0),
+		.need = (openfile_can_read(p->flags) ? R_OK : 0) |
+			(openfile_can_write(p->flags) || p->data.n ? W_OK : 0),
 		.was = &p->inode,
 		.fits = is_fifo };
 	struct stat st, now;
@@ -322,14 +360,7 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 			op, OUTCOME_CANNOT, "file-missing", put_back, "open FIFO \"%s\": it is not there", p->path);
 	if (at < 0)
 		return fail(op, at, "open FIFO \"%s\"", p->path);
-	/* one more writer, even for a moment, would be one that it has had */
-	int both = openfile_reopen(at, (p->unwritten ? O_RDONLY : O_RDWR) | O_NONBLOCK);
-	if (both < 0)
-		return fail(op, both, "open both ends of FIFO \"%s\"", p->path);
-	*site_slot(op, site, fifos, (uintptr_t)p) = both;
-	int r = set_capacity(op, p, both);
-	if (r == 0)
-		r = fill(op, p, both);
+	int r = furnish(op, p, site, at);
 	if (r < 0)
 		return r;
 	goal.flags = (int)p->flags | O_NONBLOCK | O_CLOEXEC;
