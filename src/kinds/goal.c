@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "kinds/rights.h"
 
-static bool is_allowed(const struct site *site, const char *path)
+bool goal_is_allowed(const struct site *site, const char *path)
 {
 	for (size_t i = 0; i < site->n_rules; i++)
 		if (site->rules[i].policy == FILE_ALLOW && strcmp(site->rules[i].path, path) == 0)
@@ -94,7 +94,7 @@ static bool is_given(struct site *site, const struct goal *g, int dir, const cha
 {
 	struct inode again;
 
-	if (inode_is_same(g->was, now) || is_allowed(site, g->path) ||
+	if (inode_is_same(g->was, now) || goal_is_allowed(site, g->path) ||
 		(inode_is_alike(g->was, now) && is_roots_place(site, g->path)))
 		return true;
 	if (g->was->dev == now->dev || !g->was->fsid || g->was->ino != now->ino)
@@ -222,18 +222,4 @@ int goal_open(struct op *op, struct site *site, const struct goal *g, struct sta
 	_cleanup_close_ int fd = open_for_owners(op, site, g, ret_st);
 	int r = g->stays ? 0 : rights_give_back(op, site);
 	return r < 0 ? r : TAKE_FD(fd);
-}
-
-int goal_check(struct op *op, struct site *site, const struct goal *g, int at)
-{
-	struct inode now;
-	int r = site->owners.n ? inode_look(at, &now) : 0;
-
-	if (r < 0)
-		return fail(op, r, "look at \"%s\"", shown(&op->arena, g->path));
-	if (!site->owners.n || inode_is_same(g->was, &now) || is_allowed(site, g->path) ||
-		(inode_is_alike(g->was, &now) && inode_root_alone(g->path)))
-		return 0;
-	r = rights_may(op, site, at, g->need);
-	return r < 0 ? r : r ? 0 : denied(op, site, g, -EXDEV);
 }

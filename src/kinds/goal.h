@@ -38,5 +38,5 @@ struct goal {
  */
 int goal_open(struct op *op, struct site *site, const struct goal *g, struct stat *ret_st);
 
-/** goal_check() - goal_open() of what descriptor @at leads to already, without a symbolic link; 0 or < 0 after fail() */
-int goal_check(struct op *op, struct site *site, const struct goal *g, int at);
+/** goal_is_allowed() - has the user said that the program is to have @path as it is (--file PATH=allow)? */
+bool goal_is_allowed(const struct site *site, const char *path);

@@ -8,15 +8,18 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "kinds/goal.h"
 #include "kinds/inode.h"
 #include "kinds/made.h"
 #include "kinds/openfile.h"
+#include "kinds/rights.h"
 #include "kinds/vma.h"
 
 /* ---- saving ---- */
@@ -163,6 +166,78 @@ int tmpfs_open_path(const char *path, int flags)
 	return inode_walk(AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC | flags);
 }
 
+/* struct reach - a directory that is to be changed by those who have what is in it */
+struct reach {
+	const char *dir;
+	const struct stat *st; /* what stasis has found there */
+	const struct stat *victim; /* what is to be removed in it; NULL: nothing is */
+};
+
+static int can_change(const void *data)
+{
+	const struct reach *r = data;
+	_cleanup_close_ int fd = inode_walk(AT_FDCWD, r->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uid_t own = (uid_t)syscall(SYS_setfsuid, -1);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? fd : -errno;
+	if (st.st_dev != r->st->st_dev || st.st_ino != r->st->st_ino)
+		return -ESTALE;
+	if (r->victim && st.st_mode & S_ISVTX && own != st.st_uid && own != r->victim->st_uid)
+		return -EPERM;
+	return rights_access(fd, W_OK | X_OK);
+}
+
+/* could they change the directory @above, that of @path? */
+static int may_change(struct op *op, struct site *site, int above, const char *path, const struct stat *victim)
+{
+	const char *dir = arena_strndup(&op->arena, path, (size_t)(strrchr(path, '/') - path) + 1);
+	struct stat st;
+
+	if (fstat(above, &st) < 0)
+		return fail(op, -errno, "look at \"%s\"", shown(&op->arena, dir));
+	int r = rights_each(op, site, can_change, &(struct reach){ dir, &st, victim });
+	return op->err ? r : r == 0;
+}
+
+int tmpfs_may_remove(struct op *op, struct site *site, const char *path, const struct stat *st)
+{
+	const char *name;
+	int above = made_dir(op, site, path, true, &name);
+
+	return above < 0 ? 0 : may_change(op, site, above, path, st);
+}
+
+/* @path: of the file, or of a directory that is to be made for it */
+static int may_make(struct op *op, struct site *site, const struct tmpfs_file *file, int above, const char *path)
+{
+	if (!site->owners.n || goal_is_allowed(site, file->path) || (file->written && inode_root_alone(path)))
+		return 1;
+	return may_change(op, site, above, path, NULL);
+}
+
+int tmpfs_may_make(struct op *op, struct site *site, const struct tmpfs_file *file)
+{
+	const char *name;
+	int above = made_dir(op, site, file->path, true, &name);
+
+	return above < 0 ? 0 : may_make(op, site, file, above, file->path);
+}
+
+static int check_place(struct op *op, struct site *site, const struct tmpfs_file *file, int above, const char *path)
+{
+	int may = may_make(op, site, file, above, path);
+	const char *name = shown(&op->arena, file->path);
+
+	if (may)
+		return may < 0 ? may : 0;
+	return fail_as(op, OUTCOME_CANNOT, "file-rights",
+		arena_printf(&op->arena, "put it back as it was, or --file %s=allow makes it for the program", name),
+		"make \"%s\" again, which was in memory, for user %u, who may not make it there", name,
+		(*(const struct rights *const *)site->owners.at)->uid);
+}
+
 /* a directory that was made */
 struct made_dir {
 	int above;
@@ -189,7 +264,20 @@ struct fresh {
 	int fd;
 };
 
-static int make_dir(struct op *op, struct site *site, const struct tmpfs_dir *dir, struct span *fresh)
+static bool is_fresh(const struct span *fresh, int dir)
+{
+	const struct fresh *all = fresh->at;
+	struct stat st, own;
+
+	for (size_t i = 0; i < fresh->n; i++)
+		if (fstat(dir, &st) == 0 && fstat(all[i].fd, &own) == 0 && st.st_dev == own.st_dev &&
+			st.st_ino == own.st_ino)
+			return true;
+	return false;
+}
+
+static int make_dir(struct op *op, struct site *site, const struct tmpfs_file *file, const struct tmpfs_dir *dir,
+	struct span *fresh)
 {
 	struct made_dir made;
 	struct stat st;
@@ -197,6 +285,11 @@ static int make_dir(struct op *op, struct site *site, const struct tmpfs_dir *di
 	made.above = made_dir(op, site, dir->path, true, &made.name);
 	if (made.above < 0)
 		return made.above;
+	if (fstatat(made.above, made.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	int r = is_fresh(fresh, made.above) ? 0 : check_place(op, site, file, made.above, dir->path);
+	if (r < 0)
+		return r;
 	if (mkdirat(made.above, made.name, 0700) < 0)
 		return errno == EEXIST ? 0 : -errno;
 	*(struct undoing *)span_push(&op->arena, &site->undoings, sizeof(struct undoing)) =
@@ -236,20 +329,23 @@ static int make_dirs(struct op *op, struct site *site, const struct tmpfs_file *
 		if (!is_above(&dir[i], file->path))
 			return fail_as(op, OUTCOME_IMAGE, "image-tmpfs", NULL,
 				"make a directory from the image: \"%s\" is not in it", shown(&op->arena, file->path));
-		int r = make_dir(op, site, &dir[i], fresh);
+		int r = make_dir(op, site, file, &dir[i], fresh);
 		if (r < 0)
 			return cannot_make(op, r, shown(&op->arena, dir[i].path));
 	}
 	return 0;
 }
 
-static int make_new(struct op *op, struct site *site, const char *path)
+static int make_new(struct op *op, struct site *site, const struct tmpfs_file *file, const struct span *fresh)
 {
 	const char *name;
-	int above = made_dir(op, site, path, true, &name);
+	int above = made_dir(op, site, file->path, true, &name);
 
 	if (above < 0)
 		return above;
+	int r = is_fresh(fresh, above) ? 0 : check_place(op, site, file, above, file->path);
+	if (r < 0)
+		return r;
 	int fd = openat(above, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return fd < 0 ? -errno : fd;
 }
@@ -266,12 +362,12 @@ static void remove_new(struct op *op, struct site *site, const char *path, int f
 static int make_with_dirs(struct op *op, struct site *site, const struct tmpfs_file *file)
 {
 	struct span fresh = { 0 };
-	int fd = make_new(op, site, file->path);
+	int fd = make_new(op, site, file, &fresh);
 
 	if (fd != -ENOENT || !file->dirs.n)
 		return fd < 0 ? cannot_make(op, fd, shown(&op->arena, file->path)) : fd;
 	int r = make_dirs(op, site, file, &fresh);
-	if (r == 0 && (fd = make_new(op, site, file->path)) < 0)
+	if (r == 0 && (fd = make_new(op, site, file, &fresh)) < 0)
 		r = cannot_make(op, fd, shown(&op->arena, file->path));
 	int given = hand_over(op, &fresh);
 	if (r < 0 || given < 0) {
@@ -283,12 +379,16 @@ static int make_with_dirs(struct op *op, struct site *site, const struct tmpfs_f
 }
 
 /* nothing that has the new name goes, and who has opened it at the last moment keeps it under the old one */
-static int put_aside(struct op *op, int above, const char *name, const char *aside, const char *path)
+static int put_aside(
+	struct op *op, int above, const char *name, const char *aside, const char *path, const struct stat *judged)
 {
+	struct stat st;
+
 	if (renameat2(above, name, above, aside, RENAME_NOREPLACE) < 0)
 		return fail(op, -errno, "put \"%s\" aside", shown(&op->arena, path));
 	_cleanup_close_ int fd = inode_walk(above, aside, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && !tmpfs_is_used(fd))
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == judged->st_dev && st.st_ino == judged->st_ino &&
+		!tmpfs_is_used(fd))
 		return 0;
 	renameat2(above, aside, above, name, RENAME_NOREPLACE);
 	return fail_as(op, OUTCOME_CANNOT, "file-changed", "restart again", "put \"%s\" aside: it is being used now",
@@ -302,9 +402,12 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 
 	if (file->instead && above < 0)
 		return cannot_make(op, above, shown_path);
+	int r = file->instead ? check_place(op, site, file, above, file->path) : 0;
+	if (r < 0)
+		return r;
 	if (file->instead)
 		was = arena_printf(&op->arena, "%s.stasis-%d", name, getpid());
-	int r = was ? put_aside(op, above, name, was, file->path) : 0;
+	r = was ? put_aside(op, above, name, was, file->path, file->instead) : 0;
 	if (r < 0)
 		return r;
 	int fd = make_with_dirs(op, site, file);
@@ -323,15 +426,31 @@ int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file)
 	return fd;
 }
 
-int tmpfs_link(struct op *op, struct site *site, int fd, const char *path)
+int tmpfs_link(struct op *op, struct site *site, int fd, const struct tmpfs_file *file)
 {
-	const char *name;
+	const char *path = file->path, *name;
 	char link[32];
 	int above = made_dir(op, site, path, true, &name);
+	int r = above < 0 ? 0 : check_place(op, site, file, above, path);
 
+	if (r < 0)
+		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	if (above < 0 || linkat(AT_FDCWD, link, above, name, AT_SYMLINK_FOLLOW) < 0)
 		return cannot_make(op, above < 0 ? above : -errno, shown(&op->arena, path));
 	made_add(op, site, above, path, name, NULL);
 	return 0;
+}
+
+/* The content is the program's: it does not run with the rights of others because the one that was there did. */
+int tmpfs_set_mode(struct op *op, int fd, const char *path, uint32_t mode)
+{
+	const uint32_t special = mode & (S_ISUID | S_ISGID);
+
+	if (special)
+		note(op, "\"%s\", which was made again, is not set-user-ID or set-group-ID any more",
+			shown(&op->arena, path));
+	return fchmod(fd, mode & 07777 & ~special) < 0
+		       ? fail(op, -errno, "make \"%s\" as it was", shown(&op->arena, path))
+		       : 0;
 }

@@ -5,7 +5,8 @@
  * tmpfs. No reboot leaves anything of them, and another machine has none. So what the program writes to through mappings is in
  * the image (mem/tmpfs.c), and so is what it has open (fd/regular.c) or only reads there, up to TMPFS_MAX.
  *
- * Restarting, what is not there is made again; it goes if the restart fails.
+ * Restarting, what is not there is made again; it goes if the restart fails. Root makes for others what they could make there themselves,
+ * or could write to where nobody but root can put anything (--file PATH=allow makes any).
  */
 #include <sys/stat.h>
 
@@ -61,11 +62,24 @@ struct tmpfs_file {
 	const char *path;
 	uint32_t uid, gid;
 	struct span dirs; /* of struct tmpfs_dir: made as well where they are not there */
-	bool instead; /* something is there that makes way */
+	bool written; /* the program could write to it */
+	const struct stat *instead; /* what is there, and makes way */
 };
+
+/**
+ * tmpfs_may_make() - may it be made, for who has it? 1, 0 or < 0 after fail()
+ * They could do it themselves; or they could write to what was there, where nobody but root can put anything; or the user has said so.
+ */
+int tmpfs_may_make(struct op *op, struct site *site, const struct tmpfs_file *file);
+
+/** tmpfs_may_remove() - could they remove what is at @path, and is @st? 1, 0 or < 0 after fail() */
+int tmpfs_may_remove(struct op *op, struct site *site, const char *path, const struct stat *st);
 
 /** tmpfs_make() - make it, empty, mode 0600; open for both; < 0 after fail() */
 int tmpfs_make(struct op *op, struct site *site, const struct tmpfs_file *file);
 
-/** tmpfs_link() - another name @path of the file at @fd; < 0 after fail() */
-int tmpfs_link(struct op *op, struct site *site, int fd, const char *path);
+/** tmpfs_link() - another name, file->path, of the file at @fd; < 0 after fail() */
+int tmpfs_link(struct op *op, struct site *site, int fd, const struct tmpfs_file *file);
+
+/** tmpfs_set_mode() - of the file @path that was made, at @fd; < 0 after fail() */
+int tmpfs_set_mode(struct op *op, int fd, const char *path, uint32_t mode);

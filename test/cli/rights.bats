@@ -38,6 +38,7 @@ teardown() {
 	while read -r pid; do
 		kill -KILL "$pid" 2>/dev/null || true
 	done <"$BATS_TEST_TMPDIR/started"
+	[ ! -e "$BATS_TEST_TMPDIR/memory" ] || rm -rf "$(cat "$BATS_TEST_TMPDIR/memory")"
 	[ -e "$BATS_TEST_TMPDIR/dir" ] || return 0
 	read -r dir <"$BATS_TEST_TMPDIR/dir"
 	cd /
@@ -583,6 +584,149 @@ t = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); t.bind("'"$home"'/d/t"); t
 	as=(setpriv --bounding-set=-net_admin)
 	restarts
 	got "one two"
+}
+
+# ---- files in memory, which are made again ----
+
+# $mem is a directory of root's in memory
+in_memory() {
+	begin
+	[ "$(stat -f -c %T /dev/shm)" = tmpfs ] || skip "/dev/shm is no tmpfs"
+	mem=$(mktemp -d /dev/shm/stasis-rights.XXXXXX)
+	echo "$mem" >"$BATS_TEST_TMPDIR/memory"
+	chmod "${1:-755}" "$mem"
+	another=(setpriv --reuid=65533 --regid=65533 --clear-groups)
+}
+
+# maps HOW:FILE...: a program of the user that has mapped them
+maps() {
+	in=("${user[@]}" ../mapper)
+	begins "$@"
+	in=()
+}
+
+@test "a file in memory of root, which root has removed" {
+	in_memory
+	echo "no logins" >"$mem/nologin"
+	opens "5<$mem/nologin"
+	save_and_end
+	rm "$mem/nologin"
+	refused "$mem/nologin"
+	[ -z "$(ls "$mem")" ]
+	restarts --file "$mem/nologin=allow"
+	[ "$(cat "$mem/nologin")" = "no logins" ]
+	[ "$(stat -c %u:%a "$mem/nologin")" = 0:644 ]
+}
+
+@test "a file in memory is not set-user-ID when it is made again" {
+	in_memory 1777
+	cp ../mapper "$mem/f"
+	chmod 6755 "$mem/f"
+	opens "5<$mem/f"
+	save_and_end
+	rm "$mem/f"
+	restarts
+	says "not set-user-ID"
+	[ "$(stat -c %u:%a "$mem/f")" = 0:755 ]
+	rm "$mem/f"
+	printf word >"$mem/f"
+	chmod 6755 "$mem/f"
+	maps "r:$mem/f"
+	save_and_end
+	rm "$mem/f"
+	restarts
+	says "not set-user-ID"
+	[ "$(stat -c %u:%a "$mem/f")" = 0:755 ]
+}
+
+@test "no file in memory is made in a directory of another user" {
+	in_memory 1777
+	as_user sh -c "mkdir -m 777 $mem/d; printf evil >$mem/d/f"
+	maps "s:$mem/d/f"
+	save_and_end
+	rm -r "$mem/d"
+	"${another[@]}" mkdir "$mem/d"
+	refused "$mem/d/f"
+	[ -z "$(ls "$mem/d")" ]
+	rmdir "$mem/d"
+	restarts
+	[ "$(cat "$mem/d/f")" = evil ]
+	[ "$(stat -c %u:%a "$mem/d")" = $USER_ID:777 ]
+}
+
+@test "an open file in memory is not made in a directory of another user" {
+	in_memory 1777
+	as_user sh -c "mkdir $mem/d; printf evil >$mem/d/f"
+	opens "5<>$mem/d/f"
+	save_and_end
+	rm -r "$mem/d"
+	"${another[@]}" mkdir "$mem/d"
+	refused "$mem/d/f"
+	[ -z "$(ls "$mem/d")" ]
+	rmdir "$mem/d"
+	restarts
+	[ "$(cat "$mem/d/f")" = evil ]
+	[ "$(stat -c %u "$mem/d")" = $USER_ID ]
+}
+
+@test "a mapped file in memory, where he may not go" {
+	in_memory 1777
+	as_user sh -c "mkdir $mem/d; printf own >$mem/d/f"
+	maps "r:$mem/d/f"
+	save_and_end
+	rm -r "$mem/d"
+	"${another[@]}" sh -c "mkdir -m 700 $mem/d; printf secret >$mem/d/f"
+	refused "$mem/d/f"
+}
+
+@test "a file in memory that is not open to him any more stays as it is" {
+	in_memory 1777
+	printf evil >"$mem/f"
+	chmod 666 "$mem/f"
+	maps "s:$mem/f"
+	save_and_end
+	rm "$mem/f"
+	printf secret >"$mem/f"
+	chmod 600 "$mem/f"
+	refused "$mem/f"
+	[ "$(cat "$mem/f")" = secret ]
+	chmod 666 "$mem/f"
+	restarts
+	says "as it is now"
+	[ "$(cat "$mem/f")" = secret ]
+	sees secret
+}
+
+@test "his file in memory has again what was in it" {
+	in_memory 1777
+	as_user sh -c "printf own >$mem/f"
+	maps "s:$mem/f"
+	save_and_end
+	as_user sh -c "printf other >$mem/f"
+	restarts
+	says "has again"
+	[ "$(cat "$mem/f")" = own ]
+	save_and_end
+	as_user sh -c "rm $mem/f; printf other >$mem/f"
+	restarts
+	says "has again"
+	[ "$(cat "$mem/f")" = own ]
+	[ "$(ls "$mem")" = f ]
+}
+
+@test "a log in memory of root's, opened before it became the user's" {
+	in_memory
+	mkdir -m 700 "$mem/log"
+	holds "5>>$mem/log/f"
+	printf word >"$mem/log/f"
+	chmod 640 "$mem/log/f"
+	save_and_end
+	rm -r "$mem/log"
+	[ "$(stat -c %a /dev/shm)" != 1777 ] || refused "$mem/log/f"
+	restarts --file "$mem/log/f=allow"
+	[ "$(stat -c %u:%a "$mem/log")" = 0:700 ]
+	[ "$(stat -c %u:%a "$mem/log/f")" = 0:640 ]
+	[ "$(cat "$mem/log/f")" = word ]
 }
 
 # ---- what it had, it gets, although it could not open it ----

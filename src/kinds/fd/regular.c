@@ -19,7 +19,7 @@
  * Seen:  /proc/PID/fd (path), stat(2) through it, fdinfo: pos, flags, lock; the file itself: the last block
  * Lost:  advice (posix_fadvise(2)), write-life hints, F_SETOWN and F_SETSIG; that a process outside of the
  *        program has the same open file, and its offset; of a deleted file its number, holes and extended
- *        attributes (of one in memory that is made again as well), and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
+ *        attributes (of one in memory that is made again as well, and its set-user-ID and set-group-ID bits, noted), and O_TMPFILE and O_NOFOLLOW among its flags where it is open more than once
  * Needs: openat2(2)
  */
 #include <errno.h>
@@ -563,11 +563,12 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 /* the first that needs a file in memory makes it, if it is not there, and one of them fills it; *ret_fd: it, or < 0 */
 static int make_again(struct op *op, const struct regular *r, struct site *site, int *ret_fd)
 {
+	const struct tmpfs_file file = { r->path, r->inode.uid, r->inode.gid, r->dirs, openfile_can_write(r->flags),
+		NULL };
 	struct stat st;
 	int *slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino), err;
 
 	if (*slot < 0 && !r->mapped && lstat(r->path, &st) < 0 && openfile_is_absent(errno)) {
-		const struct tmpfs_file file = { r->path, r->inode.uid, r->inode.gid, r->dirs, false };
 		int made = tmpfs_make(op, site, &file);
 
 		if (made < 0)
@@ -580,7 +581,7 @@ static int make_again(struct op *op, const struct regular *r, struct site *site,
 	}
 	*ret_fd = *slot;
 	if (*slot >= 0 && lstat(r->path, &st) < 0 && openfile_is_absent(errno) &&
-		(err = tmpfs_link(op, site, *slot, r->path)) < 0)
+		(err = tmpfs_link(op, site, *slot, &file)) < 0)
 		return err;
 	if (*slot < 0 || r->mapped || !r->content.n)
 		return 0;
@@ -616,9 +617,10 @@ static int settle_again(struct op *op, const struct regular *r, struct site *sit
 		return 0;
 	int *slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino);
 	_cleanup_close_ int fd = TAKE_FD(*slot);
-	if (fd >= 0 && (fchmod(fd, r->inode.mode & 07777) < 0 || futimens(fd, times) < 0))
+	int err = fd < 0 ? 0 : tmpfs_set_mode(op, fd, r->path, r->inode.mode);
+	if (err == 0 && fd >= 0 && futimens(fd, times) < 0)
 		return fail(op, -errno, "make \"%s\" as it was", r->path);
-	return 0;
+	return err;
 }
 
 static int regular_restore(struct op *op, void *rec, struct site *site)

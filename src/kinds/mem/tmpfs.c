@@ -11,7 +11,7 @@
  * A semaphore is mapped under a name of the moment by who has made it (sem_open(3)): it looks deleted there.
  *
  * Seen:  /proc/PID/smaps; the file itself, in its place
- * Lost:  its number, extended attributes, and access and change times, when it is made again; what is not shared, or is only read
+ * Lost:  its number, extended attributes, set-user-ID and set-group-ID bits (noted), and access and change times, when it is made again; what is not shared, or is only read
  *        and larger than 32 MiB (noted), is as other files are: it must be there
  * Needs: the place where its file system was mounted, and a file lease (fcntl(2)) to know that nobody uses it: else it stays as it is
  */
@@ -193,6 +193,14 @@ static bool is_kept(const struct tmpfs *t, const struct site *site)
 	return false;
 }
 
+static struct inode was_regular(const struct tmpfs *t)
+{
+	struct inode was = t->inode;
+
+	was.mode |= S_IFREG;
+	return was;
+}
+
 /* what another user has put there, or is in another file system, as in that of another container, is not what the program has left */
 static bool was_left(const struct tmpfs *t, const struct stat *st)
 {
@@ -200,13 +208,28 @@ static bool was_left(const struct tmpfs *t, const struct stat *st)
 	       (st->st_uid == t->inode.uid || (geteuid() != 0 && st->st_uid == geteuid()));
 }
 
-/* something is there: is it to make way? *@ret */
-static int judge(struct op *op, struct tmpfs *t, const struct site *site, int at, bool *ret)
+/* may root do it for who has it? They had that very file, and could write to it, or could have another there in its place */
+static int may_replace(struct op *op, const struct tmpfs *t, struct site *site, int at, const struct stat *st)
+{
+	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, t->writable, st };
+	const struct inode was = was_regular(t);
+	struct inode now;
+
+	if (!site->owners.n)
+		return 1;
+	if (inode_look(at, &now) < 0 || !inode_is_alike(&was, &now))
+		return 0;
+	int may = inode_is_same(&was, &now) ? 1 : tmpfs_may_remove(op, site, t->path, st);
+	return may > 0 ? tmpfs_may_make(op, site, &file) : may;
+}
+
+/* something is there: is it to make way? Then *@ret is what it is */
+static int judge(struct op *op, struct tmpfs *t, struct site *site, int at, const struct stat **ret)
 {
 	const char *name = shown(&op->arena, t->path);
 	struct stat st;
 
-	*ret = false;
+	*ret = NULL;
 	if (fstat(at, &st) < 0)
 		return fail(op, -errno, "look at \"%s\"", name);
 	if (!S_ISREG(st.st_mode))
@@ -216,8 +239,13 @@ static int judge(struct op *op, struct tmpfs *t, const struct site *site, int at
 	if (t->same)
 		return 0;
 	/* what is on a disk may be for good, and what the program only reads is of others */
-	*ret = t->writable && tmpfs_has(at) && st.st_nlink == 1 && was_left(t, &st) && !tmpfs_is_used(at);
-	if (*ret)
+	int may = t->writable && tmpfs_has(at) && st.st_nlink == 1 && was_left(t, &st) && !tmpfs_is_used(at);
+	may = may ? may_replace(op, t, site, at, &st) : 0;
+	if (may < 0)
+		return may;
+	if (may)
+		*ret = arena_dup(&op->arena, &st, sizeof(st));
+	if (may)
 		note(op,
 			"\"%s\" has again what was in it at the checkpoint: nobody used it (--file PATH=keep takes it "
 			"as it "
@@ -232,9 +260,9 @@ static int judge(struct op *op, struct tmpfs *t, const struct site *site, int at
 	return 0;
 }
 
-static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool instead)
+static int make_file(struct op *op, struct tmpfs *t, struct site *site, const struct stat *instead)
 {
-	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, instead };
+	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, t->writable, instead };
 	_cleanup_close_ int fd = tmpfs_make(op, site, &file);
 
 	if (fd < 0)
@@ -245,19 +273,30 @@ static int make_file(struct op *op, struct tmpfs *t, struct site *site, bool ins
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-/* what is there goes to the program */
+/* what is there goes to the program, if they may go there */
 static int check_rights(struct op *op, const struct tmpfs *t, struct site *site, int at)
 {
-	struct inode was = t->inode;
-	const struct goal goal = { .path = t->path, .what = "", .need = R_OK | (t->writable ? W_OK : 0), .was = &was };
+	const struct inode was = was_regular(t);
+	const struct goal goal = { .path = t->path,
+		.what = "",
+		.flags = O_PATH | O_CLOEXEC,
+		.need = R_OK | (t->writable ? W_OK : 0),
+		.was = &was,
+		.straight = true };
+	struct stat st, there;
 
-	was.mode |= S_IFREG;
-	return goal_check(op, site, &goal, at);
+	if (!site->owners.n)
+		return 0;
+	_cleanup_close_ int fd = goal_open(op, site, &goal, &there);
+	int r = fd < 0 ? fd : fstat(at, &st) < 0 ? -errno : 0;
+	if (r == 0 && (st.st_dev != there.st_dev || st.st_ino != there.st_ino))
+		r = -ESTALE;
+	return r < 0 ? fail(op, r, "open \"%s\"", shown(&op->arena, t->path)) : r;
 }
 
 static int find_or_make(struct op *op, struct tmpfs *t, struct site *site)
 {
-	bool instead = false;
+	const struct stat *instead = NULL;
 	_cleanup_close_ int at = tmpfs_open_path(t->path, 0);
 
 	if (at < 0 && !openfile_is_absent(-at))
@@ -333,9 +372,10 @@ static int tmpfs_settle(struct op *op, void *rec, struct site *site)
 	const struct timespec times[2] = { { 0, UTIME_OMIT }, { t->mtime_sec, (long)t->mtime_nsec } };
 
 	(void)site;
-	if (t->made && (fchmod(t->fd, t->inode.mode) < 0 || futimens(t->fd, times) < 0))
+	int r = t->made ? tmpfs_set_mode(op, t->fd, t->path, t->inode.mode) : 0;
+	if (r == 0 && t->made && futimens(t->fd, times) < 0)
 		return fail(op, -errno, "make \"%s\" as it was", shown(&op->arena, t->path));
-	return 0;
+	return r;
 }
 
 static void tmpfs_describe(const void *rec, FILE *out)
