@@ -514,6 +514,7 @@ static int add_parts(struct restart *r, struct patient *p)
 	r->site.batch = b;
 	r->site.pid = r->site.tid = p->pid;
 	r->site.vpid = r->site.vtid = p->rec->pid;
+	r->site.owners = p->owners;
 	for (size_t i = 0; i < p->parts.n && e == 0; i++) {
 		struct object *o = part[i].object;
 

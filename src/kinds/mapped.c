@@ -6,11 +6,14 @@
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/map.h"
 
 /* the device of the superblock that @fd is on, which maps show */
 static bool is_on(const struct process *p, int fd, uint64_t dev)
@@ -73,4 +76,37 @@ int mapped_find(const struct sight *s, struct stat *ret_st)
 	_cleanup_close_ int root = openat(s->process->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int inside = root < 0 ? -errno : open_at(s, root, ret_st);
 	return inside >= 0 ? inside : fd;
+}
+
+/* struct kept - the descriptor of a file that is mapped */
+struct kept {
+	const char *path;
+	int fd;
+};
+
+static const char files;
+
+static uint64_t key_of(const char *path)
+{
+	return XXH3_64bits(path, strlen(path));
+}
+
+void mapped_keep(struct op *op, struct site *site, const char *path, int fd)
+{
+	struct map *all = (struct map *)(uintptr_t)site_known(site, &files);
+	const struct kept k = { path, fd };
+
+	if (!all) {
+		all = arena_dup(&op->arena, &(struct map){ 0 }, sizeof(*all));
+		site_keep(op, site, &files, all);
+	}
+	map_set(&op->arena, all, key_of(path), arena_dup(&op->arena, &k, sizeof(k)));
+}
+
+int mapped_kept(const struct site *site, const char *path)
+{
+	const struct map *all = site_known(site, &files);
+	const struct kept *k = all ? map_get(all, key_of(path)) : NULL;
+
+	return k && strcmp(k->path, path) == 0 ? k->fd : -EBADF;
 }

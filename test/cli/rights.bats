@@ -92,6 +92,9 @@ missing() {
 	never_says "=allow"
 }
 
+# never_maps PATH
+never_maps() { ! grep -qF " $1" "/proc/$pid/maps"; }
+
 # leads N PATH: does descriptor N of the program lead there?
 leads() { [ "$(stat -L -c %d:%i "/proc/$pid/fd/$1")" = "$(stat -L -c %d:%i "$2")" ]; }
 
@@ -200,6 +203,50 @@ time.sleep(1000)')
 	save_and_end
 	as_user sh -c 'rmdir d; ln -s ../private d'
 	refused "$home/d"
+}
+
+@test "an executable that is not mapped" {
+	begin
+	printf '#!/bin/sh\n: secret' >../private/script
+	chmod 755 ../private/script
+	cp ../mapper tool
+	chown $USER_ID tool
+	in=("${user[@]}" ./tool)
+	begins x:
+	in=()
+	never_maps "$home/tool"
+	save_and_end
+	as_user sh -c 'mv tool old; ln -s ../private/script tool'
+	refused "$home/tool"
+	rm tool
+	as_user ln -s ../mapper tool
+	restarts
+	[ "$(readlink "/proc/$pid/exe")" = "$dir/mapper" ]
+	kill -KILL "$pid"
+	until_true 10 gone "$pid"
+	as_user mv old tool
+	restarts
+	[ "$(readlink "/proc/$pid/exe")" = "$home/tool" ]
+	save_and_end
+	restarts
+}
+
+@test "an executable that only root can reach" {
+	begin
+	cp ../mapper ../private/tool
+	in=(../private/tool)
+	begins u:$USER_ID x:
+	in=()
+	never_maps "$dir/private/tool"
+	save_and_end
+	restarts
+	[ "$(readlink "/proc/$pid/exe")" = "$dir/private/tool" ]
+	in=(../private/tool)
+	begins u:$USER_ID
+	in=()
+	save_and_end
+	restarts
+	[ "$(readlink "/proc/$pid/exe")" = "$dir/private/tool" ]
 }
 
 @test "a FIFO" {

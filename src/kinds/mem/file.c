@@ -250,6 +250,8 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 			"changed "
 			"since the checkpoint (--file PATH=keep takes note of that)",
 			shown(&op->arena, f->path));
+	if (!f->writable)
+		mapped_keep(op, site, f->path, fd);
 	return TAKE_FD(fd);
 }
 

@@ -21,7 +21,10 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/text.h"
 #include "kinds/deleted.h"
+#include "kinds/goal.h"
+#include "kinds/mapped.h"
 #include "kinds/memfd.h"
 #include "kinds/vma.h"
 
@@ -34,6 +37,8 @@ struct layout {
 	struct span auxv; /* bytes */
 	const char *exe;
 	uint64_t exe_dev, exe_ino; /* when that is a memfd, or was deleted or hidden */
+	struct inode exe_inode; /* when it is not mapped, as its path leads to it: else that is its mapping's */
+	struct stat *judged; /* restarting: what its path led to for the process */
 	struct stub_call *ask_brk; /* while saving */
 };
 
@@ -53,6 +58,7 @@ static const struct field layout_fields[] = {
 	FIELD_S(13, struct layout, exe, "mm_struct.exe_file"),
 	FIELD_U(14, struct layout, exe_dev, "super_block.s_dev"),
 	FIELD_U(15, struct layout, exe_ino, "inode.i_ino"),
+	INODE_FIELDS(16, struct layout, exe_inode),
 	FIELDS_END,
 };
 
@@ -147,6 +153,24 @@ static int layout_ask(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+static bool is_mapped(const struct process *p, const char *exe)
+{
+	const struct proc_vma *v = p->vmas.at;
+
+	for (size_t i = 0; i < p->vmas.n; i++)
+		if (!v[i].shared && !v[i].deleted && v[i].ino && strcmp(v[i].name, exe) == 0)
+			return true;
+	return false;
+}
+
+static void look_at_exe(const struct process *p, struct inode *ret)
+{
+	_cleanup_close_ int fd = openat(p->dir, "exe", O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || inode_look(fd, ret) < 0)
+		*ret = (struct inode){ 0 };
+}
+
 static int layout_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct layout *l = rec;
@@ -174,12 +198,14 @@ static int layout_save(struct op *op, const struct sight *s, void *rec)
 	if (has_other(s, exe, &dev, &ino)) {
 		l->exe_dev = dev;
 		l->exe_ino = ino;
+	} else if (!is_mapped(s->process, exe)) {
+		look_at_exe(s->process, &l->exe_inode);
 	}
 	l->auxv = (struct span){ auxv, len };
 	return 0;
 }
 
-/* a child that was cloned by a parent with the same executable has it already; @fd: -EBADF where it has a path */
+/* a child that was cloned by a parent with the same executable has it already; @fd: -EBADF where only its path leads there */
 static bool has_exe(const struct site *site, const struct layout *l, int fd)
 {
 	const struct layout *born = site->born;
@@ -193,6 +219,32 @@ static bool has_exe(const struct site *site, const struct layout *l, int fd)
 	if (stat(link, &now) < 0 || (fd < 0 ? stat(path, &want) : fstat(fd, &want)) < 0)
 		return false;
 	return now.st_dev == want.st_dev && now.st_ino == want.st_ino;
+}
+
+static bool is_regular(mode_t mode, dev_t rdev)
+{
+	(void)rdev;
+	return S_ISREG(mode);
+}
+
+/* May it have what its path leads to? The task opens that with the rights of stasis, and settle() sees whether it was the same. */
+static int judge_exe(struct op *op, struct layout *l, struct site *site)
+{
+	const struct goal goal = { .path = l->exe,
+		.what = "executable ",
+		.flags = O_PATH | O_CLOEXEC,
+		.need = X_OK,
+		.was = &l->exe_inode,
+		.fits = is_regular };
+	struct stat st;
+
+	if (!site->owners.n)
+		return 0;
+	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
+	if (fd < 0)
+		return fail(op, fd, "open executable \"%s\"", shown(&op->arena, l->exe));
+	l->judged = arena_dup(&op->arena, &st, sizeof(st));
+	return 0;
 }
 
 static void open_exe(struct batch *b, const char *exe, struct site *site)
@@ -222,14 +274,16 @@ static bool is_in_order(const struct layout *l)
 	       l->arg_start <= l->arg_end && l->env_start <= l->env_end;
 }
 
-static int *exe_slot(struct op *op, const struct layout *l, struct site *site)
+static int here(struct op *op, const struct layout *l, struct site *site)
 {
-	return (memfd_is_name(l->exe) ? memfd_slot : deleted_slot)(op, site, l->exe_dev, l->exe_ino);
+	if (!l->exe_ino)
+		return mapped_kept(site, l->exe);
+	return *(memfd_is_name(l->exe) ? memfd_slot : deleted_slot)(op, site, l->exe_dev, l->exe_ino);
 }
 
 static int layout_restore(struct op *op, void *rec, struct site *site)
 {
-	const struct layout *l = rec;
+	struct layout *l = rec;
 	struct batch *b = site->batch;
 	struct prctl_mm_map map = {
 		.start_code = l->start_code,
@@ -250,16 +304,34 @@ static int layout_restore(struct op *op, void *rec, struct site *site)
 	if (!l->exe || l->exe[0] != '/' || strlen(l->exe) >= PATH_MAX || l->auxv.n > AUXV_MAX || !is_in_order(l))
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "lay out the address space");
 	map.auxv = (void *)batch_in(b, l->auxv.at, l->auxv.n).at;
-	int fd = l->exe_ino ? *exe_slot(op, l, site) : -EBADF;
+	int fd = here(op, l, site);
 	if (l->exe_ino && fd < 0)
 		return fail_as(op, OUTCOME_IMAGE, "image-layout", NULL, "run a file that is not in the image");
 	if (!has_exe(site, l, fd)) {
+		int r = fd < 0 ? judge_exe(op, l, site) : 0;
+
+		if (r < 0)
+			return r;
 		if (fd < 0)
 			open_exe(b, l->exe, site);
 		map.exe_fd = (uint32_t)(fd < 0 ? site->free_fd : fd); /* every task has inherited either */
 	}
 	struct taddr at = batch_in(b, &map, sizeof(map));
 	BATCH_MUST(b, "lay out the address space", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at.at, sizeof(map));
+	return 0;
+}
+
+static int layout_settle(struct op *op, void *rec, struct site *site)
+{
+	const struct layout *l = rec;
+	char link[64];
+	struct stat now;
+
+	if (!l->judged)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
+	if (stat(link, &now) < 0 || now.st_dev != l->judged->st_dev || now.st_ino != l->judged->st_ino)
+		return fail(op, -ESTALE, "open executable \"%s\"", shown(&op->arena, l->exe));
 	return 0;
 }
 
@@ -274,4 +346,5 @@ const struct kind kind_task_layout = {
 	.ask = layout_ask,
 	.save = layout_save,
 	.restore = layout_restore,
+	.settle = layout_settle,
 };
