@@ -54,6 +54,17 @@ unsigned int tmpfs_use(const struct sight *s)
 	return use;
 }
 
+bool tmpfs_is_open_to_write(const struct tree *tree, uint64_t dev, uint64_t ino)
+{
+	size_t n;
+	const struct holder *h = tree_holders(tree, dev, ino, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (openfile_can_write(h[i].fd->flags))
+			return true;
+	return false;
+}
+
 bool tmpfs_keeps(const struct sight *s, int fd)
 {
 	struct stat st;

@@ -31,6 +31,9 @@ enum tmpfs_use {
 /** tmpfs_use() - how the tree has the file at s->vma mapped; enum tmpfs_use */
 unsigned int tmpfs_use(const struct sight *s);
 
+/** tmpfs_is_open_to_write() - has the tree (@dev, @ino) open so that it can write to it? */
+bool tmpfs_is_open_to_write(const struct tree *tree, uint64_t dev, uint64_t ino);
+
 /** tmpfs_keeps() - is the file at s->vma, which @fd leads to, one that kind_mem_tmpfs keeps? */
 bool tmpfs_keeps(const struct sight *s, int fd);
 

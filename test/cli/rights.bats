@@ -38,6 +38,7 @@ teardown() {
 	while read -r pid; do
 		kill -KILL "$pid" 2>/dev/null || true
 	done <"$BATS_TEST_TMPDIR/started"
+	[ ! -e "$BATS_TEST_TMPDIR/mounted" ] || umount -l "$(cat "$BATS_TEST_TMPDIR/mounted")"
 	[ ! -e "$BATS_TEST_TMPDIR/memory" ] || rm -rf "$(cat "$BATS_TEST_TMPDIR/memory")"
 	[ -e "$BATS_TEST_TMPDIR/dir" ] || return 0
 	read -r dir <"$BATS_TEST_TMPDIR/dir"
@@ -774,6 +775,31 @@ maps() {
 	[ "$(stat -c %u:%a "$mem/log")" = 0:700 ]
 	[ "$(stat -c %u:%a "$mem/log/f")" = 0:640 ]
 	[ "$(cat "$mem/log/f")" = word ]
+}
+
+# /run is no tmpfs everywhere, and /dev/shm is open to everybody: so one is mounted where only root can put anything
+@test "a file in memory of root's, where only root can put one" {
+	begin
+	mkdir "$dir/mem"
+	mount -t tmpfs -o mode=755 none "$dir/mem" || skip "a tmpfs cannot be mounted"
+	echo "$dir/mem" >"$BATS_TEST_TMPDIR/mounted"
+	mkdir -m 700 "$dir/mem/log"
+	holds "5>>$dir/mem/log/f 4<$dir/mem/log/f"
+	printf word >"$dir/mem/log/f"
+	save_and_end
+	rm -r "$dir/mem/log"
+	restarts
+	[ "$(stat -c %u:%a "$dir/mem/log")" = 0:700 ]
+	[ "$(cat "$dir/mem/log/f")" = word ]
+	kill -KILL "$pid"
+	until_true 10 gone "$pid"
+	printf other >"$dir/mem/g"
+	chmod 600 "$dir/mem/g"
+	holds "4<$dir/mem/g"
+	rm -r "$dir/image"
+	save_and_end
+	rm "$dir/mem/g"
+	refused "$dir/mem/g"
 }
 
 # ---- what it had, it gets, although it could not open it ----

@@ -68,6 +68,7 @@ struct regular {
 	bool deleted;
 	bool in_memory; /* it is made again where it is not there */
 	struct span dirs; /* in memory: of struct tmpfs_dir */
+	bool written; /* in memory: an open file of it is for writing */
 	bool mapped; /* these both: what is in it belongs to a mapping of it */
 	struct span content; /* bytes, in one record of each file */
 	bool cut; /* restarting: it is to be cut back, in settle() */
@@ -98,6 +99,7 @@ static const struct field fields[] = {
 	FIELD_U(21, struct regular, in_memory, "super_block.s_magic"),
 	FIELD_A(22, struct regular, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
 	INODE_BIRTH_FIELDS(23, struct regular, inode),
+	FIELD_U(27, struct regular, written, "inode.i_writecount"),
 	FIELDS_END,
 };
 
@@ -308,6 +310,7 @@ static int save_in_memory(struct op *op, const struct sight *s, struct regular *
 	_cleanup_close_ int in = openfile_to_read(fd);
 	r->in_memory = r->mapped || (in >= 0 && r->size <= CONTENT_MAX);
 	if (r->in_memory) {
+		r->written = tmpfs_is_open_to_write(s->tree, r->inode.dev, r->inode.ino);
 		tmpfs_save_dirs(op, r->path, r->inode.dev, &r->dirs);
 		return copy_content(op, s, r, in);
 	}
@@ -563,8 +566,8 @@ static int settle_nameless(struct op *op, const struct regular *r, struct site *
 /* the first that needs a file in memory makes it, if it is not there, and one of them fills it; *ret_fd: it, or < 0 */
 static int make_again(struct op *op, const struct regular *r, struct site *site, int *ret_fd)
 {
-	const struct tmpfs_file file = { r->path, r->inode.uid, r->inode.gid, r->dirs, openfile_can_write(r->flags),
-		NULL };
+	const struct tmpfs_file file = { r->path, r->inode.uid, r->inode.gid, r->dirs,
+		r->written || openfile_can_write(r->flags), NULL };
 	struct stat st;
 	int *slot = tmpfs_slot(op, site, r->inode.dev, r->inode.ino), err;
 

@@ -48,6 +48,7 @@ struct tmpfs {
 	bool hashed;
 	uint64_t hash; /* of its content */
 	struct span dirs; /* of struct tmpfs_dir */
+	bool open_to_write; /* it is open so that it can be written to */
 	bool made; /* restarting: it is to be filled */
 	bool same; /* restarting: it is there, and what the image says, or what the user wants */
 	int fd, writer; /* restarting: for reading only, and for both */
@@ -68,6 +69,7 @@ static const struct field fields[] = {
 	FIELD_U(12, struct tmpfs, hash, ""),
 	FIELD_A(13, struct tmpfs, dirs, "dentry.d_parent", tmpfs_dir_fields, struct tmpfs_dir),
 	INODE_BIRTH_FIELDS(14, struct tmpfs, inode),
+	FIELD_U(18, struct tmpfs, open_to_write, "inode.i_writecount"),
 	FIELDS_END,
 };
 
@@ -153,6 +155,7 @@ static int tmpfs_save(struct op *op, const struct sight *s, void *rec)
 	t->mtime_sec = st.st_mtim.tv_sec;
 	t->mtime_nsec = st.st_mtim.tv_nsec;
 	t->writable = (tmpfs_use(s) & TMPFS_WRITTEN) != 0;
+	t->open_to_write = tmpfs_is_open_to_write(s->tree, t->inode.dev, t->inode.ino);
 	tmpfs_save_dirs(op, t->path, t->inode.dev, &t->dirs);
 	if (t->size <= TMPFS_MAX)
 		t->hashed = hash_content(op, fd, t->size, &t->hash) == 0;
@@ -211,7 +214,7 @@ static bool was_left(const struct tmpfs *t, const struct stat *st)
 /* may root do it for who has it? They had that very file, and could write to it, or could have another there in its place */
 static int may_replace(struct op *op, const struct tmpfs *t, struct site *site, int at, const struct stat *st)
 {
-	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, t->writable, st };
+	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, true, st };
 	const struct inode was = was_regular(t);
 	struct inode now;
 
@@ -262,7 +265,8 @@ static int judge(struct op *op, struct tmpfs *t, struct site *site, int at, cons
 
 static int make_file(struct op *op, struct tmpfs *t, struct site *site, const struct stat *instead)
 {
-	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, t->writable, instead };
+	const struct tmpfs_file file = { t->path, t->inode.uid, t->inode.gid, t->dirs, t->writable || t->open_to_write,
+		instead };
 	_cleanup_close_ int fd = tmpfs_make(op, site, &file);
 
 	if (fd < 0)

@@ -206,7 +206,8 @@ static int check_rights(
 	}
 	_cleanup_close_ int fd = goal_open(op, site, &goal, ret);
 	if (fd < 0)
-		return fail(op, fd, "open %s\"%s\"", goal.what, shown(&op->arena, path));
+		return fail(
+			op, fd == -EMEDIUMTYPE ? -ENOTDIR : fd, "open %s\"%s\"", goal.what, shown(&op->arena, path));
 	struct judged judged = { *(const struct rights *const *)site->owners.at, path, was, *ret };
 	site_keep(op, site, &which[is_root], arena_dup(&op->arena, &judged, sizeof(judged)));
 	return 0;

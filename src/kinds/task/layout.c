@@ -26,6 +26,7 @@
 #include "kinds/goal.h"
 #include "kinds/mapped.h"
 #include "kinds/memfd.h"
+#include "kinds/openfile.h"
 #include "kinds/vma.h"
 
 #define AUXV_MAX    4096
@@ -241,6 +242,10 @@ static int judge_exe(struct op *op, struct layout *l, struct site *site)
 	if (!site->owners.n)
 		return 0;
 	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
+	if (fd == -EMEDIUMTYPE || (fd < 0 && openfile_is_absent(-fd)))
+		return fail_as(op, OUTCOME_CANNOT, "file-missing",
+			"put the file back under this path and restart again",
+			"open executable \"%s\": it is not there", shown(&op->arena, l->exe));
 	if (fd < 0)
 		return fail(op, fd, "open executable \"%s\"", shown(&op->arena, l->exe));
 	l->judged = arena_dup(&op->arena, &st, sizeof(st));
