@@ -177,7 +177,7 @@ static int denied(struct op *op, const struct site *site, const struct goal *g, 
 	if (known == -ELOOP)
 		why = "is reached through a symbolic link now";
 	else if (!inode_is_known(g->was))
-		why = "may be another one than at the checkpoint: this image, of an older version, does not tell";
+		why = "may be another one than at the checkpoint: the image does not tell which it was";
 	return fail_as(op, OUTCOME_CANNOT, "file-rights",
 		arena_printf(&op->arena,
 			known == -ELOOP

@@ -43,6 +43,9 @@ teardown() {
 	[ -e "$BATS_TEST_TMPDIR/dir" ] || return 0
 	read -r dir <"$BATS_TEST_TMPDIR/dir"
 	cd /
+	for pid in /proc/[0-9]*; do # children of those that were killed
+		[[ $(readlink "$pid/cwd" 2>/dev/null) != "$dir"/* ]] || kill -KILL "${pid##*/}" 2>/dev/null || true
+	done
 	rm -rf "$dir"
 }
 
