@@ -4,11 +4,19 @@
  * Reading and writing whole things. All return -errno below zero.
  */
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 struct arena;
+
+/** same_file() - were these two told of the same file, directory or device? */
+static inline bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
 
 /**
  * raise_fd_limit() - from the soft limit on open descriptors to the hard one; returns how many there can be then

@@ -43,7 +43,7 @@ static bool is_current(int fd, int dirfd, const char *file)
 	struct stat held, named;
 
 	return fstat(fd, &held) == 0 && fstatat(dirfd, file, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+	       same_file(&held, &named);
 }
 
 /* Returns a locked descriptor, -EWOULDBLOCK while another holds it, or another -errno. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/text.h"
 #include "kinds/rights.h"
 
@@ -84,7 +85,7 @@ static int open_fitting(const struct site *site, int dir, const char *name, cons
 	_cleanup_close_ int fd = walk(site, dir, name, g->flags | O_NOCTTY, g->straight);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, st) < 0 || st->st_dev != before.st_dev || st->st_ino != before.st_ino)
+	if (fstat(fd, st) < 0 || !same_file(st, &before))
 		return -ESTALE;
 	return TAKE_FD(fd);
 }
@@ -156,7 +157,7 @@ static int open_by_all(struct op *op, struct site *site, const struct goal *g, s
 
 		if (fd < 0)
 			return fd;
-		if (st.st_dev != ret_st->st_dev || st.st_ino != ret_st->st_ino)
+		if (!same_file(&st, ret_st))
 			return -ESTALE;
 	}
 	return TAKE_FD(first);

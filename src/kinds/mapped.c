@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/map.h"
 
 /* the device of the superblock that @fd is on, which maps show */
@@ -52,7 +53,7 @@ static bool is_same(const struct sight *s, int fd, const struct stat *st)
 		return true;
 	snprintf(link, sizeof(link), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
 	if (fstatat(s->process->dir, link, &mapped, 0) == 0)
-		return mapped.st_ino == st->st_ino && mapped.st_dev == st->st_dev;
+		return same_file(&mapped, st);
 	return st->st_ino == v->ino && (is_on(s->process, fd, dev) || is_on_overlay(fd));
 }
 

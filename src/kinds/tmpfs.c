@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/text.h"
 #include "kinds/goal.h"
 #include "kinds/inode.h"
@@ -193,7 +194,7 @@ static int can_change(const void *data)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fd < 0 ? fd : -errno;
-	if (st.st_dev != r->st->st_dev || st.st_ino != r->st->st_ino)
+	if (!same_file(&st, r->st))
 		return -ESTALE;
 	if (r->victim && st.st_mode & S_ISVTX && own != st.st_uid && own != r->victim->st_uid)
 		return -EPERM;
@@ -281,8 +282,7 @@ static bool is_fresh(const struct span *fresh, int dir)
 	struct stat st, own;
 
 	for (size_t i = 0; i < fresh->n; i++)
-		if (fstat(dir, &st) == 0 && fstat(all[i].fd, &own) == 0 && st.st_dev == own.st_dev &&
-			st.st_ino == own.st_ino)
+		if (fstat(dir, &st) == 0 && fstat(all[i].fd, &own) == 0 && same_file(&st, &own))
 			return true;
 	return false;
 }
@@ -398,8 +398,7 @@ static int put_aside(
 	if (renameat2(above, name, above, aside, RENAME_NOREPLACE) < 0)
 		return fail(op, -errno, "put \"%s\" aside", shown(&op->arena, path));
 	_cleanup_close_ int fd = inode_walk(above, aside, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == judged->st_dev && st.st_ino == judged->st_ino &&
-		!tmpfs_is_used(fd))
+	if (fd >= 0 && fstat(fd, &st) == 0 && same_file(&st, judged) && !tmpfs_is_used(fd))
 		return 0;
 	renameat2(above, aside, above, name, RENAME_NOREPLACE);
 	return fail_as(op, OUTCOME_CANNOT, "file-changed", "restart again", "put \"%s\" aside: it is being used now",

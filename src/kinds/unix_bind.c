@@ -131,8 +131,7 @@ static bool leads_to(const struct bound *p, const struct sockaddr_un *un)
 	snprintf(path, sizeof(path), "%.*s", (int)sizeof(un->sun_path), un->sun_path);
 	char *slash = strrchr(path, '/');
 	strcpy(slash ? slash + (slash == path) : path, slash ? "" : ".");
-	return fstat(p->dir, &want) == 0 && stat(path, &st) == 0 && st.st_dev == want.st_dev &&
-	       st.st_ino == want.st_ino;
+	return fstat(p->dir, &want) == 0 && stat(path, &st) == 0 && same_file(&st, &want);
 }
 
 static int elsewhere(struct op *op, const struct unix_end *e)
@@ -231,8 +230,7 @@ static void take_back(struct op *op, int fd)
 		return;
 	const char *name = strrchr(path, '/') + 1, *text = arena_strndup(&op->arena, path, (size_t)(name - path));
 	_cleanup_close_ int dir = inode_walk(AT_FDCWD, text, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == want.st_dev &&
-		st.st_ino == want.st_ino)
+	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && same_file(&st, &want))
 		unlinkat(dir, name, 0);
 }
 

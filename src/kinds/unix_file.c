@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "kinds/unix.h"
 
 #ifndef SIOCUNIXFILE /* linux/un.h and sys/un.h do not go together */
@@ -46,7 +47,7 @@ enum unix_place unix_is_at(struct op *op, int fd, const struct proc_unix *u, con
 	if (!S_ISSOCK(st->st_mode))
 		return UNIX_ELSEWHERE;
 	if (at >= 0 && fstat(at, &own) == 0)
-		return st->st_dev == own.st_dev && st->st_ino == own.st_ino ? UNIX_THERE : UNIX_ELSEWHERE;
+		return same_file(st, &own) ? UNIX_THERE : UNIX_ELSEWHERE;
 	if (u)
 		return compare(u, st);
 	if (fstat(fd, &own) < 0 || proc_unix_read(&op->arena, own.st_ino, &asked) < 0)

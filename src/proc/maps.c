@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/io.h"
 #include "base/pool.h"
 #include "proc/parse.h"
 
@@ -191,8 +192,7 @@ static bool leads_to(int dir, const char *path, const struct proc_vma *v)
 		return true;
 	/* some filesystems have another device for stat() than maps shows; map_files wants a privilege */
 	snprintf(link, sizeof(link), "map_files/%llx-%llx", (unsigned long long)v->start, (unsigned long long)v->end);
-	return fstatat(dir, link, &mapped, AT_NO_AUTOMOUNT) == 0 && mapped.st_ino == st.st_ino &&
-	       mapped.st_dev == st.st_dev;
+	return fstatat(dir, link, &mapped, AT_NO_AUTOMOUNT) == 0 && same_file(&mapped, &st);
 }
 
 /* names are printed from the reader's root; those of another mount namespace from the root of that */

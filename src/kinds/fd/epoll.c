@@ -282,7 +282,7 @@ static bool is_same_object(int a, int b)
 {
 	struct stat x, y;
 
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && same_file(&x, &y);
 }
 
 static short ready(int fd)

@@ -370,7 +370,7 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 			"open FIFO \"%s\": it is a symbolic link now", p->path);
 	if (fd < 0)
 		return fail(op, fd, "open FIFO \"%s\"", p->path);
-	if (now.st_dev != st.st_dev || now.st_ino != st.st_ino)
+	if (!same_file(&now, &st))
 		return fail(op, -ESTALE, "open FIFO \"%s\"", p->path);
 	return TAKE_FD(fd);
 }

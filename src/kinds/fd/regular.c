@@ -605,7 +605,7 @@ static int open_named(struct op *op, struct regular *r, struct site *site)
 	site->owners = owners;
 	if (fd < 0)
 		return fd;
-	if (made >= 0 && (fstat(made, &again) < 0 || again.st_dev != st.st_dev || again.st_ino != st.st_ino))
+	if (made >= 0 && (fstat(made, &again) < 0 || !same_file(&again, &st)))
 		return fail(op, -ESTALE, "open \"%s\"", r->path);
 	err = made >= 0 ? 0 : compare(op, r, site, fd, &st);
 	return err < 0 ? err : TAKE_FD(fd);

@@ -293,7 +293,7 @@ static int check_rights(struct op *op, const struct tmpfs *t, struct site *site,
 		return 0;
 	_cleanup_close_ int fd = goal_open(op, site, &goal, &there);
 	int r = fd < 0 ? fd : fstat(at, &st) < 0 ? -errno : 0;
-	if (r == 0 && (st.st_dev != there.st_dev || st.st_ino != there.st_ino))
+	if (r == 0 && !same_file(&st, &there))
 		r = -ESTALE;
 	return r < 0 ? fail(op, r, "open \"%s\"", shown(&op->arena, t->path)) : r;
 }

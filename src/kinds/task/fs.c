@@ -89,7 +89,7 @@ static int check_root(struct op *op, const struct process *p)
 	p->seen->root = root;
 	if (strcmp(root, "/") == 0)
 		return 0;
-	if (stat(root, &there) < 0 || there.st_dev != st.st_dev || there.st_ino != st.st_ino)
+	if (stat(root, &there) < 0 || !same_file(&there, &st))
 		return refuse(
 			op, "root-unreachable", NULL, NULL, "has a root directory that no path leads to: \"%s\"", root);
 	return 0;
@@ -249,9 +249,7 @@ static int verify(struct op *op, const struct site *site, const char *link, cons
 		return 0;
 	if (stat(path, &st) < 0)
 		return fail(op, -errno, "look at its directories");
-	return st.st_dev == want->st_dev && st.st_ino == want->st_ino
-		       ? 0
-		       : fail(op, -ESTALE, "set its directories, which somebody moves");
+	return same_file(&st, want) ? 0 : fail(op, -ESTALE, "set its directories, which somebody moves");
 }
 
 static int fs_leave(struct op *op, void *rec, struct site *site)

@@ -219,7 +219,7 @@ static bool has_exe(const struct site *site, const struct layout *l, int fd)
 	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
 	if (stat(link, &now) < 0 || (fd < 0 ? stat(path, &want) : fstat(fd, &want)) < 0)
 		return false;
-	return now.st_dev == want.st_dev && now.st_ino == want.st_ino;
+	return same_file(&now, &want);
 }
 
 static bool is_regular(mode_t mode, dev_t rdev)
@@ -335,7 +335,7 @@ static int layout_settle(struct op *op, void *rec, struct site *site)
 	if (!l->judged)
 		return 0;
 	snprintf(link, sizeof(link), "/proc/%d/exe", site->pid);
-	if (stat(link, &now) < 0 || now.st_dev != l->judged->st_dev || now.st_ino != l->judged->st_ino)
+	if (stat(link, &now) < 0 || !same_file(&now, l->judged))
 		return fail(op, -ESTALE, "open executable \"%s\"", shown(&op->arena, l->exe));
 	return 0;
 }
