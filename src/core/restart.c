@@ -151,7 +151,7 @@ static void tidy(struct restart *r)
 		munmap((void *)r->zone, r->zone_end - r->zone);
 }
 
-static int policy_of(enum stasis_file_policy policy)
+static enum file_policy policy_of(enum stasis_file_policy policy)
 {
 	switch (policy) {
 	case STASIS_FILE_TRUNCATE:

@@ -11,10 +11,10 @@
 #include "base/text.h"
 #include "kinds/rights.h"
 
-bool goal_is_allowed(const struct site *site, const char *path)
+bool goal_has_rule(const struct site *site, const char *path, enum file_policy policy)
 {
 	for (size_t i = 0; i < site->n_rules; i++)
-		if (site->rules[i].policy == FILE_ALLOW && strcmp(site->rules[i].path, path) == 0)
+		if (site->rules[i].policy == policy && strcmp(site->rules[i].path, path) == 0)
 			return true;
 	return false;
 }
@@ -66,9 +66,9 @@ static bool is_roots_place(struct site *site, const char *path)
 	return dir->roots;
 }
 
-static bool fits(const struct goal *g, mode_t mode, dev_t rdev)
+static bool is_of_type(const struct goal *g, mode_t mode, dev_t rdev)
 {
-	return !g->fits || g->fits(mode, rdev);
+	return !g->type || (mode & S_IFMT) == g->type || (g->device && S_ISCHR(mode) && rdev == g->device);
 }
 
 /* what is at @name now, which must not change before it is open */
@@ -80,7 +80,7 @@ static int open_fitting(const struct site *site, int dir, const char *name, cons
 		return -errno;
 	if (S_ISLNK(before.st_mode))
 		return -ELOOP;
-	if (!fits(g, before.st_mode, before.st_rdev))
+	if (!is_of_type(g, before.st_mode, before.st_rdev))
 		return -EMEDIUMTYPE;
 	_cleanup_close_ int fd = walk(site, dir, name, g->flags | O_NOCTTY, g->straight);
 	if (fd < 0)
@@ -95,7 +95,7 @@ static bool is_given(struct site *site, const struct goal *g, int dir, const cha
 {
 	struct inode again;
 
-	if (inode_is_same(g->was, now) || goal_is_allowed(site, g->path) ||
+	if (inode_is_same(g->was, now) || goal_has_rule(site, g->path, FILE_ALLOW) ||
 		(inode_is_alike(g->was, now) && is_roots_place(site, g->path)))
 		return true;
 	if (g->was->dev == now->dev || !g->was->fsid || g->was->ino != now->ino)
@@ -119,7 +119,7 @@ static int open_known(struct op *op, struct site *site, const struct goal *g, st
 		return r;
 	if (S_ISLNK(now.mode))
 		return -ELOOP;
-	if (!fits(g, now.mode, rdev))
+	if (!is_of_type(g, now.mode, rdev))
 		return -EMEDIUMTYPE;
 	if (!is_given(site, g, dir, name, &now))
 		return -EXDEV;

@@ -25,8 +25,8 @@ struct goal {
 	int flags; /* O_* */
 	int need; /* with O_PATH: R_OK and so on, what is going to be done with it */
 	const struct inode *was;
-	bool (*fits)(mode_t mode,
-		dev_t rdev); /* else it is not even opened: a device might act on it, a FIFO might wait; NULL: all do */
+	mode_t type; /* S_IFREG and so on; another one is not even opened: a device might act on it, a FIFO might wait; 0: any */
+	dev_t device; /* a character device that will do as well; 0: none */
 	bool straight; /* never through a symbolic link */
 	bool asks_opener; /* what it shows depends on who has opened it, as in /proc */
 	bool stays; /* the rights may stay what they were needed for, until rights_give_back() */
@@ -34,9 +34,9 @@ struct goal {
 
 /**
  * goal_open() - a descriptor of it, and in *@ret_st what it is; or -errno
- * -EMEDIUMTYPE: it does not fit. Where that lies in the rights of the processes it has called fail().
+ * -EMEDIUMTYPE: it is of another type. Where that lies in the rights of the processes it has called fail().
  */
 int goal_open(struct op *op, struct site *site, const struct goal *g, struct stat *ret_st);
 
-/** goal_is_allowed() - has the user said that the program is to have @path as it is (--file PATH=allow)? */
-bool goal_is_allowed(const struct site *site, const char *path);
+/** goal_has_rule() - is that what the user has said of @path (--file PATH=POLICY)? */
+bool goal_has_rule(const struct site *site, const char *path, enum file_policy policy);

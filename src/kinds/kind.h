@@ -199,7 +199,7 @@ int sight_take_fd(const struct sight *s);
 /** struct file_rule - what the user says of one file */
 struct file_rule {
 	const char *path;
-	enum {
+	enum file_policy {
 		FILE_KEEP, /* as it is now */
 		FILE_TRUNCATE, /* to its recorded size */
 		FILE_ALLOW, /* the program gets it although it may not open it */

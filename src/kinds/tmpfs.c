@@ -224,7 +224,7 @@ int tmpfs_may_remove(struct op *op, struct site *site, const char *path, const s
 /* @path: of the file, or of a directory that is to be made for it */
 static int may_make(struct op *op, struct site *site, const struct tmpfs_file *file, int above, const char *path)
 {
-	if (!site->owners.n || goal_is_allowed(site, file->path) || (file->written && inode_root_alone(path)))
+	if (!site->owners.n || goal_has_rule(site, file->path, FILE_ALLOW) || (file->written && inode_root_alone(path)))
 		return 1;
 	return may_change(op, site, above, path, NULL);
 }

@@ -94,12 +94,6 @@ static int restore_pos(struct op *op, const struct directory *d, int fd)
 	return 0;
 }
 
-static bool is_directory(mode_t mode, dev_t rdev)
-{
-	(void)rdev;
-	return S_ISDIR(mode);
-}
-
 static int directory_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct directory *d = rec;
@@ -111,7 +105,7 @@ static int directory_restore(struct op *op, void *rec, struct site *site)
 	/* nobody waits for the writer of a FIFO that somebody puts there at this moment */
 	int flags = (int)d->flags | O_CLOEXEC | (d->flags & O_PATH ? 0 : O_NONBLOCK);
 	const struct goal goal = {
-		.path = d->path, .what = "directory ", .flags = flags, .was = &d->inode, .fits = is_directory
+		.path = d->path, .what = "directory ", .flags = flags, .was = &d->inode, .type = S_IFDIR
 	};
 	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
 	if (fd == -EMEDIUMTYPE || (fd < 0 && openfile_is_absent(-fd)))

@@ -307,12 +307,6 @@ static int restore_nameless(struct op *op, const struct pipe *p, struct site *si
 	return fd < 0 ? fail(op, fd, "open a pipe") : fd;
 }
 
-static bool is_fifo(mode_t mode, dev_t rdev)
-{
-	(void)rdev;
-	return S_ISFIFO(mode);
-}
-
 /* may we write to it, or be one of its writers, for those who have it? That which was given to them we may */
 static int is_theirs(struct op *op, const struct pipe *p, struct site *site, int at)
 {
@@ -351,7 +345,7 @@ static int restore_fifo(struct op *op, const struct pipe *p, struct site *site)
 		.need = (openfile_can_read(p->flags) ? R_OK : 0) |
 			(openfile_can_write(p->flags) || p->data.n ? W_OK : 0),
 		.was = &p->inode,
-		.fits = is_fifo };
+		.type = S_IFIFO };
 	struct stat st, now;
 
 	_cleanup_close_ int at = goal_open(op, site, &goal, &st);

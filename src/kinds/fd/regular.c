@@ -457,12 +457,6 @@ static int missing(struct op *op, const struct regular *r, const char *how)
 		"open \"%s\": it is %s", r->path, how);
 }
 
-static bool is_regular(mode_t mode, dev_t rdev)
-{
-	(void)rdev;
-	return S_ISREG(mode);
-}
-
 static int open_path(struct op *op, const struct regular *r, struct site *site, struct stat *ret_st)
 {
 	int flags = (int)r->flags | O_CLOEXEC | O_NOCTTY | (r->flags & O_PATH ? 0 : O_NONBLOCK);
@@ -470,7 +464,7 @@ static int open_path(struct op *op, const struct regular *r, struct site *site, 
 		.what = "",
 		.flags = flags,
 		.was = &r->inode,
-		.fits = is_regular,
+		.type = S_IFREG,
 		.asks_opener = r->live,
 		.stays = true };
 

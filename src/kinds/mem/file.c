@@ -79,9 +79,11 @@ static void file_key(const struct sight *s, uint64_t key[2])
 	key[1] = s->vma->ino ^ XXH3_64bits(s->vma->name, strlen(s->vma->name));
 }
 
+#define ZERO makedev(1, 5) /* /dev/zero */
+
 static bool is_zero(const struct stat *st)
 {
-	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 5);
+	return S_ISCHR(st->st_mode) && st->st_rdev == ZERO;
 }
 
 /* to map huge pages beyond the end of their file moves that (hugetlbfs_file_mmap() in fs/hugetlbfs/inode.c), and it is not ours */
@@ -196,19 +198,6 @@ static bool same_build(struct op *op, const struct file *f, int fd)
 	return now.n && now.n == f->build_id.n && !memcmp(now.at, f->build_id.at, now.n);
 }
 
-static bool is_kept(const struct file *f, const struct site *site)
-{
-	for (size_t i = 0; i < site->n_rules; i++)
-		if (strcmp(site->rules[i].path, f->path) == 0 && site->rules[i].policy == FILE_KEEP)
-			return true;
-	return false;
-}
-
-static bool is_mappable(mode_t mode, dev_t rdev)
-{
-	return S_ISREG(mode) || is_zero(&(struct stat){ .st_mode = mode, .st_rdev = rdev });
-}
-
 static int file_restore(struct op *op, void *rec, struct site *site)
 {
 	struct file *f = rec;
@@ -220,7 +209,8 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 		.what = "",
 		.flags = (f->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC,
 		.was = &f->inode,
-		.fits = is_mappable,
+		.type = S_IFREG,
+		.device = ZERO,
 		.stays = true };
 	_cleanup_close_ int fd = goal_open(op, site, &goal, &st);
 	if (fd < 0 && openfile_is_absent(-fd))
@@ -244,7 +234,7 @@ static int file_restore(struct op *op, void *rec, struct site *site)
 			"put the file back as it was (the package of that time)",
 			"map \"%s\": the file has changed since the checkpoint, and the program's memory depends on it",
 			f->path);
-	if (f->writable && !same && !is_kept(f, site))
+	if (f->writable && !same && !goal_has_rule(site, f->path, FILE_KEEP))
 		note(op,
 			"goes on with \"%s\" as it is now: the program writes to it where it has mapped it, and it has "
 			"changed "

@@ -188,14 +188,6 @@ static bool is_same(struct op *op, const struct tmpfs *t, int at, const struct s
 	return fd >= 0 && hash_content(op, fd, t->size, &hash) == 0 && hash == t->hash;
 }
 
-static bool is_kept(const struct tmpfs *t, const struct site *site)
-{
-	for (size_t i = 0; i < site->n_rules; i++)
-		if (strcmp(site->rules[i].path, t->path) == 0 && site->rules[i].policy == FILE_KEEP)
-			return true;
-	return false;
-}
-
 static struct inode was_regular(const struct tmpfs *t)
 {
 	struct inode was = t->inode;
@@ -238,7 +230,7 @@ static int judge(struct op *op, struct tmpfs *t, struct site *site, int at, cons
 	if (!S_ISREG(st.st_mode))
 		return fail_as(op, OUTCOME_CANNOT, "file-changed", "move it away",
 			"map \"%s\": it is no regular file any more", name);
-	t->same = is_kept(t, site) || is_same(op, t, at, &st);
+	t->same = goal_has_rule(site, t->path, FILE_KEEP) || is_same(op, t, at, &st);
 	if (t->same)
 		return 0;
 	/* what is on a disk may be for good, and what the program only reads is of others */

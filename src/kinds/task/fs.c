@@ -155,12 +155,6 @@ static int fs_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
-static bool is_directory(mode_t mode, dev_t rdev)
-{
-	(void)rdev;
-	return S_ISDIR(mode);
-}
-
 /* struct judged - the last directory that was found to be right; many processes are mostly in one */
 struct judged {
 	const struct rights *by;
@@ -193,7 +187,7 @@ static int check_rights(
 		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
 		.need = X_OK,
 		.was = was,
-		.fits = is_directory,
+		.type = S_IFDIR,
 		.straight = is_root };
 
 	*ret = (struct stat){ 0 };

@@ -222,12 +222,6 @@ static bool has_exe(const struct site *site, const struct layout *l, int fd)
 	return same_file(&now, &want);
 }
 
-static bool is_regular(mode_t mode, dev_t rdev)
-{
-	(void)rdev;
-	return S_ISREG(mode);
-}
-
 /* May it have what its path leads to? The task opens that with the rights of stasis, and settle() sees whether it was the same. */
 static int judge_exe(struct op *op, struct layout *l, struct site *site)
 {
@@ -236,7 +230,7 @@ static int judge_exe(struct op *op, struct layout *l, struct site *site)
 		.flags = O_PATH | O_CLOEXEC,
 		.need = X_OK,
 		.was = &l->exe_inode,
-		.fits = is_regular };
+		.type = S_IFREG };
 	struct stat st;
 
 	if (!site->owners.n)
