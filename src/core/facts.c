@@ -62,13 +62,6 @@ static int read_other(const struct checkpoint *c, struct process *p, struct thre
 	return 0;
 }
 
-static int read_like(const struct checkpoint *c, struct process *p, struct thread *t)
-{
-	if (t->like)
-		take_after(c, p, t);
-	return 0;
-}
-
 /* signals that may be sent to it without any effect while nobody traces it */
 static uint64_t ignored_signals(const struct process *p)
 {
@@ -240,11 +233,10 @@ int collect_facts(struct checkpoint *c)
 		find_twins(c);
 	if (r == 0)
 		r = crew_others(c, "looking", read_other);
-	if (r == 0)
-		r = crew_others(c, "looking", read_like);
 	for (size_t i = 0; i < c->tree.processes.n && r == 0; i++) {
 		WHERE_TASK(c->op, p[i]->pid, p[i]->stat.comm);
 		p[i]->vppid = p[i]->parent ? p[i]->parent->vpid : 0;
+		take_after(c, p[i]);
 		if (p[i]->ended)
 			take_ended(c, p[i]);
 		find_stop(p[i]);

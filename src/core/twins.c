@@ -113,41 +113,32 @@ static bool is_enough(const struct tree *tree)
 	return enough;
 }
 
-/* @n: threads besides the first of each process; once is enough, whatever comes of it */
-static void make_ready(struct checkpoint *c, size_t n, const struct proc_status *target)
+/* @n: threads besides the first of each process; once is enough, whatever comes of it. @dir: /proc/PID of the root */
+static void make_ready(struct checkpoint *c, int dir, size_t n)
 {
 	struct arena *a = &c->op->arena;
+	struct proc_status root;
 
-	if (n < WORTH || c->twins || !target->levels)
+	if (n < WORTH || c->twins || proc_read_status(a, dir, &root) < 0 || !root.levels)
 		return;
 	struct twins *w = arena_alloc(a, sizeof(*w));
 	c->twins = w;
 	arena_init(&w->arena);
 	if (!is_enough(&c->tree))
 		return;
-	w->levels = target->levels;
+	w->levels = root.levels;
 	add_differing(a, w, w->levels - 1);
 	add_alike(a, w);
 	if (insight_open(w->members.at, w->members.n, &w->insight) < 0)
 		w->insight = NULL;
 }
 
-static void open_twins(struct checkpoint *c, size_t n)
-{
-	_cleanup_close_ int dir = n < WORTH ? -EBADF : proc_open(c->procfd, c->target);
-	struct proc_status st;
-
-	if (dir >= 0 && proc_read_status(&c->op->arena, dir, &st) == 0)
-		make_ready(c, n, &st);
-}
-
 void twins_look_ahead(struct checkpoint *c)
 {
 	_cleanup_close_ int dir = proc_open(c->procfd, c->target);
-	struct proc_stat st;
 
-	if (dir >= 0 && proc_read_stat(dir, &st) == 0)
-		open_twins(c, (size_t)st.num_threads);
+	if (dir >= 0)
+		make_ready(c, dir, proc_count_threads(dir));
 }
 
 void twins_close(struct checkpoint *c)
@@ -180,10 +171,11 @@ void twins_read(struct checkpoint *c)
 
 	for (size_t i = 0; i < c->tree.processes.n; i++)
 		n += p[i]->threads.n > 1 ? p[i]->threads.n - 1 : 0;
-	if (c->tree.frozen && !c->twins)
-		open_twins(c, n);
+	if (!c->tree.frozen)
+		return;
+	make_ready(c, c->root->dir, n);
 	struct twins *w = c->twins;
-	if (!c->tree.frozen || !w || !w->insight)
+	if (!w || !w->insight)
 		return;
 	w->reads = thread_start(&w->reader, STACK_SMALL, read_all_threads, w) == 0;
 	if (!w->reads)
@@ -248,7 +240,7 @@ void find_twins(struct checkpoint *c)
 			compare(c, p[i]);
 }
 
-void take_after(const struct checkpoint *c, const struct process *p, struct thread *t)
+static void take_after_one(const struct checkpoint *c, const struct process *p, struct thread *t)
 {
 	struct differs d;
 
@@ -262,6 +254,15 @@ void take_after(const struct checkpoint *c, const struct process *p, struct thre
 	t->stat.pid = t->tid;
 	snprintf(t->stat.comm, sizeof(t->stat.comm), "%.*s", COMM_LEN, d.comm);
 	memcpy(t->ns, t->like == p->threads.at ? p->ns : t->like->ns, sizeof(t->ns));
+}
+
+void take_after(const struct checkpoint *c, struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	for (size_t i = 1; i < p->threads.n; i++)
+		if (t[i].like)
+			take_after_one(c, p, &t[i]);
 }
 
 int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec)

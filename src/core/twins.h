@@ -22,8 +22,8 @@ void twins_close(struct checkpoint *c);
 /** find_twins() - sets kept and like of the threads of the tree */
 void find_twins(struct checkpoint *c);
 
-/** take_after() - what /proc would say of @t, as it is like another, whose is read */
-void take_after(const struct checkpoint *c, const struct process *p, struct thread *t);
+/** take_after() - what /proc would say of those that are like another, whose is read */
+void take_after(const struct checkpoint *c, struct process *p);
 
 /** tell_part() - the record of kind @k, which has a tell(), of a thread that is like another */
 int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec);

@@ -29,7 +29,6 @@ enum {
 	STACK = 512, /* that a program has */
 	POINTER = -8, /* where on it what is a pointer is read to */
 	INSNS_MAX = 2048,
-	MEMBERS_MAX = 128,
 	READ = 113, /* BPF_FUNC_probe_read_kernel */
 	WRITE = 127, /* BPF_FUNC_seq_write */
 };
@@ -157,33 +156,24 @@ static int add_member(struct writer *w, const struct btf *b, uint32_t task, cons
 	return 0;
 }
 
-/* it goes on with threads that a thread of ours traces alone */
+/* it goes on where the 4 bytes that were just read are @how (BPF_JEQ, BPF_JNE) @value alone */
+static void leave_unless(struct writer *w, uint8_t how, int value)
+{
+	add(w, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_1, BPF_REG_10, w->base, 0);
+	add(w, BPF_JMP | how | BPF_K, BPF_REG_1, 0, 2, value);
+	leave(w);
+}
+
+/* with threads that a thread of ours traces; their number stays where it is read */
 static int add_filter(struct writer *w, const struct btf *b, uint32_t task)
 {
-	struct btf_place ptrace, parent, tgid, pid;
-	int r = btf_member(b, task, "ptrace", strlen("ptrace"), &ptrace);
+	int r = add_member(w, b, task, &(struct member){ "ptrace", sizeof(uint32_t) }, w->base);
 
+	leave_unless(w, BPF_JNE, 0);
 	if (r == 0)
-		r = btf_member(b, task, "parent", strlen("parent"), &parent);
-	if (r == 0)
-		r = btf_member(b, task, "tgid", strlen("tgid"), &tgid);
-	if (r == 0)
-		r = btf_member(b, task, "pid", strlen("pid"), &pid);
-	if (r < 0)
-		return r;
-	read_task(w, w->base, ptrace.offset, sizeof(uint32_t));
-	add(w, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_1, BPF_REG_10, w->base, 0);
-	add(w, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_1, 0, 2, 0);
-	leave(w);
-	read_task(w, POINTER, parent.offset, sizeof(uint64_t));
-	add(w, BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_3, BPF_REG_10, POINTER, 0);
-	plus(w, BPF_REG_3, (int)tgid.offset);
-	read_kernel(w, w->base, sizeof(uint32_t));
-	add(w, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_1, BPF_REG_10, w->base, 0);
-	add(w, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 2, getpid());
-	leave(w);
-	read_task(w, w->base, pid.offset, sizeof(uint32_t));
-	return 0;
+		r = add_member(w, b, task, &(struct member){ "parent->tgid", sizeof(uint32_t) }, w->base);
+	leave_unless(w, BPF_JEQ, getpid());
+	return r < 0 ? r : add_member(w, b, task, &(struct member){ "pid", sizeof(uint32_t) }, w->base);
 }
 
 static int write_program(struct writer *w, const struct btf *b, const struct member *m, size_t n, uint32_t len)
@@ -243,33 +233,30 @@ static int load(struct insight *i, const struct writer *w, uint32_t func)
 	return i->link < 0 ? i->link : 0;
 }
 
-static int is_in_first_pidns(void)
+static bool is_in_first_pidns(void)
 {
 	struct stat st;
 
 	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == PROC_PID_INIT_INO;
 }
 
-static uint32_t length(const struct member *m, size_t n)
+static uint64_t length(const struct member *m, size_t n)
 {
 	uint64_t len = sizeof(struct seen);
 
 	for (size_t i = 0; i < n; i++)
 		len += m[i].size;
-	return n > MEMBERS_MAX || len > STACK + 8 ? UINT32_MAX : (uint32_t)len;
+	return len;
 }
 
 static int open_it(struct arena *a, const struct member *m, size_t n, struct insight *i)
 {
 	struct writer *w = arena_alloc(a, sizeof(*w));
 	struct btf b;
-
-	i->len = length(m, n);
-	w->base = -(int)((i->len + 7) / 8 * 8) + POINTER;
-	if (w->base < -STACK)
-		return -E2BIG;
 	int r = btf_open(a, NULL, &b);
 	uint32_t func = r == 0 ? btf_func(&b, "bpf_iter_task") : 0;
+
+	w->base = -(int)((i->len + 7) / 8 * 8) + POINTER;
 	if (r == 0)
 		r = func ? write_program(w, &b, m, n, i->len) : -EOPNOTSUPP;
 	return r == 0 ? load(i, w, func) : r;
@@ -277,14 +264,19 @@ static int open_it(struct arena *a, const struct member *m, size_t n, struct ins
 
 int insight_open(const struct member *m, size_t n, struct insight **ret)
 {
+	const uint64_t len = length(m, n);
+
+	if (!is_in_first_pidns())
+		return -EOPNOTSUPP;
+	if (len > STACK + POINTER)
+		return -E2BIG;
 	struct insight *i = calloc(1, sizeof(*i));
 	struct arena a;
-
 	if (!i)
 		return -ENOMEM;
-	i->prog = i->link = -EBADF;
+	*i = (struct insight){ .prog = -EBADF, .link = -EBADF, .len = (uint32_t)len };
 	arena_init(&a);
-	int r = length(m, n) == UINT32_MAX ? -E2BIG : is_in_first_pidns() ? open_it(&a, m, n, i) : -EOPNOTSUPP;
+	int r = open_it(&a, m, n, i);
 	arena_done(&a);
 	if (r < 0) {
 		insight_close(i);
