@@ -186,23 +186,19 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return 0;
 }
 
-/* what the first thread sleeps in the directory of the process tells as well */
 static struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, pid_t tid)
 {
-	const bool other = tid != p->pid;
-	_cleanup_close_ int dir = other && nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
-	const int at = other ? dir : p->dir;
+	_cleanup_close_ int dir = nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
 
-	return at < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, at);
+	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
 }
 
 static void end_nap(struct process *p, struct thread *t)
 {
-	const bool other = t->tid != p->pid, looks = t->nap && t->nap->since;
-	_cleanup_close_ int dir = looks && other ? proc_open_thread(p->dir, t->tid) : -EBADF;
+	_cleanup_close_ int dir = t->nap && t->nap->since ? proc_open_thread(p->dir, t->tid) : -EBADF;
 
 	if (t->nap)
-		nap_end(t->nap, &t->held, other ? dir : p->dir);
+		nap_end(t->nap, &t->held, dir);
 }
 
 static int seize_new(struct freeze *f, const struct span *tids)

@@ -76,9 +76,8 @@ void leave_nap(const struct process *p, struct thread *t)
 	end_by_signal(p, t);
 	if (!t->nap || !t->nap->since)
 		return;
-	const bool other = t->tid != p->pid;
-	_cleanup_close_ int dir = other ? proc_open_thread(p->dir, t->tid) : -EBADF;
-	if (nap_go_on(t->nap, p->memos, t->tid, &h->regs, other ? dir : p->dir) > 0)
+	_cleanup_close_ int dir = proc_open_thread(p->dir, t->tid);
+	if (nap_go_on(t->nap, p->memos, t->tid, &h->regs, dir) > 0)
 		arch_set_regs(h->tid, &h->regs);
 }
 
