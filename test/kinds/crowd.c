@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "lib/sched_attr.h"
 #include "lib/witness.h"
 
 #define THREADS	     180
@@ -53,15 +54,6 @@ static void set_mempolicy(void)
 
 	syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node, 64);
 }
-
-/* struct attr - struct sched_attr, whose header does not go with libc's sched.h */
-struct attr {
-	unsigned int size, policy;
-	unsigned long long flags;
-	int nice;
-	unsigned int priority;
-	unsigned long long runtime, deadline, period;
-};
 
 static void set_deadline(int n)
 {

@@ -106,19 +106,22 @@ static int read_attr(pid_t tid, struct attr *a)
 	return syscall(SYS_sched_getattr, tid, a, sizeof(*a), 0) < 0 ? -errno : 0;
 }
 
+/* struct wide_attr - with room for what a later kernel has */
+struct wide_attr {
+	struct attr known;
+	unsigned char more[256 - sizeof(struct attr)];
+};
+
 /* a kernel that has more cuts its answer to what is asked for and says nothing: is any of it set? */
 static int read_all_attr(pid_t tid, struct attr *a, bool *ret_more)
 {
-	static const unsigned char none[256 - sizeof(struct attr)];
-	struct {
-		struct attr known;
-		unsigned char more[sizeof(none)];
-	} all = { 0 };
+	static const struct wide_attr none;
+	struct wide_attr all = { 0 };
 
 	if (syscall(SYS_sched_getattr, tid, &all, sizeof(all), 0) < 0)
 		return -errno;
 	*a = all.known;
-	*ret_more = memcmp(all.more, none, sizeof(none)) != 0;
+	*ret_more = memcmp(all.more, none.more, sizeof(none.more)) != 0;
 	return 0;
 }
 
@@ -475,10 +478,7 @@ static uint32_t cpu_bytes(void)
 /* all CPUs are in what is compared of a mask, and the kernel has no attributes but these */
 static bool sched_likens(const struct tree *tree)
 {
-	struct {
-		struct attr known;
-		unsigned char more[256 - sizeof(struct attr)];
-	} own = { 0 };
+	struct wide_attr own = { 0 };
 
 	return get_nprocs_conf() <= CPU_BYTES_ALIKE * 8 && syscall(SYS_sched_getattr, 0, &own, sizeof(own), 0) == 0 &&
 	       own.known.size <= ATTR_VERSION;

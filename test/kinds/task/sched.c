@@ -7,18 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/sched_attr.h"
 #include "lib/witness.h"
 
 static pid_t idle_tid, deadline_tid;
-
-/* struct sched_attr, whose header does not go with libc's sched.h */
-struct attr {
-	unsigned int size, policy;
-	unsigned long long flags;
-	int nice;
-	unsigned int priority;
-	unsigned long long runtime, deadline, period;
-};
 
 /* where the right to it is missing it stays ordinary */
 static void *deadline(void *arg)
