@@ -2,11 +2,15 @@
 /*
  * Blocks in a list, the newest first; memory is taken from the front of the newest one.
  *
+ * Where much is needed it is the kernel's work for each page that takes the time: so then blocks are huge pages, if there are any.
+ *
  * Under AddressSanitizer each allocation has a block of its own, so that reading past its end is seen.
  */
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -21,10 +25,12 @@
 #endif
 
 #ifdef EXACT_BLOCKS
-static const size_t block_size = 0;
+static const size_t block_size = 0, least_mapped = SIZE_MAX;
 #else
-static const size_t block_size = 64 * 1024;
+static const size_t block_size = 64 * 1024, least_mapped = 2 * 1024 * 1024;
 #endif
+#define HUGE ((size_t)2 << 20) /* bytes of a huge page */
+#define MUCH ((size_t)1 << 20) /* bytes, and there will be more */
 
 #define ALIGNMENT  _Alignof(max_align_t)
 #define SPAN_FIRST ((size_t)8)
@@ -33,6 +39,7 @@ struct arena_block {
 	struct arena_block *older;
 	size_t size; /* of bytes */
 	size_t used;
+	size_t mapped; /* by mmap(2), so many bytes; 0: it is from malloc() */
 	_Alignas(max_align_t) unsigned char bytes[];
 };
 
@@ -47,7 +54,7 @@ static void __attribute__((noreturn)) out_of_memory(void)
 
 void arena_init(struct arena *a)
 {
-	a->last = NULL;
+	*a = (struct arena){ 0 };
 }
 
 void arena_done(struct arena *a)
@@ -56,8 +63,12 @@ void arena_done(struct arena *a)
 		struct arena_block *b = a->last;
 
 		a->last = b->older;
-		free(b);
+		if (b->mapped)
+			munmap(b, b->mapped);
+		else
+			free(b);
 	}
+	a->size = 0;
 }
 
 void arena_join(struct arena *to, struct arena *from)
@@ -72,26 +83,47 @@ void arena_join(struct arena *to, struct arena *from)
 	} else {
 		to->last = from->last;
 	}
-	from->last = NULL;
+	to->size += from->size;
+	arena_init(from);
 }
 
-static struct arena_block *block_new(size_t size)
+/* at the start of a huge page; NULL: there is no memory */
+static struct arena_block *map_block(size_t whole)
 {
-	size_t whole;
+	char *at = mmap(NULL, whole + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (__builtin_add_overflow(sizeof(struct arena_block), size, &whole))
+	if (at == MAP_FAILED)
+		return NULL;
+	size_t before = -(uintptr_t)at % HUGE;
+	if (before)
+		munmap(at, before);
+	munmap(at + before + whole, HUGE - before);
+	madvise(at + before, whole, MADV_HUGEPAGE);
+	struct arena_block *b = (struct arena_block *)(at + before);
+	b->mapped = whole;
+	return b;
+}
+
+static struct arena_block *block_new(struct arena *a, size_t size)
+{
+	size_t whole, rounded;
+
+	if (__builtin_add_overflow(sizeof(struct arena_block), size, &whole) ||
+		__builtin_add_overflow(whole, 2 * HUGE, &rounded))
 		out_of_memory();
-	struct arena_block *b = calloc(1, whole);
+	rounded = (whole + HUGE - 1) / HUGE * HUGE;
+	struct arena_block *b = whole >= least_mapped ? map_block(rounded) : calloc(1, whole);
 	if (!b)
 		out_of_memory();
 	b->size = size;
+	a->size += size;
 	return b;
 }
 
 /* A block for something large goes behind the newest one, whose rest stays of use. */
 static void *alloc_alone(struct arena *a, size_t size)
 {
-	struct arena_block *b = block_new(size);
+	struct arena_block *b = block_new(a, size);
 
 	b->used = size;
 	if (a->last) {
@@ -109,7 +141,7 @@ void *arena_alloc(struct arena *a, size_t size)
 		return alloc_alone(a, size);
 	size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 	if (!a->last || a->last->size - a->last->used < size) {
-		struct arena_block *b = block_new(block_size);
+		struct arena_block *b = block_new(a, a->size < MUCH ? block_size : HUGE - sizeof(struct arena_block));
 
 		b->older = a->last;
 		a->last = b;

@@ -12,6 +12,7 @@
 
 struct arena {
 	struct arena_block *last;
+	size_t size; /* bytes, of all blocks */
 };
 
 void arena_init(struct arena *a);

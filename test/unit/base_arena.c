@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/arena.h"
@@ -18,7 +19,7 @@ TEST(memory_is_zeroed_and_aligned)
 	struct arena a;
 
 	arena_init(&a);
-	for (size_t size = 0; size < 3000; size += 7) {
+	for (size_t size = 0; size < 9000; size += 7) {
 		unsigned char *p = arena_alloc(&a, size);
 		ASSERT_NE(p, NULL);
 		ASSERT_EQ((uintptr_t)p % _Alignof(max_align_t), 0);
@@ -29,6 +30,39 @@ TEST(memory_is_zeroed_and_aligned)
 	arena_done(&a);
 	ASSERT_EQ(a.last, NULL);
 	arena_done(&a);
+}
+
+static size_t pages_mapped(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	size_t n = 0;
+
+	EXPECT_EQ(f && fscanf(f, "%zu", &n) == 1, true);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+TEST(much_memory_is_zeroed_and_given_back)
+{
+	const size_t before = pages_mapped(), sizes[] = { 3000, 5u << 20, 15000, 2u << 20, 100000 };
+	struct arena a;
+
+	arena_init(&a);
+	for (size_t n = 0; n < 200; n++) {
+		const size_t size = sizes[n % 5] + n;
+		unsigned char *p = arena_alloc(&a, size);
+
+		for (size_t i = 0; i < size; i += 512)
+			ASSERT_EQ(p[i], 0);
+		ASSERT_EQ(p[size - 1], 0);
+		memset(p, 0xff, size);
+	}
+	ASSERT_EQ(pages_mapped() > before + 250u * 256, true);
+	arena_done(&a);
+#ifndef ASAN
+	ASSERT_EQ(pages_mapped() < before + 2 * 256, true);
+#endif
 }
 
 TEST(allocations_do_not_overlap)
