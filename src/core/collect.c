@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/rush.h"
 #include "kinds/bystander.h"
 
 #define INIT_COMM    "stasis-init"
@@ -386,6 +387,7 @@ static int let_go(const struct checkpoint *c, struct process *p)
 	for (size_t k = 0; k < p->threads.n; k++)
 		room_leave(&p->room, &t[k].held);
 	room_fill(&p->room);
+	const struct rush rush = rush_begin(p->threads.n);
 	for (size_t k = 0; k < p->threads.n; k++) {
 		p->was_held |= t[k].held.seized;
 		leave_nap(p, &t[k]);
@@ -393,6 +395,7 @@ static int let_go(const struct checkpoint *c, struct process *p)
 			spare_restart(p, &t[k]);
 		hold_let_go(&t[k].held);
 	}
+	rush_end(&rush);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/rush.h"
 
 enum {
 	STOP_TIMEOUT_MS = 10000,
@@ -135,6 +136,7 @@ struct freeze {
 	size_t zombies; /* of them: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
+	struct rush rush; /* from the first one that is asked to stop to the last one that has */
 	unsigned int denied; /* how often in a row all that was tried lives and could not be seized */
 };
 
@@ -221,9 +223,14 @@ static int seize_new(struct freeze *f, const struct span *tids)
 			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = tid[i];
 		}
 	struct thread *t = p->threads.at;
-	for (size_t i = known; i < p->threads.n; i++)
-		held[i - known] = &t[i].held;
-	hold_seize_all(held, err, p->threads.n - known, f->seized.at, f->seized.n, p->pid);
+	const size_t n = p->threads.n - known;
+	for (size_t i = 0; i < n; i++)
+		held[i] = &t[known + i].held;
+	hold_seize_all(held, err, n, f->seized.at, f->seized.n, p->pid);
+	f->rush = rush_begin(n);
+	for (size_t i = 0; i < n; i++)
+		if (err[i] == 0)
+			err[i] = hold_reseize(held[i], held[i]->tid);
 	return keep_seized(f, known, err);
 }
 
@@ -443,10 +450,12 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 
 		f.found = f.lost = false;
 		f.listed = tids.n;
+		f.rush = (struct rush){ 0 };
 		if (r == 0)
 			r = seize_new(&f, &tids);
 		if (r == 0)
 			r = stop_threads(&f);
+		rush_end(&f.rush);
 		if (r < 0)
 			return r;
 	}

@@ -81,7 +81,7 @@ struct held {
 int hold_seize(struct held *h, pid_t tid, unsigned long options);
 
 /**
- * hold_seize_all() - hold_seize() for @n threads of one process: held[i]->tid; what it gave is in err[i]
+ * hold_seize_all() - begin to trace @n threads of one process: held[i]->tid; what that gave is in err[i]. hold_reseize() is next
  *
  * @tid: those, and all threads of the process that were seized before. Which of them have ended is reaped meanwhile, but for
  * the @leader: a thread that calls execve(2) waits for that, and PTRACE_SEIZE for execve(2).
@@ -91,7 +91,7 @@ void hold_seize_all(struct held *const *held, int *err, size_t n, const pid_t *t
 /** hold_reap_ended() - reap, without blocking, those of @tid that are traced by us and have ended, but not the @leader */
 void hold_reap_ended(const pid_t *tid, size_t n, pid_t leader);
 
-/** hold_reseize() - for a thread that is traced by us already: another one took over its number by execve(2); as hold_seize() */
+/** hold_reseize() - as hold_seize(), for a thread that is traced by us already, as one is that took its number over by execve(2) */
 int hold_reseize(struct held *h, pid_t tid);
 
 /** hold_run_on() - let a stopped thread, which made no batch, run on for a moment; hold_reseize() is next, then hold_wait() */

@@ -8,11 +8,15 @@
  */
 #include "remote/remote.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
 
 /* a first look, as waitid() takes the report of a traced task that has stopped even when asked for ended ones only */
@@ -38,23 +42,28 @@ struct reaper {
 	size_t n;
 	pid_t leader;
 	atomic_size_t turn; /* of the one that seizes */
-	atomic_bool over;
+	sem_t over;
 };
+
+static bool is_over_soon(struct reaper *r)
+{
+	struct timespec until = ns_timespec((int64_t)now_ns() + 2000000);
+
+	return sem_clockwait(&r->over, CLOCK_MONOTONIC, &until) == 0;
+}
 
 static void *reap(void *data)
 {
 	struct reaper *r = data;
-	const struct timespec nap = { .tv_nsec = 2000000 };
 	size_t seen = SIZE_MAX;
 
-	while (!atomic_load(&r->over)) {
+	do {
 		size_t turn = atomic_load(&r->turn);
 
 		if (turn == seen)
 			hold_reap_ended(r->tid, r->n, r->leader);
 		seen = turn;
-		nanosleep(&nap, NULL);
-	}
+	} while (!is_over_soon(r));
 	return NULL;
 }
 
@@ -62,13 +71,17 @@ void hold_seize_all(struct held *const *held, int *err, size_t n, const pid_t *t
 {
 	struct reaper r = { .tid = tid, .n = n_tids, .leader = leader };
 	pthread_t thread;
+
+	sem_init(&r.over, 0, 0);
 	bool helped = n_tids > 1 && n && thread_start(&thread, STACK_SMALL, reap, &r) == 0;
 
 	for (size_t i = 0; i < n; i++) {
-		err[i] = hold_seize(held[i], held[i]->tid, 0);
+		held[i]->seized = ptrace(PTRACE_SEIZE, held[i]->tid, NULL, NULL) == 0;
+		err[i] = held[i]->seized ? 0 : -errno;
 		atomic_store(&r.turn, i + 1);
 	}
-	atomic_store(&r.over, true);
+	sem_post(&r.over);
 	if (helped)
 		pthread_join(thread, NULL);
+	sem_destroy(&r.over);
 }

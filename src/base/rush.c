@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/rush.h"
+
+struct rush rush_begin(size_t woken)
+{
+	struct rush r = { .policy = sched_getscheduler(0) };
+
+	if (woken < RUSH_WORTH || (r.policy != SCHED_OTHER && r.policy != SCHED_BATCH) ||
+		sched_getparam(0, &r.param) < 0)
+		return r;
+	r.is = sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ sched_get_priority_min(SCHED_FIFO) }) == 0;
+	return r;
+}
+
+void rush_end(const struct rush *r)
+{
+	if (r->is)
+		sched_setscheduler(0, r->policy, &r->param);
+}
