@@ -2,7 +2,7 @@
 /*
  * The types of the running kernel. They are read once, and every number in them is checked before it is followed.
  */
-#include "proc/insight.h"
+#include "proc/btf.h"
 
 #include <errno.h>
 #include <fcntl.h>
