@@ -61,6 +61,9 @@ enum interrupted arch_interrupted(const struct arch_regs *regs);
 long arch_syscall_nr(const struct arch_regs *regs);
 uint64_t arch_syscall_arg(const struct arch_regs *regs, unsigned int n);
 
+/** arch_call_regs - members of the kernel's struct pt_regs: the number of a call, and its six arguments */
+extern const char *const arch_call_regs[7];
+
 /** arch_set_syscall_nr(), arch_set_syscall_arg() - of an interrupted call, for when it is made again */
 void arch_set_syscall_nr(struct arch_regs *regs, long nr);
 void arch_set_syscall_arg(struct arch_regs *regs, unsigned int n, uint64_t value);

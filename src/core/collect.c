@@ -62,26 +62,17 @@ static int hold_process(const struct checkpoint *c, struct process *p, bool free
 	return -ESRCH;
 }
 
-/* are its threads most of what runs on this machine? */
-static bool is_crowd(const struct checkpoint *c, size_t threads)
-{
-	char *text, *slash;
-
-	if (threads < THREADS_MANY || read_text(&c->op->arena, c->procfd, "loadavg", 256, &text, NULL) < 0)
-		return false;
-	slash = strchr(text, '/'); /* "0.20 0.18 0.12 1/80 11206" : tasks that run, and all of them */
-	return slash && strtoul(slash + 1, NULL, 10) < 2 * threads;
-}
-
-/* by asking all processes of the system who their parent is */
-static int scan_children(const struct checkpoint *c, pid_t pid, struct span *ret)
+/* by asking all processes of the system who their parent is; it is not done, which is -E2BIG, if there are more than @most */
+static int scan_children(const struct checkpoint *c, pid_t pid, size_t most, struct span *ret)
 {
 	struct span all = { 0 };
 	int r = proc_read_all(&c->op->arena, c->procfd, &all);
 	const pid_t *p = all.at;
 
+	if (r == 0 && all.n > most)
+		return -E2BIG;
 	for (size_t i = 0; r == 0 && i < all.n; i++) {
-		_cleanup_close_ int d = proc_open(c->procfd, p[i]);
+		_cleanup_close_ int d = p[i] == pid ? -EBADF : proc_open(c->procfd, p[i]);
 		struct proc_stat st;
 
 		if (d >= 0 && proc_read_stat(d, &st) == 0 && st.ppid == pid)
@@ -109,14 +100,14 @@ static int look_for_children(
 
 	*ret = some;
 	*ret_at_once = false;
-	if (is_crowd(c, p->threads.n) && scan_children(c, p->pid, &some) == 0 && !some.n)
+	if (p->threads.n >= THREADS_MANY && scan_children(c, p->pid, p->threads.n, &some) == 0 && !some.n)
 		return 0;
 	*ret_at_once = p->threads.n == 1;
 	int r = held ? read_held_children(c, p, ret) : proc_read_children(&c->op->arena, p->dir, ret);
 	if (r != -ENOENT)
 		return r;
 	*ret_at_once = false;
-	return scan_children(c, p->pid, ret);
+	return scan_children(c, p->pid, SIZE_MAX, ret);
 }
 
 static void add_missing(const struct checkpoint *c, struct span *to, const struct span *from)

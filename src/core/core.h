@@ -139,6 +139,14 @@ struct shares {
 int freeze_process(const struct checkpoint *c, struct process *p);
 /** list_threads() - the same without holding any; -errno is not told */
 int list_threads(const struct checkpoint *c, struct process *p);
+/** list_calling() - those that it has now; of many all at once with their calls, if that can be had. -errno is not told */
+int list_calling(const struct checkpoint *c, const struct process *p, struct span *ret /* of struct proc_call */);
+/** look_at_nap() - of a thread that is not stopped yet; NULL: it sleeps for no time */
+struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct proc_call *t);
+/** find_thread() - of those of a process, maybe at @guess; NULL: it has none of that number */
+struct thread *find_thread(const struct process *p, pid_t tid, size_t guess);
+/** leader_to_front() - the first of its threads is the leader, if that lives: numbers wrap around, and it need not be the lowest */
+void leader_to_front(struct process *p);
 /* naps.c */
 /** recall_naps() - what an earlier checkpoint has left in the program about calls that go on; after find_shares() */
 void recall_naps(struct checkpoint *c);

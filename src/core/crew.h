@@ -17,11 +17,18 @@
 struct checkpoint;
 struct crew;
 
+/** struct calls - for proc_read_calls() */
+struct calls {
+	bool tried;
+	int fd; /* negative: they cannot be read */
+};
+
 /** struct lane - what a lane keeps from one pass to the next */
 struct lane {
 	unsigned int n;
 	struct root root_dir; /* for its processes */
 	struct span cpu_clocks; /* for nap_look() */
+	struct calls calls;
 	size_t n_refused; /* was_refused(): how many obstacles it has seen */
 };
 

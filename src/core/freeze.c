@@ -78,18 +78,6 @@ static int explain_seize(const struct checkpoint *c, const struct process *p, pi
 		"stop it: the kernel does not let this user trace it");
 }
 
-static struct thread *find_thread(struct process *p, pid_t tid, size_t guess)
-{
-	struct thread *t = p->threads.at;
-
-	if (guess < p->threads.n && t[guess].tid == tid)
-		return &t[guess];
-	for (size_t i = 0; i < p->threads.n; i++)
-		if (t[i].tid == tid)
-			return &t[i];
-	return NULL;
-}
-
 enum fate {
 	FATE_LIVES,
 	FATE_ZOMBIE, /* and stays so: the leader, or one that another traces */
@@ -188,13 +176,6 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return 0;
 }
 
-static struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, pid_t tid)
-{
-	_cleanup_close_ int dir = nap_is_likely(p->dir, tid) ? proc_open_thread(p->dir, tid) : -EBADF;
-
-	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
-}
-
 static void end_nap(struct process *p, struct thread *t)
 {
 	_cleanup_close_ int dir = t->nap && t->nap->since ? proc_open_thread(p->dir, t->tid) : -EBADF;
@@ -203,24 +184,24 @@ static void end_nap(struct process *p, struct thread *t)
 		nap_end(t->nap, &t->held, dir);
 }
 
-static int seize_new(struct freeze *f, const struct span *tids)
+static int seize_new(struct freeze *f, const struct span *list)
 {
 	struct arena *a = &f->c->op->arena;
 	struct process *p = f->p;
 	size_t known = p->threads.n;
-	const pid_t *tid = tids->at;
-	struct held **held = arena_array(a, tids->n, sizeof(struct held *));
-	int *err = arena_array(a, tids->n, sizeof(*err));
+	const struct proc_call *of = list->at;
+	struct held **held = arena_array(a, list->n, sizeof(struct held *));
+	int *err = arena_array(a, list->n, sizeof(*err));
 
 	if (!known)
-		span_reserve(a, &p->threads, tids->n, sizeof(struct thread));
-	for (size_t i = 0; i < tids->n; i++)
-		if (!known || !find_thread(p, tid[i], i)) {
+		span_reserve(a, &p->threads, list->n, sizeof(struct thread));
+	for (size_t i = 0; i < list->n; i++)
+		if (!known || !find_thread(p, of[i].tid, i)) {
 			struct thread *t = span_push(a, &p->threads, sizeof(*t));
-			t->tid = t->held.tid = tid[i];
-			t->nap =
-				look_at_nap(f->c, p, tid[i]); /* all before the first is stopped, as it takes a while */
-			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = tid[i];
+			t->tid = t->held.tid = of[i].tid;
+			/* all before the first is stopped, as it takes a while */
+			t->nap = look_at_nap(f->c, p, &of[i]);
+			*(pid_t *)span_push(a, &f->seized, sizeof(pid_t)) = of[i].tid;
 		}
 	struct thread *t = p->threads.at;
 	const size_t n = p->threads.n - known;
@@ -300,7 +281,7 @@ static int stop_again(struct freeze *f, struct thread *t)
 	t->nap = NULL;
 	for (unsigned int look = 0; look < NAME_LOOKS && (!t->nap || t->nap->nr < 0); look++) {
 		nanosleep(&nap, NULL);
-		t->nap = look_at_nap(f->c, f->p, t->tid);
+		t->nap = look_at_nap(f->c, f->p, &(struct proc_call){ .tid = t->tid });
 	}
 	r = hold_reseize(&t->held, t->tid);
 	return r < 0 ? r : await_stop(f, t);
@@ -399,19 +380,6 @@ static int stop_threads(struct freeze *f)
 	return 0;
 }
 
-/* the leader first: numbers wrap around, and it need not be the lowest */
-static void leader_to_front(struct process *p)
-{
-	struct thread *leader = find_thread(p, p->pid, 0), *t = p->threads.at;
-
-	if (leader && leader != t) {
-		struct thread first = t[0];
-
-		t[0] = *leader;
-		*leader = first;
-	}
-}
-
 /* a list made while threads end may lack others, also those that end, and some may have been made since: was it complete? */
 static bool is_complete(const struct freeze *f)
 {
@@ -423,22 +391,13 @@ static bool is_complete(const struct freeze *f)
 	       st.num_threads == (int64_t)f->listed;
 }
 
-/* The only one of a process has its number: who calls execve(2) gets that before the leader is released (de_thread() in fs/exec.c) */
-static int list_tids(const struct checkpoint *c, const struct process *p, struct span *ret)
-{
-	if (proc_count_threads(p->dir) != 1)
-		return proc_read_tids(&c->op->arena, p->dir, ret);
-	*(pid_t *)span_push(&c->op->arena, ret, sizeof(pid_t)) = p->pid;
-	return 0;
-}
-
 int freeze_process(const struct checkpoint *c, struct process *p)
 {
 	const struct timespec nap = { 0, 1000000 };
 	struct freeze f = { .c = c, .p = p, .found = true };
 
 	for (unsigned int tries = 0; !f.listed || f.lost || !is_complete(&f);) {
-		struct span tids = { 0 };
+		struct span list = { 0 };
 
 		tries = f.found || f.lost ? 0 : tries + 1;
 		if (tries > LIST_TRIES)
@@ -446,13 +405,13 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 				"stop all its threads: /proc does not list them all");
 		if (tries)
 			nanosleep(&nap, NULL);
-		int r = list_tids(c, p, &tids);
+		int r = list_calling(c, p, &list);
 
 		f.found = f.lost = false;
-		f.listed = tids.n;
+		f.listed = list.n;
 		f.rush = (struct rush){ 0 };
 		if (r == 0)
-			r = seize_new(&f, &tids);
+			r = seize_new(&f, &list);
 		if (r == 0)
 			r = stop_threads(&f);
 		rush_end(&f.rush);
@@ -466,19 +425,4 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 		first->held.leads = first->tid == p->pid;
 	}
 	return p->threads.n ? 0 : -ESRCH;
-}
-
-int list_threads(const struct checkpoint *c, struct process *p)
-{
-	struct span tids = { 0 };
-	int r = proc_read_tids(&c->op->arena, p->dir, &tids);
-	const pid_t *tid = tids.at;
-
-	for (size_t i = 0; r == 0 && i < tids.n; i++) {
-		struct thread *t = span_push(&c->op->arena, &p->threads, sizeof(*t));
-		t->tid = tid[i];
-	}
-	if (r == 0)
-		leader_to_front(p);
-	return r;
 }

@@ -137,11 +137,11 @@ static bool is_endless(const struct timed *t, const struct proc_syscall *s)
 	return t && (t->is_ms ? (int32_t)s->arg[t->arg] < 0 : !s->arg[t->arg]);
 }
 
-bool nap_is_likely(int process, pid_t tid)
+bool nap_is_likely(const struct proc_syscall *s)
 {
-	struct proc_syscall s;
+	const struct timed *t = find_timed(s->nr);
 
-	return proc_read_thread_syscall(process, tid, &s) == 0 && (s.nr == SYS_restart_syscall || find_timed(s.nr));
+	return s->nr == SYS_restart_syscall || (t && !is_endless(t, s));
 }
 
 struct nap *nap_look(struct arena *a, struct span *clocks, int dir)

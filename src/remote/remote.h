@@ -157,8 +157,8 @@ struct nap {
 	unsigned int arg; /* and if not from the kernel: by which argument */
 };
 
-/** nap_is_likely() - what takes less: may nap_look() of that thread say more than NULL? @process: /proc/PID */
-bool nap_is_likely(int process, pid_t tid);
+/** nap_is_likely() - what takes less: may nap_look() of a thread in that call find how long it has slept? */
+bool nap_is_likely(const struct proc_syscall *s);
 
 /**
  * nap_look() - before a thread is stopped: does it sleep in such a call? NULL if not

@@ -15,8 +15,10 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "lib/test.h"
 #include "proc/insight.h"
+#include "proc/proc.h"
 
 /* ---- types that are made up ---- */
 
@@ -345,6 +347,53 @@ TEST(threads_that_are_traced)
 		waitpid(tid[k], &status, __WALL);
 	waitpid(child, &status, 0);
 	insight_close(i);
+	arena_done(&a);
+}
+
+TEST(calls_of_all_threads)
+{
+	static const char *const regs[] = { "orig_ax", "di", "si", "dx", "r10", "r8", "r9" };
+	struct span all = { 0 };
+	pid_t tid[THREADS];
+	struct arena a;
+	int fd = proc_open_calls(regs);
+
+	if (fd == -EPERM || fd == -EOPNOTSUPP || fd == -ENOENT)
+		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
+	ASSERT_EQ(fd >= 0, 1);
+	ASSERT_EQ(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0)
+		live_with_threads();
+	for (size_t k = 0; k < THREADS; k++)
+		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
+	arena_init(&a);
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY), dir = proc_open(proc, child);
+	nap_ms(50); /* until they sleep */
+	EXPECT_EQ(proc_read_calls(fd, child, &a, &all), 0);
+	EXPECT_EQ(all.n >= THREADS, 1);
+	const struct proc_call *c = all.at;
+	for (size_t k = 0; k < all.n; k++) {
+		struct proc_syscall s = { 0 };
+
+		EXPECT_EQ(proc_read_thread_syscall(dir, c[k].tid, &s), 0);
+		EXPECT_EQ(c[k].known, true);
+		EXPECT_EQ(c[k].call.nr, s.nr);
+		EXPECT_EQ(memcmp(c[k].call.arg, s.arg, sizeof(s.arg)), 0);
+		EXPECT_EQ(k == 0 || c[k - 1].tid < c[k].tid, 1);
+	}
+	for (size_t k = 0, found = 0; k < THREADS; k++, found = 0) {
+		for (size_t i = 0; i < all.n; i++)
+			found += c[i].tid == tid[k];
+		EXPECT_EQ(found, 1);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	all = (struct span){ 0 };
+	EXPECT_EQ(proc_read_calls(fd, child, &a, &all) < 0 || all.n == 0, 1);
+	close(dir);
+	close(proc);
+	close(fd);
 	arena_done(&a);
 }
 

@@ -81,6 +81,8 @@ enum interrupted arch_interrupted(const struct arch_regs *regs)
 	}
 }
 
+const char *const arch_call_regs[] = { "orig_ax", "di", "si", "dx", "r10", "r8", "r9" };
+
 long arch_syscall_nr(const struct arch_regs *regs)
 {
 	return (long)regs->u.orig_rax;
