@@ -86,13 +86,47 @@ void bpf_leave_unless(struct bpf_writer *w, int at, uint8_t how, int value)
 
 /* ---- members ---- */
 
-/* the pointer at @offset is in R3 then; what comes next is not done where it is NULL. Returns the jump over it. */
-static uint32_t follow(struct bpf_writer *w, uint32_t offset)
+/* so many bytes that one instruction can take from @from to @at at most */
+static uint32_t at_once(uint32_t most, uint64_t from, int64_t at)
 {
-	bpf_move(w, BPF_REG_3, BPF_REG_7);
-	bpf_plus(w, BPF_REG_3, (int)offset);
-	read_to(w, POINTER, sizeof(uint64_t));
-	bpf_add(w, BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_3, BPF_REG_10, POINTER, 0);
+	uint32_t n = sizeof(uint64_t);
+
+	while (n > most || from % n || at % n)
+		n /= 2;
+	return n;
+}
+
+static uint8_t width(uint32_t bytes)
+{
+	return bytes == 8 ? BPF_DW : bytes == 4 ? BPF_W : bytes == 2 ? BPF_H : BPF_B;
+}
+
+/* @len bytes of @p, which is in what @from points to, go to @at on the stack, if instructions can do that; much faster than a call */
+static bool load(struct bpf_writer *w, uint8_t from, const struct btf_place *p, int at, uint32_t len)
+{
+	if (w->careful || p->form == BTF_OTHER || (p->form == BTF_POINTER && (len != sizeof(uint64_t) || at % 8)))
+		return false;
+	for (uint32_t done = 0, n; done < len; done += n) {
+		const uint32_t offset = p->offset + done;
+
+		n = at_once(len - done, offset, at + (int64_t)done);
+		bpf_add(w, BPF_LDX | BPF_MEM | width(n), BPF_REG_1, from, (int)offset, 0);
+		bpf_add(w, BPF_STX | BPF_MEM | width(n), BPF_REG_10, BPF_REG_1, at + (int)done, 0);
+	}
+	return true;
+}
+
+/* the pointer @p is in R3 then; what comes next is not done where it is NULL. Returns the jump over it. */
+static uint32_t follow(struct bpf_writer *w, const struct btf_place *p)
+{
+	if (w->careful) {
+		bpf_move(w, BPF_REG_3, BPF_REG_7);
+		bpf_plus(w, BPF_REG_3, (int)p->offset);
+		read_to(w, POINTER, sizeof(uint64_t));
+		bpf_add(w, BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_3, BPF_REG_10, POINTER, 0);
+	} else {
+		bpf_add(w, BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_3, BPF_REG_7, (int)p->offset, 0);
+	}
 	bpf_add(w, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_3, 0, 0, 0);
 	return w->n - 1;
 }
@@ -123,11 +157,13 @@ int bpf_add_member(struct bpf_writer *w, const struct btf *b, uint32_t type, con
 	uint32_t len = m->size < place.size ? m->size : place.size;
 	if (m->counts && m->counts() < len)
 		len = m->counts();
-	uint32_t jump = outer.size ? follow(w, outer.offset) : 0;
-	if (!outer.size)
-		bpf_move(w, BPF_REG_3, BPF_REG_7);
-	bpf_plus(w, BPF_REG_3, (int)place.offset);
-	bpf_read_kernel(w, at, len);
+	uint32_t jump = outer.size ? follow(w, &outer) : 0;
+	if (!load(w, outer.size ? BPF_REG_3 : BPF_REG_7, &place, w->base + at, len)) {
+		if (!outer.size)
+			bpf_move(w, BPF_REG_3, BPF_REG_7);
+		bpf_plus(w, BPF_REG_3, (int)place.offset);
+		bpf_read_kernel(w, at, len);
+	}
 	if (outer.size)
 		bpf_land(w, jump);
 	if (place.mask) {
@@ -140,9 +176,9 @@ int bpf_add_member(struct bpf_writer *w, const struct btf *b, uint32_t type, con
 
 /* ---- a whole program ---- */
 
-void bpf_begin(struct bpf_writer *w, uint32_t len, int object)
+static void begin(struct bpf_writer *w, uint32_t len, int object, bool careful)
 {
-	*w = (struct bpf_writer){ .len = len, .base = POINTER - (int)((len + 7) / 8 * 8) };
+	*w = (struct bpf_writer){ .careful = careful, .len = len, .base = POINTER - (int)((len + 7) / 8 * 8) };
 	bpf_move(w, BPF_REG_6, BPF_REG_1);
 	bpf_add(w, BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_7, BPF_REG_6, object, 0);
 	bpf_add(w, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_7, 0, 2, 0);
@@ -173,7 +209,7 @@ static int call_bpf(int cmd, union bpf_attr *attr)
 	return r < 0 ? -errno : r;
 }
 
-int bpf_load(const struct bpf_writer *w, uint32_t func)
+static int give_to_kernel(const struct bpf_writer *w, uint32_t func)
 {
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_TRACING,
@@ -188,6 +224,47 @@ int bpf_load(const struct bpf_writer *w, uint32_t func)
 	int r = call_bpf(BPF_PROG_LOAD, &attr);
 
 	return r == -EINVAL || r == -EACCES ? -EOPNOTSUPP : r;
+}
+
+/* in whose numbers the kernel counts */
+static bool is_in_first_pidns(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == PROC_PID_INIT_INO;
+}
+
+/* the kernel knows of what type it is that an instruction loads, and may refuse what it lets a call read */
+static int make(struct arena *a, const char *iterator, const struct bpf_plan *p)
+{
+	struct bpf_writer *w = arena_alloc(a, sizeof(*w));
+	struct btf b;
+	int r = btf_open(a, NULL, &b);
+	uint32_t func = r == 0 ? btf_func(&b, iterator) : 0;
+
+	if (r == 0)
+		r = func ? -EOPNOTSUPP : -ENOENT;
+	for (int careful = 0; r == -EOPNOTSUPP && careful < 2; careful++) {
+		begin(w, p->len, p->object, careful);
+		r = p->write(w, &b, p->data);
+		if (r == 0)
+			r = give_to_kernel(w, func);
+	}
+	return r;
+}
+
+int bpf_make(const char *iterator, const struct bpf_plan *plan)
+{
+	struct arena a;
+
+	if (!is_in_first_pidns())
+		return -EOPNOTSUPP;
+	if (plan->len > BPF_RECORD_MAX)
+		return -E2BIG;
+	arena_init(&a);
+	int r = make(&a, iterator, plan);
+	arena_done(&a);
+	return r;
 }
 
 int bpf_link(int prog, const union bpf_iter_link_info *only)
@@ -220,11 +297,4 @@ int bpf_read(int link, struct arena *a, uint32_t len, void (*take)(void *data, u
 		if (got < (ssize_t)room)
 			return 0;
 	}
-}
-
-bool bpf_is_in_first_pidns(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == PROC_PID_INIT_INO;
 }

@@ -27,6 +27,7 @@ struct bpf_writer {
 	struct bpf_insn insn[BPF_INSNS_MAX];
 	uint32_t n;
 	bool full;
+	bool careful; /* all is read by calls */
 	uint32_t len; /* of the record, */
 	int base; /* and where on the stack it begins */
 };
@@ -50,23 +51,26 @@ void bpf_read_kernel(struct bpf_writer *w, int at, uint32_t len);
 /** bpf_add_member() - of the structure @type, which R7 points to, to the record at @at; -errno as insight_open() */
 int bpf_add_member(struct bpf_writer *w, const struct btf *b, uint32_t type, const struct member *m, int at);
 
-/**
- * bpf_begin() - a program whose record has @len bytes, all 0 at first; it is called for what its context has at byte @object
- * At the end it is called once more, with NULL there: then it leaves.
- */
-void bpf_begin(struct bpf_writer *w, uint32_t len, int object);
-
 /** bpf_end() - the record is written; its 4 bytes at @failed are not 0 where something could not be read. -E2BIG */
 int bpf_end(struct bpf_writer *w, int failed);
 
-/** bpf_load() - a descriptor of the program, for the iterator ("bpf_iter_task" ...) of number @func; -EOPNOTSUPP: it is refused */
-int bpf_load(const struct bpf_writer *w, uint32_t func);
+/** struct bpf_plan - a program that is called for what its context has at byte @object, with records of @len bytes, all 0 at first */
+struct bpf_plan {
+	uint32_t len;
+	int object; /* at the end of all there is NULL: then the program leaves by itself */
+	int (*write)(struct bpf_writer *w, const struct btf *b, const void *data); /* all of it, to bpf_end() */
+	const void *data;
+};
+
+/**
+ * bpf_make() - a descriptor of the program for an iterator ("bpf_iter_task" ...)
+ * -EPERM: no right, -ENOENT: no such types, -EOPNOTSUPP: the kernel refuses it, or we are not in the pid namespace in whose numbers
+ * it counts; -E2BIG.
+ */
+int bpf_make(const char *iterator, const struct bpf_plan *plan);
 
 /** bpf_link() - a descriptor of the iterator with this program; @only: over what, NULL: all */
 int bpf_link(int prog, const union bpf_iter_link_info *only);
 
 /** bpf_read() - goes over all of them now, and hands each record of @len bytes, which lives in @a, to @take */
 int bpf_read(int link, struct arena *a, uint32_t len, void (*take)(void *data, unsigned char *record), void *data);
-
-/** bpf_is_in_first_pidns() - are we in the pid namespace in whose numbers the kernel counts? */
-bool bpf_is_in_first_pidns(void);

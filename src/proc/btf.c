@@ -255,6 +255,22 @@ static bool is_array(const struct btf *b, uint32_t type)
 	return t && kind_of(t) == BTF_KIND_ARRAY;
 }
 
+static enum btf_form form_of(const struct btf *b, uint32_t type)
+{
+	const struct btf_type *t = type_at(b, resolve(b, type));
+	bool array = false;
+
+	for (unsigned int i = 0; i < NEST_MAX && t && kind_of(t) == BTF_KIND_ARRAY; i++) {
+		t = type_at(b, resolve(b, ((const struct btf_array *)(t + 1))->type));
+		array = true;
+	}
+	if (!t)
+		return BTF_OTHER;
+	if (kind_of(t) == BTF_KIND_PTR && !array)
+		return BTF_POINTER;
+	return kind_of(t) == BTF_KIND_INT || kind_of(t) == BTF_KIND_ENUM ? BTF_NUMBERS : BTF_OTHER;
+}
+
 static int place(const struct btf *b, const struct found *f, uint64_t at, struct btf_place *ret)
 {
 	unsigned int first = at % 8;
@@ -267,6 +283,7 @@ static int place(const struct btf *b, const struct found *f, uint64_t at, struct
 		ret->size = size_of(b, f->type);
 	}
 	ret->is_array = is_array(b, f->type);
+	ret->form = f->bits ? BTF_OTHER : form_of(b, f->type);
 	return f->bits + first > 8 || (first && !f->bits) || at / 8 > INT16_MAX || !ret->size ? -EOPNOTSUPP : 0;
 }
 

@@ -22,6 +22,11 @@ struct btf {
 struct btf_place {
 	uint32_t offset, size, type;
 	bool is_array;
+	enum btf_form {
+		BTF_OTHER,
+		BTF_NUMBERS, /* one, or an array of them */
+		BTF_POINTER,
+	} form;
 	uint8_t mask; /* of a bit field: it has these bits of the byte; else 0 */
 };
 

@@ -22,14 +22,14 @@ struct seen {
 	uint64_t regs[PROC_CALL_REGS];
 };
 
-static int write_program(struct bpf_writer *w, const struct btf *b, const char *const *regs)
+static int write_program(struct bpf_writer *w, const struct btf *b, const void *data)
 {
+	const char *const *regs = data;
 	const uint32_t task = btf_struct(b, "task_struct"), pt_regs = btf_struct(b, "pt_regs");
 	int at = offsetof(struct seen, regs);
 
 	if (!task || !pt_regs)
 		return -ENOENT;
-	bpf_begin(w, sizeof(struct seen), TASK);
 	int r = bpf_add_member(w, b, task, &(struct member){ "pid", sizeof(uint32_t) }, offsetof(struct seen, tid));
 	bpf_move(w, BPF_REG_1, BPF_REG_7);
 	bpf_add(w, BPF_JMP | BPF_CALL, 0, 0, 0, REGS);
@@ -41,28 +41,9 @@ static int write_program(struct bpf_writer *w, const struct btf *b, const char *
 	return r < 0 ? r : bpf_end(w, offsetof(struct seen, failed));
 }
 
-static int open_it(struct arena *a, const char *const *regs)
-{
-	struct bpf_writer *w = arena_alloc(a, sizeof(*w));
-	struct btf b;
-	int r = btf_open(a, NULL, &b);
-	uint32_t func = r == 0 ? btf_func(&b, "bpf_iter_task") : 0;
-
-	if (r == 0)
-		r = func ? write_program(w, &b, regs) : -EOPNOTSUPP;
-	return r < 0 ? r : bpf_load(w, func);
-}
-
 int proc_open_calls(const char *const regs[PROC_CALL_REGS])
 {
-	struct arena a;
-
-	if (!bpf_is_in_first_pidns())
-		return -EOPNOTSUPP;
-	arena_init(&a);
-	int r = open_it(&a, regs);
-	arena_done(&a);
-	return r;
+	return bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct seen), TASK, write_program, regs });
 }
 
 /* struct taking - where threads are put that are read */

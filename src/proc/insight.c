@@ -22,7 +22,7 @@ struct seen {
 };
 
 struct insight {
-	int prog, link;
+	int link; /* holds the program too */
 	uint32_t len; /* of what is written of a thread, with struct seen */
 };
 
@@ -41,15 +41,22 @@ static int add_filter(struct bpf_writer *w, const struct btf *b, uint32_t task)
 	return r < 0 ? r : bpf_add_member(w, b, task, &tid, at);
 }
 
-static int write_program(struct bpf_writer *w, const struct btf *b, const struct member *m, size_t n)
+/* struct wanted - what it is to read */
+struct wanted {
+	const struct member *members;
+	size_t n;
+};
+
+static int write_program(struct bpf_writer *w, const struct btf *b, const void *data)
 {
 	const uint32_t task = btf_struct(b, "task_struct");
+	const struct wanted *all = data;
 	int at = sizeof(struct seen);
 	int r = task ? add_filter(w, b, task) : -ENOENT;
 
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = bpf_add_member(w, b, task, &m[i], at);
-		at += (int)m[i].size;
+	for (size_t i = 0; i < all->n && r == 0; i++) {
+		r = bpf_add_member(w, b, task, &all->members[i], at);
+		at += (int)all->members[i].size;
 	}
 	return r < 0 ? r : bpf_end(w, offsetof(struct seen, failed));
 }
@@ -63,43 +70,24 @@ static uint64_t length(const struct member *m, size_t n)
 	return len;
 }
 
-static int open_it(struct arena *a, const struct member *m, size_t n, struct insight *i)
-{
-	struct bpf_writer *w = arena_alloc(a, sizeof(*w));
-	struct btf b;
-	int r = btf_open(a, NULL, &b);
-	uint32_t func = r == 0 ? btf_func(&b, "bpf_iter_task") : 0;
-
-	bpf_begin(w, i->len, TASK);
-	if (r == 0)
-		r = func ? write_program(w, &b, m, n) : -EOPNOTSUPP;
-	if (r < 0)
-		return r;
-	i->prog = bpf_load(w, func);
-	i->link = i->prog < 0 ? i->prog : bpf_link(i->prog, NULL);
-	return i->link < 0 ? i->link : 0;
-}
-
 int insight_open(const struct member *m, size_t n, struct insight **ret)
 {
+	const struct wanted wanted = { m, n };
 	const uint64_t len = length(m, n);
 
-	if (!bpf_is_in_first_pidns())
-		return -EOPNOTSUPP;
 	if (len > BPF_RECORD_MAX)
 		return -E2BIG;
+	_cleanup_close_ int prog =
+		bpf_make("bpf_iter_task", &(struct bpf_plan){ (uint32_t)len, TASK, write_program, &wanted });
+	int link = prog < 0 ? prog : bpf_link(prog, NULL);
+	if (link < 0)
+		return link;
 	struct insight *i = calloc(1, sizeof(*i));
-	struct arena a;
-	if (!i)
+	if (!i) {
+		fd_close(link);
 		return -ENOMEM;
-	*i = (struct insight){ .prog = -EBADF, .link = -EBADF, .len = (uint32_t)len };
-	arena_init(&a);
-	int r = open_it(&a, m, n, i);
-	arena_done(&a);
-	if (r < 0) {
-		insight_close(i);
-		return r;
 	}
+	*i = (struct insight){ .link = link, .len = (uint32_t)len };
 	*ret = i;
 	return 0;
 }
@@ -109,7 +97,6 @@ void insight_close(struct insight *i)
 	if (!i)
 		return;
 	fd_close(i->link);
-	fd_close(i->prog);
 	free(i);
 }
 

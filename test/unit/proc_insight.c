@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "lib/test.h"
+#include "proc/bpf.h"
 #include "proc/insight.h"
 #include "proc/proc.h"
 
@@ -395,6 +396,56 @@ TEST(calls_of_all_threads)
 	close(proc);
 	close(fd);
 	arena_done(&a);
+}
+
+struct about {
+	uint32_t failed, tid, parent;
+	char comm[16];
+};
+
+/* as the kernel refuses what instructions would load */
+static int write_careful(struct bpf_writer *w, const struct btf *b, const void *data)
+{
+	const uint32_t task = btf_struct(b, "task_struct");
+
+	if (!w->careful)
+		return -EOPNOTSUPP;
+	EXPECT_EQ(bpf_add_member(w, b, task, data, offsetof(struct about, tid)), 0);
+	EXPECT_EQ(bpf_add_member(w, b, task, &(struct member){ "comm", 16 }, offsetof(struct about, comm)), 0);
+	EXPECT_EQ(
+		bpf_add_member(w, b, task, &(struct member){ "real_parent->tgid", 4 }, offsetof(struct about, parent)),
+		0);
+	return bpf_end(w, offsetof(struct about, failed));
+}
+
+static void take_one(void *data, unsigned char *record)
+{
+	memcpy(data, record, sizeof(struct about));
+}
+
+TEST(what_instructions_may_not_load_is_read_by_calls)
+{
+	const struct member tid = { "pid", 4 };
+	int prog = bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct about), 8, write_careful, &tid });
+	union bpf_iter_link_info only = { .task.tid = (uint32_t)getpid() };
+	struct about about = { 0 };
+	struct arena a;
+
+	if (prog == -EPERM || prog == -EOPNOTSUPP || prog == -ENOENT)
+		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
+	ASSERT_EQ(prog >= 0, 1);
+	int link = bpf_link(prog, &only);
+	ASSERT_EQ(link >= 0, 1);
+	arena_init(&a);
+	EXPECT_EQ(prctl(PR_SET_NAME, "careful"), 0);
+	EXPECT_EQ(bpf_read(link, &a, sizeof(about), take_one, &about), 0);
+	arena_done(&a);
+	EXPECT_EQ(about.failed, 0);
+	EXPECT_EQ(about.tid, getpid());
+	EXPECT_EQ(about.parent, getppid());
+	EXPECT_STREQ(about.comm, "careful");
+	close(link);
+	close(prog);
 }
 
 static int try(const char *path, uint32_t size, bool (*needed)(void))
