@@ -139,13 +139,22 @@ static int peek(struct op *op, const struct sight *s, bool shared, uint64_t set,
 	return r;
 }
 
+/*
+ * What is queued has its bit: __send_signal_locked(), collect_signal() and flush_sigqueue_mask() in kernel/signal.c. Only one that
+ * has come since may have ended a call: hold_unmend().
+ */
+static bool has_any(const struct sight *s, uint64_t set)
+{
+	return set || arch_interrupted(&s->thread->held.regs) == GAVE_EINTR;
+}
+
 static int sigpending_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct sigpending *p = rec;
 	const struct proc_status *status = &s->thread->status;
 
-	int r = peek(op, s, false, status->sigpnd, &p->private);
-	if (r == 0 && s->thread->tid == s->process->tid)
+	int r = has_any(s, status->sigpnd) ? peek(op, s, false, status->sigpnd, &p->private) : 0;
+	if (r == 0 && s->thread->tid == s->process->tid && has_any(s, status->shdpnd))
 		r = peek(op, s, true, status->shdpnd, &p->shared);
 	return r;
 }
