@@ -176,13 +176,14 @@ static int give(const struct checkpoint *c, const struct sight *s)
 	const struct part *model = t->like->parts.at; /* the same kinds */
 	struct part *part = t->parts.at;
 
-	for (size_t i = 0; i < t->parts.n; i++) {
-		const struct kind *k = part[i].kind;
-
-		part[i].given = k->alike || k->tell;
-		if (k->alike)
+	for (size_t i = 0, n = 0; i < t->parts.n; i++, n++) {
+		while (kinds[n] != part[i].kind)
+			n++;
+		const bool told = kinds[n]->told && is_told(c, n);
+		part[i].given = kinds[n]->alike || told;
+		if (kinds[n]->alike)
 			part[i].rec = model[i].rec;
-		int r = k->tell ? tell_part(c, k, s, part[i].rec) : 0;
+		int r = told ? tell_part(c, n, s, part[i].rec) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -39,10 +39,16 @@ static const struct member alike[] = {
 	{ NULL, 0, NULL },
 };
 
+/* struct tale - what a kind is told: where it begins in what is read, and in the members; or nothing, as not all of it is there */
+struct tale {
+	size_t at, first;
+	bool complete;
+};
+
 struct twins {
 	struct insight *insight; /* NULL: it is not to be had */
 	struct span members; /* of struct member */
-	size_t *told_at; /* of each kind: where what it is told begins */
+	struct tale *tales; /* of each kind */
 	size_t alike_at, len;
 	unsigned int levels; /* of pid namespaces: in the innermost a thread has its number */
 	pthread_t reader;
@@ -83,9 +89,9 @@ static void add_differing(struct arena *a, struct twins *w, unsigned int level)
 		add(a, w, &own[i]);
 	while (kinds[n])
 		n++;
-	w->told_at = arena_array(a, n, sizeof(*w->told_at));
+	w->tales = arena_array(a, n, sizeof(*w->tales));
 	for (size_t i = 0; i < n; i++) {
-		w->told_at[i] = w->len;
+		w->tales[i] = (struct tale){ w->len, w->members.n, kinds[i]->told };
 		for (const struct member *m = kinds[i]->told; m && m->path; m++)
 			add(a, w, m);
 	}
@@ -113,6 +119,14 @@ static bool is_enough(const struct tree *tree)
 	return enough;
 }
 
+/* a kind that lacks one of its members sees by itself */
+static void find_incomplete(struct twins *w)
+{
+	for (size_t i = 0; kinds[i]; i++)
+		for (size_t k = 0; kinds[i]->told && kinds[i]->told[k].path; k++)
+			w->tales[i].complete &= !insight_lacks(w->insight, w->tales[i].first + k);
+}
+
 /* @n: threads besides the first of each process; once is enough, whatever comes of it. @dir: /proc/PID of the root */
 static void make_ready(struct checkpoint *c, int dir, size_t n)
 {
@@ -131,6 +145,8 @@ static void make_ready(struct checkpoint *c, int dir, size_t n)
 	add_alike(a, w);
 	if (insight_open(w->members.at, w->members.n, &w->insight) < 0)
 		w->insight = NULL;
+	else
+		find_incomplete(w);
 }
 
 void twins_look_ahead(struct checkpoint *c)
@@ -265,11 +281,12 @@ void take_after(const struct checkpoint *c, struct process *p)
 			take_after_one(c, p, &t[i]);
 }
 
-int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec)
+bool is_told(const struct checkpoint *c, size_t n)
 {
-	size_t n = 0;
+	return c->twins->tales[n].complete;
+}
 
-	while (kinds[n] != k)
-		n++;
-	return k->tell(c->op, s, rec, s->thread->kept + c->twins->told_at[n]);
+int tell_part(const struct checkpoint *c, size_t n, const struct sight *s, void *rec)
+{
+	return kinds[n]->tell(c->op, s, rec, s->thread->kept + c->twins->tales[n].at);
 }

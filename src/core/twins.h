@@ -25,5 +25,8 @@ void find_twins(struct checkpoint *c);
 /** take_after() - what /proc would say of those that are like another, whose is read */
 void take_after(const struct checkpoint *c, struct process *p);
 
-/** tell_part() - the record of kind @k, which has a tell(), of a thread that is like another */
-int tell_part(const struct checkpoint *c, const struct kind *k, const struct sight *s, void *rec);
+/** is_told() - is there all that kinds[@n] is told of a thread that is like another? */
+bool is_told(const struct checkpoint *c, size_t n);
+
+/** tell_part() - the record of kinds[@n], which is told, of a thread that is like another */
+int tell_part(const struct checkpoint *c, size_t n, const struct sight *s, void *rec);

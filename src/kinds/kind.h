@@ -399,8 +399,9 @@ struct kind {
 	const struct member *
 		alike; /* thread kinds: two threads of a process of which the kernel keeps all of these alike have equal
 		records: the second is not asked. Ends with an empty one; NULL: each thread is asked */
-	const struct member
-		*told; /* thread kinds: of these tell() makes the record of a thread that need not be asked */
+	const struct member *
+		told; /* thread kinds: of these tell() makes the record of a thread that need not be asked; or, where the
+		kernel has not all of them, being spare, ask() and save() do as of any other */
 	bool outlives; /* thread kinds: a thread that has ended has it still: save() without ask(); it ends after settle() */
 	uint64_t
 		shared_by; /* process kinds: processes have one in common that were cloned with this flag, e.g. CLONE_FS: it is

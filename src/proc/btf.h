@@ -57,4 +57,5 @@ struct member {
 	bool (*needed)(void);
 	uint32_t (*counts)(void); /* how many of the bytes are read, the others being zero; NULL: all */
 	bool sets_apart; /* for who compares: who has any of it is like nobody */
+	bool spare; /* a kernel that has no such member is no reason to read nothing: insight_lacks() */
 };

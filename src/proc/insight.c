@@ -24,6 +24,7 @@ struct seen {
 struct insight {
 	int link; /* holds the program too */
 	uint32_t len; /* of what is written of a thread, with struct seen */
+	bool lacks[BPF_RECORD_MAX]; /* of each member: the kernel has none */
 };
 
 static const struct member tid = { "pid", sizeof(uint32_t) };
@@ -45,6 +46,7 @@ static int add_filter(struct bpf_writer *w, const struct btf *b, uint32_t task)
 struct wanted {
 	const struct member *members;
 	size_t n;
+	struct insight *by;
 };
 
 static int write_program(struct bpf_writer *w, const struct btf *b, const void *data)
@@ -55,8 +57,12 @@ static int write_program(struct bpf_writer *w, const struct btf *b, const void *
 	int r = task ? add_filter(w, b, task) : -ENOENT;
 
 	for (size_t i = 0; i < all->n && r == 0; i++) {
-		r = bpf_add_member(w, b, task, &all->members[i], at);
-		at += (int)all->members[i].size;
+		const struct member *m = &all->members[i];
+
+		r = bpf_add_member(w, b, task, m, at);
+		all->by->lacks[i] = m->spare && (r == -ENOENT || r == -EOPNOTSUPP);
+		r = all->by->lacks[i] ? 0 : r;
+		at += (int)m->size;
 	}
 	return r < 0 ? r : bpf_end(w, offsetof(struct seen, failed));
 }
@@ -70,24 +76,31 @@ static uint64_t length(const struct member *m, size_t n)
 	return len;
 }
 
+static int open_it(const struct member *m, size_t n, struct insight *i)
+{
+	const struct wanted wanted = { m, n, i };
+	_cleanup_close_ int prog =
+		bpf_make("bpf_iter_task", &(struct bpf_plan){ i->len, TASK, write_program, &wanted });
+
+	i->link = prog < 0 ? prog : bpf_link(prog, NULL);
+	return i->link < 0 ? i->link : 0;
+}
+
 int insight_open(const struct member *m, size_t n, struct insight **ret)
 {
-	const struct wanted wanted = { m, n };
 	const uint64_t len = length(m, n);
 
 	if (len > BPF_RECORD_MAX)
 		return -E2BIG;
-	_cleanup_close_ int prog =
-		bpf_make("bpf_iter_task", &(struct bpf_plan){ (uint32_t)len, TASK, write_program, &wanted });
-	int link = prog < 0 ? prog : bpf_link(prog, NULL);
-	if (link < 0)
-		return link;
 	struct insight *i = calloc(1, sizeof(*i));
-	if (!i) {
-		fd_close(link);
+	if (!i)
 		return -ENOMEM;
+	*i = (struct insight){ .link = -EBADF, .len = (uint32_t)len };
+	int r = open_it(m, n, i);
+	if (r < 0) {
+		insight_close(i);
+		return r;
 	}
-	*i = (struct insight){ .link = link, .len = (uint32_t)len };
 	*ret = i;
 	return 0;
 }
@@ -98,6 +111,11 @@ void insight_close(struct insight *i)
 		return;
 	fd_close(i->link);
 	free(i);
+}
+
+bool insight_lacks(const struct insight *i, size_t n)
+{
+	return i->lacks[n];
 }
 
 /* struct taking - where threads are put that are read */

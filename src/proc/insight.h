@@ -20,6 +20,9 @@ struct insight;
 int insight_open(const struct member *m, size_t n, struct insight **ret);
 void insight_close(struct insight *i);
 
+/** insight_lacks() - has the kernel no member @m[@n] of those to insight_open(), which is spare? It reads as zeros then */
+bool insight_lacks(const struct insight *i, size_t n);
+
 /**
  * insight_read() - of each thread that a thread of this process traces, and that stands still: tid to its members (unsigned char *),
  * one behind the other, in the order of insight_open(). A thread of which something could not be read is left out.

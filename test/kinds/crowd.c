@@ -2,12 +2,15 @@
 /*
  * Many threads of one process, most of them alike, and some of which the kernel keeps something else.
  */
+#include <errno.h>
+#include <linux/futex.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 
 #include "lib/sched_attr.h"
@@ -25,7 +28,10 @@ static struct member {
 	int n, tid_word;
 	long nice, slack, policy, priority, runtime, deadline, tsc, cpus, ioprio, personality, mce, privileges, fsuid,
 		mempolicy, flags, size;
-	long own_stack, own_address, blocked, pending, robust;
+	long own_stack, own_address, blocked, pending, robust, restartable;
+	struct robust_list_head head, *robust_at;
+	struct rseq area, *area_at;
+	unsigned int signature;
 	char name[16], stack[STACK];
 } member[THREADS];
 
@@ -95,6 +101,46 @@ static void set_blocked(int n)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static void set_robust(struct member *m)
+{
+	m->head.list.next = &m->head.list;
+	if (syscall(SYS_set_robust_list, &m->head, sizeof(m->head)) == 0)
+		m->robust_at = &m->head;
+}
+
+static long change_area(const struct member *m, int flags)
+{
+	return syscall(SYS_rseq, m->area_at, sizeof(m->area), flags, m->signature) < 0 ? errno : 0;
+}
+
+/* only of the very area that is registered it is told that it is busy; where none is, this one is for a moment */
+static long try_area(const struct member *m)
+{
+	long e = change_area(m, 0);
+
+	return e ? e : change_area(m, RSEQ_FLAG_UNREGISTER);
+}
+
+static void set_area(struct member *m)
+{
+	if (change_area(m, RSEQ_FLAG_UNREGISTER))
+		return;
+	m->area_at = &m->area;
+	m->signature = 4711 + (unsigned int)m->n;
+	if (m->n % 3)
+		change_area(m, 0);
+}
+
+/* what the library has made */
+static void know_own(struct member *m)
+{
+	size_t len;
+
+	m->area_at = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	m->signature = RSEQ_SIG;
+	syscall(SYS_get_robust_list, 0, &m->robust_at, &len);
+}
+
 /* most threads keep what they were born with */
 static void become(struct member *m)
 {
@@ -149,6 +195,12 @@ static void become(struct member *m)
 	case 16:
 		set_slice(m->n);
 		break;
+	case 17:
+		set_robust(m);
+		break;
+	case 18:
+		set_area(m);
+		break;
 	default:
 		break;
 	}
@@ -201,7 +253,8 @@ static void see(struct member *m)
 	prctl(PR_GET_TID_ADDRESS, &address);
 	m->own_address = address == &m->tid_word ? 2 : address != NULL;
 	syscall(SYS_get_robust_list, 0, &head, &len);
-	m->robust = head != NULL;
+	m->robust = head == m->robust_at ? (long)len : -1;
+	m->restartable = try_area(m);
 	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
 	sigpending(&pending);
 	m->blocked = 0;
@@ -216,6 +269,7 @@ static void *live(void *arg)
 
 	setpriority(PRIO_PROCESS, 0, -1); /* a use of privilege leaves a mark: all have it, whatever they become */
 	setpriority(PRIO_PROCESS, 0, 0);
+	know_own(m);
 	become(m);
 	pthread_barrier_wait(&gate);
 	for (;;) {
@@ -252,8 +306,8 @@ static void look(void)
 			m->runtime, m->deadline, m->cpus);
 		witness_say(" %ld %lx %ld %ld %ld %ld %ld", m->ioprio, m->personality, m->tsc, m->mce, m->privileges,
 			m->fsuid, m->mempolicy);
-		witness_say(" %ld %ld %lx %ld %ld %ld %ld \"%.16s\"\n", m->own_stack, m->size, m->flags, m->own_address,
-			m->blocked, m->pending, m->robust, m->name);
+		witness_say(" %ld %ld %lx %ld %ld %ld %ld %ld \"%.16s\"\n", m->own_stack, m->size, m->flags,
+			m->own_address, m->blocked, m->pending, m->robust, m->restartable, m->name);
 	}
 }
 

@@ -473,4 +473,21 @@ TEST(members_that_are_not_there)
 	EXPECT_EQ(try("comm", 600, NULL), -E2BIG);
 }
 
+TEST(spare_members)
+{
+	const struct member m[] = { { "comm", 16, NULL }, { .path = "never_there", .size = 8, .spare = true },
+		{ .path = "pid", .size = 4, .spare = true }, { .path = "cred", .size = 4, .spare = true } };
+	struct insight *i = NULL;
+	int r = insight_open(m, 4, &i);
+
+	if (r == -EPERM || r == -EOPNOTSUPP)
+		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(insight_lacks(i, 0), 0);
+	EXPECT_EQ(insight_lacks(i, 1), 1);
+	EXPECT_EQ(insight_lacks(i, 2), 0);
+	EXPECT_EQ(insight_lacks(i, 3), 1);
+	insight_close(i);
+}
+
 TEST_MAIN

@@ -2,7 +2,7 @@
 /*
  * robust_list - the futexes that the kernel releases when a thread ends: set_robust_list(2)
  *
- * Seen: get_robust_list().
+ * Seen: get_robust_list(); task_struct.
  * Lost: nothing. The list of 32-bit tasks is not looked at: such tasks are refused.
  * Needs: CONFIG_FUTEX.
  */
@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,16 @@ static int robust_list_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* futex_get_robust_list_common() in kernel/futex/syscalls.c */
+static int robust_list_tell(struct op *op, const struct sight *s, void *rec, const unsigned char *told)
+{
+	struct robust_list *l = rec;
+
+	memcpy(&l->head, told, sizeof(l->head));
+	l->len = HEAD_LEN;
+	return 0;
+}
+
 static int robust_list_restore(struct op *op, void *rec, struct site *site)
 {
 	const struct robust_list *l = rec;
@@ -49,12 +60,19 @@ static int robust_list_restore(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static const struct member told[] = {
+	{ .path = "robust_list", .size = 8, .spare = true },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_robust_list = {
 	.name = "robust_list",
 	.tag = 0x25,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct robust_list),
 	.fields = fields,
+	.told = told,
+	.tell = robust_list_tell,
 	.save = robust_list_save,
 	.restore = robust_list_restore,
 };

@@ -3,16 +3,21 @@
  * The registration of a restartable sequences area, rseq(2). A thread stopped within a sequence has been put to its abort
  * handler before its registers were saved.
  *
- * Seen:  ptrace(2), PTRACE_GET_RSEQ_CONFIGURATION
+ * Seen:  ptrace(2), PTRACE_GET_RSEQ_CONFIGURATION; task_struct
  * Lost:  nothing
  * Needs: rseq
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 #include "kinds/kind.h"
 
+#ifndef AT_RSEQ_FEATURE_SIZE
+#define AT_RSEQ_FEATURE_SIZE 27
+#endif
 #define RSEQ_ALIGN 32 /* and its least size */
 
 struct rseq_area {
@@ -46,6 +51,24 @@ static int rseq_save(struct op *op, const struct sight *s, void *rec)
 	return 0;
 }
 
+/* before Linux 6.3 all have one of the same size, which is not kept: ptrace_get_rseq_configuration() in kernel/ptrace.c */
+static bool keeps_size(void)
+{
+	return getauxval(AT_RSEQ_FEATURE_SIZE) != 0;
+}
+
+static int rseq_tell(struct op *op, const struct sight *s, void *rec, const unsigned char *told)
+{
+	struct rseq_area *area = rec;
+
+	memcpy(&area->pointer, told, sizeof(area->pointer));
+	memcpy(&area->signature, told + 8, sizeof(area->signature));
+	memcpy(&area->size, told + 12, sizeof(area->size));
+	if (!area->size && !keeps_size())
+		area->size = RSEQ_ALIGN;
+	return 0;
+}
+
 static int rseq_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct rseq_area *area = rec;
@@ -58,12 +81,21 @@ static int rseq_settle(struct op *op, void *rec, struct site *site)
 	return 0;
 }
 
+static const struct member told[] = {
+	{ .path = "rseq", .size = 8, .spare = true },
+	{ .path = "rseq_sig", .size = 4, .spare = true },
+	{ .path = "rseq_len", .size = 4, .needed = keeps_size, .spare = true },
+	{ NULL, 0, NULL },
+};
+
 const struct kind kind_task_rseq = {
 	.name = "rseq",
 	.tag = 0x26,
 	.scope = SCOPE_THREAD,
 	.size = sizeof(struct rseq_area),
 	.fields = rseq_fields,
+	.told = told,
+	.tell = rseq_tell,
 	.save = rseq_save,
 	.settle = rseq_settle,
 };
