@@ -181,6 +181,57 @@ void record_encode(struct arena *a, const struct field *fields, const void *rec,
 	out->n += len;
 }
 
+/* ---- comparing ---- */
+
+static bool same_array(const struct field *f, const struct span *a, const struct span *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!record_same(f->sub, (const char *)a->at + i * f->sub_size, (const char *)b->at + i * f->sub_size))
+			return false;
+	return true;
+}
+
+static bool same_string(const void *a, const void *b)
+{
+	const char *x, *y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return x && y ? strcmp(x, y) == 0 : x == y;
+}
+
+static bool same_value(const struct field *f, const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	switch ((enum field_type)f->type) {
+	case FIELD_STRING:
+		return same_string(a, b);
+	case FIELD_BYTES:
+		return x->n == y->n && (!x->n || memcmp(x->at, y->at, x->n) == 0);
+	case FIELD_ARRAY:
+		return same_array(f, x, y);
+	case FIELD_UINT:
+	case FIELD_INT:
+	case FIELD_BITS:
+	case FIELD_REF:
+	case FIELD_FIXED:
+	case FIELD_END:
+		break;
+	}
+	return memcmp(a, b, f->size) == 0;
+}
+
+bool record_same(const struct field *fields, const void *a, const void *b)
+{
+	for (const struct field *f = fields; f->type != FIELD_END; f++)
+		if (!same_value(f, (const char *)a + f->offset, (const char *)b + f->offset))
+			return false;
+	return true;
+}
+
 /* ---- decoding ---- */
 
 /* What is still to be read; never moves behind its end. */

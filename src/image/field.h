@@ -5,6 +5,7 @@
  * `stasis show` and JSON. Field ids are never reused; an id the reader does not know is refused.
  * A table lists its fields by ascending id. The wire form is in doc/format.md.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -84,6 +85,9 @@ struct field {
  * A member of 4 GiB or more is cut in its length field: such a record exceeds IMAGE_OBJECT_MAX, and image_put refuses it.
  */
 void record_encode(struct arena *a, const struct field *fields, const void *rec, struct span *out);
+
+/** record_same() - have @a and @b, of these @fields, the same wire form? */
+bool record_same(const struct field *fields, const void *a, const void *b);
 
 /**
  * record_decode() - fill @rec (zeroed by the caller, @fields' struct) from @len hostile bytes

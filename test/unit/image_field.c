@@ -409,6 +409,40 @@ static char *printed(const struct field *fields, const void *rec, bool json)
 	return text;
 }
 
+TEST(records_are_compared)
+{
+	struct all rec = example(), other = example();
+	struct branch branches[3];
+	struct leaf leaves[2];
+
+	EXPECT_TRUE(record_same(all_fields, &rec, &other));
+	for (const struct field *f = all_fields; f->type != FIELD_END; f++) {
+		other = example();
+		if (f->type == FIELD_BYTES || f->type == FIELD_ARRAY)
+			((struct span *)((char *)&other + f->offset))->n--;
+		else if (f->type == FIELD_STRING)
+			*(const char **)((char *)&other + f->offset) = "another";
+		else
+			((char *)&other)[f->offset + f->size - 1] ^= 1;
+		EXPECT_FALSE(record_same(all_fields, &rec, &other));
+	}
+	other = example();
+	other.bytes.at = (char[]){ 0, 1, 3 };
+	EXPECT_FALSE(record_same(all_fields, &rec, &other));
+	memcpy(branches, three_branches, sizeof(branches));
+	memcpy(leaves, two_leaves, sizeof(leaves));
+	branches[0].leaves.at = leaves;
+	other = example();
+	other.branches.at = branches;
+	other.text = (char[]){ "a \"word\"" };
+	EXPECT_TRUE(record_same(all_fields, &rec, &other));
+	leaves[1].n--;
+	EXPECT_FALSE(record_same(all_fields, &rec, &other));
+	leaves[1].n++;
+	leaves[1].name = "";
+	EXPECT_FALSE(record_same(all_fields, &rec, &other));
+}
+
 TEST(records_are_printed)
 {
 	struct all rec = example();
