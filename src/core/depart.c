@@ -27,7 +27,7 @@ static int touch(struct restart *r, const struct pieces *parts, struct batch *b,
 			continue;
 		if (stage != STAGE_RESTORE && o->last != p) /* the last of those that share it does it for all */
 			continue;
-		int e = fn[stage](r->op, o->rec, &r->site);
+		int e = fn[stage](r->op, parts->at[i].rec, &r->site);
 		if (e == 0 && !batch_has_room(b, 128, 8192))
 			e = run_batch(r, p, b);
 		if (e < 0)

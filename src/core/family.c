@@ -32,11 +32,12 @@ static bool has_kind(const struct pieces *p, const struct kind *k)
 	return false;
 }
 
-static int check_parts(struct restart *r, const struct span *parts, enum scope scope, struct pieces *ret)
+/* @more: that it may get */
+static int check_parts(struct restart *r, const struct span *parts, size_t more, enum scope scope, struct pieces *ret)
 {
 	const struct ref *ref = parts->at;
 
-	*ret = (struct pieces){ arena_array(&r->op->arena, parts->n, sizeof(*ret->at)), 0, false };
+	*ret = (struct pieces){ arena_array(&r->op->arena, parts->n + more, sizeof(*ret->at)), 0, false };
 	for (size_t i = 0; i < parts->n; i++) {
 		struct object *o = find_object(r, ref[i].id);
 
@@ -44,7 +45,7 @@ static int check_parts(struct restart *r, const struct span *parts, enum scope s
 			return malformed(r, "a task refers to a record that is none of a task");
 		if (has_kind(ret, o->kind))
 			return malformed(r, "a task has two records of a kind");
-		ret->at[ret->n++] = (struct piece){ o, o->kind };
+		ret->at[ret->n++] = (struct piece){ o, o->kind, o->rec };
 		ret->concerns_all |= o->kind->concerns_all && o->kind->concerns_all(o->rec);
 	}
 	return 0;
@@ -119,10 +120,42 @@ static int check_leader(struct restart *r, const struct task_record *t)
 	return 0;
 }
 
+/* what it has no record of is said by that of the thread before it that it is like */
+static int take_after(struct restart *r, const struct pieces *model, struct pieces *own)
+{
+	const size_t n = own->n;
+
+	for (size_t i = 0; i < model->n; i++) {
+		struct piece piece = model->at[i];
+		const struct kind *k = piece.kind;
+
+		if (has_kind(&(struct pieces){ own->at, n, false }, k))
+			continue;
+		if (!k->common)
+			return malformed(r, "a thread lacks what it cannot have from another");
+		piece.rec = arena_dup(&r->op->arena, piece.rec, k->size);
+		own->at[own->n++] = piece;
+		own->concerns_all |= k->concerns_all && k->concerns_all(piece.rec);
+	}
+	return 0;
+}
+
+static int check_thread(struct restart *r, struct patient *p, size_t n)
+{
+	const struct thread_record *t = p->rec->threads.at;
+	const size_t place = t[n].like; /* counted from 1; whose leader has ended has none that is like it */
+
+	if (place > n || (place && (t[place - 1].like || (place == 1 && p->rec->flags & TASK_LEADER_GONE))))
+		return malformed(r, "a thread is like one that it cannot be like");
+	const struct pieces *model = place ? &p->thread_parts[place - 1] : NULL;
+	int e = check_parts(r, &t[n].parts, model ? model->n : 0, SCOPE_THREAD, &p->thread_parts[n]);
+	return e == 0 && model ? take_after(r, model, &p->thread_parts[n]) : e;
+}
+
 static int check_threads(struct restart *r, struct patient *p)
 {
 	const struct thread_record *t = p->rec->threads.at;
-	int e = check_parts(r, &p->rec->parts, SCOPE_PROCESS, &p->parts);
+	int e = check_parts(r, &p->rec->parts, 0, SCOPE_PROCESS, &p->parts);
 
 	p->thread_parts = arena_array(&r->op->arena, p->rec->threads.n, sizeof(*p->thread_parts));
 	if (!p->rec->threads.n || t[0].tid != p->rec->pid)
@@ -130,7 +163,7 @@ static int check_threads(struct restart *r, struct patient *p)
 	for (size_t i = 0; i < p->rec->threads.n && e == 0; i++) {
 		if (t[i].tid <= 0 || t[i].tid >= PID_END)
 			return malformed(r, "a thread has an impossible id");
-		e = check_parts(r, &t[i].parts, SCOPE_THREAD, &p->thread_parts[i]);
+		e = check_thread(r, p, i);
 	}
 	return e == 0 && p->rec->flags & TASK_LEADER_GONE ? check_leader(r, p->rec) : e;
 }

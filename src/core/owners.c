@@ -36,7 +36,7 @@ static const struct rights *rights_of(struct restart *r, const struct patient *p
 
 		if (!parts->at[i].kind->rights)
 			continue;
-		parts->at[i].kind->rights(parts->at[i].object->rec, &saved);
+		parts->at[i].kind->rights(parts->at[i].rec, &saved);
 		const struct rights *own = rights_within(&r->op->arena, r->site.own, &saved);
 		return own ? keep(r, own) : NULL;
 	}

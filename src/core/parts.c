@@ -169,25 +169,13 @@ static int let_in(const struct checkpoint *c, struct turn *turn, struct turn *be
 	return r < 0 ? fail(c->op, r, "let the thread enter the stub") : 0;
 }
 
-/* of a thread that is like another, what is known by that */
-static int give(const struct checkpoint *c, const struct sight *s)
+static void add_parts(const struct checkpoint *c, const struct turn *turn)
 {
-	const struct thread *t = s->thread;
-	const struct part *model = t->like->parts.at; /* the same kinds */
-	struct part *part = t->parts.at;
-
-	for (size_t i = 0, n = 0; i < t->parts.n; i++, n++) {
-		while (kinds[n] != part[i].kind)
-			n++;
-		const bool told = kinds[n]->told && is_told(c, n);
-		part[i].given = kinds[n]->alike || told;
-		if (kinds[n]->alike)
-			part[i].rec = model[i].rec;
-		int r = told ? tell_part(c, n, s, part[i].rec) : 0;
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (const struct kind *const *k = kinds; *k; k++)
+		if ((*k)->scope == SCOPE_THREAD)
+			add_part(c, &turn->thread->parts, *k);
+		else if ((*k)->scope == SCOPE_PROCESS && turn->first)
+			add_process_part(c, turn->process, *k);
 }
 
 static int prepare_turn(const struct checkpoint *c, struct turn *turn)
@@ -195,16 +183,15 @@ static int prepare_turn(const struct checkpoint *c, struct turn *turn)
 	struct process *p = turn->process;
 	struct thread *t = turn->thread;
 	struct sight *s = &turn->sight;
+	int r = 0;
 
 	WHERE(c->op, "thread", t->tid);
-	for (const struct kind *const *k = kinds; *k; k++)
-		if ((*k)->scope == SCOPE_THREAD)
-			add_part(c, &t->parts, *k);
-		else if ((*k)->scope == SCOPE_PROCESS && turn->first)
-			add_process_part(c, p, *k);
 	batch_init(&turn->batch, &c->op->arena, &p->room, &t->held);
 	*s = (struct sight){ .tree = &c->tree, .process = p, .thread = t, .batch = &turn->batch };
-	int r = t->like ? give(c, s) : 0;
+	if (t->like)
+		r = give_parts(c, s, &t->parts);
+	else
+		add_parts(c, turn);
 	return r < 0 ? r : admit(c, s);
 }
 
@@ -335,6 +322,7 @@ static int save_process(const struct checkpoint *c, struct process *p)
 		r = save_threads(c, p);
 	if (r < 0 || p->zombie)
 		return r;
+	find_common(p);
 	r = find_own_pages(c, p);
 	if (r == 0)
 		r = save(c, &p->parts, &s);
@@ -349,6 +337,8 @@ static void number(struct checkpoint *c, struct span *parts, const struct proces
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
+		if (part[i].common)
+			continue;
 		if (!part[i].shared) {
 			part[i].id = c->next_id++;
 			continue;

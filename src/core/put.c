@@ -45,7 +45,7 @@ static int encode_parts(const struct checkpoint *c, void *data, size_t i)
 	const struct part *p = parts->at;
 
 	for (size_t n = 0; n < parts->n; n++) {
-		if (!has_record(&p[n]))
+		if (!has_record(&p[n]) || p[n].common)
 			continue;
 		((struct ref *)span_push(&c->op->arena, &s->refs, sizeof(struct ref)))->id = p[n].id;
 		if (!p[n].shared)
@@ -75,6 +75,14 @@ struct tasks {
 	size_t *first_part; /* likewise: its first one in @parts */
 };
 
+/* as it is counted in the record; 0: there is none */
+static uint32_t place_of_model(const struct process *p, const struct thread *t)
+{
+	const struct thread *first = p->threads.at;
+
+	return t->like ? (uint32_t)(t->like - first) + (p->ended ? 2 : 1) : 0;
+}
+
 static void encode_living(const struct checkpoint *c, const struct tasks *all, size_t i, struct task_record *rec)
 {
 	struct process *p = all->last[i].process;
@@ -93,7 +101,7 @@ static void encode_living(const struct checkpoint *c, const struct tasks *all, s
 	while (++part < end) {
 		struct thread_record *t = span_push(&c->op->arena, &rec->threads, sizeof(*t));
 
-		*t = (struct thread_record){ .tid = part->thread->vtid, .parts = part->refs };
+		*t = (struct thread_record){ part->thread->vtid, place_of_model(p, part->thread), part->refs };
 	}
 	if (first_sharer(p, CLONE_FILES) == p)
 		encode_fdtable(c, &all->last[i], p);

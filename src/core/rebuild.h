@@ -38,6 +38,7 @@ struct moved {
 struct piece {
 	struct object *object;
 	const struct kind *kind;
+	void *rec; /* that of the object; of a thread that has it from another a copy, as kinds keep in it what they do */
 };
 
 /** struct pieces - those of one thread, or of its process */

@@ -31,6 +31,7 @@ static const struct field ref_fields[] = {
 static const struct field thread_fields[] = {
 	FIELD_I(1, struct thread_record, tid, "task_struct.pid"),
 	FIELD_A(2, struct thread_record, parts, "", ref_fields, struct ref),
+	FIELD_U(3, struct thread_record, like, ""),
 	FIELDS_END,
 };
 

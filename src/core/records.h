@@ -45,6 +45,8 @@ struct ref {
 
 struct thread_record {
 	int32_t tid;
+	uint32_t
+		like; /* 1 + the place of a thread before it: of what it has no part of its own it is said by that one's; 0: none */
 	struct span parts; /* of struct ref */
 };
 

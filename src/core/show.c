@@ -48,24 +48,22 @@ static int read_image(struct restart *r, int fd, struct stasis_report *report)
 	return 0;
 }
 
-static void print_object(const struct object *o, FILE *out)
+static void print_record(const struct kind *k, const void *rec, FILE *out)
 {
-	fprintf(out, "    %s:", o->kind->name);
-	if (o->kind->describe) {
+	fprintf(out, "    %s:", k->name);
+	if (k->describe) {
 		fputc(' ', out);
-		o->kind->describe(o->rec, out);
+		k->describe(rec, out);
 	} else {
-		record_print(o->kind->fields, o->rec, out, 6);
+		record_print(k->fields, rec, out, 6);
 	}
 	fputc('\n', out);
 }
 
-static void print_parts(struct restart *r, const struct span *parts, FILE *out)
+static void print_parts(const struct pieces *parts, FILE *out)
 {
-	const struct ref *ref = parts->at;
-
 	for (size_t i = 0; i < parts->n; i++)
-		print_object(find_object(r, ref[i].id), out);
+		print_record(parts->at[i].kind, parts->at[i].rec, out);
 }
 
 static void print_vma(struct restart *r, const struct vma *v, FILE *out)
@@ -107,10 +105,10 @@ static void print_process(struct restart *r, const struct patient *p, FILE *out)
 		p->rec->flags & TASK_LEADER_GONE ? " without its first thread" : "");
 	if (p->rec->flags & TASK_ZOMBIE)
 		return;
-	print_parts(r, &p->rec->parts, out);
+	print_parts(&p->parts, out);
 	for (size_t i = 0; i < p->rec->threads.n; i++) {
 		fprintf(out, "  thread %d\n", t[i].tid);
-		print_parts(r, &t[i].parts, out);
+		print_parts(&p->thread_parts[i], out);
 	}
 	fprintf(out, "  memory map\n");
 	for (size_t i = 0; i < p->mm->vmas.n; i++)
@@ -118,7 +116,8 @@ static void print_process(struct restart *r, const struct patient *p, FILE *out)
 	fprintf(out, "  open files\n");
 	for (size_t i = 0; i < p->fdtable->fds.n; i++) {
 		fprintf(out, "  %4u%s", f[i].n, f[i].cloexec ? " (close-on-exec)" : "");
-		print_object(find_object(r, f[i].file), out);
+		const struct object *o = find_object(r, f[i].file);
+		print_record(o->kind, o->rec, out);
 	}
 }
 

@@ -39,16 +39,19 @@ static const struct member alike[] = {
 	{ NULL, 0, NULL },
 };
 
-/* struct tale - what a kind is told: where it begins in what is read, and in the members; or nothing, as not all of it is there */
-struct tale {
-	size_t at, first;
-	bool complete;
+/* struct own - a kind of which each thread that is like another has a part */
+struct own {
+	const struct kind *kind;
+	size_t rec; /* where its record is, behind the parts */
+	size_t told, first; /* where what it is told begins: in what is read, and in the members */
+	bool is_told; /* and all of it is there */
 };
 
 struct twins {
 	struct insight *insight; /* NULL: it is not to be had */
 	struct span members; /* of struct member */
-	struct tale *tales; /* of each kind */
+	struct own *own;
+	size_t n_own, recs_len; /* bytes of its records */
 	size_t alike_at, len;
 	unsigned int levels; /* of pid namespaces: in the innermost a thread has its number */
 	pthread_t reader;
@@ -59,6 +62,11 @@ struct twins {
 };
 
 /* ---- making ready ---- */
+
+static size_t round_up(size_t len)
+{
+	return (len + 15) / 16 * 16;
+}
 
 static bool has(const struct twins *w, size_t from, const struct member *m)
 {
@@ -83,18 +91,31 @@ static void add_differing(struct arena *a, struct twins *w, unsigned int level)
 		{ "pending.signal", sizeof(uint64_t), NULL },
 		{ arena_printf(a, "thread_pid->numbers[%u].nr", level), sizeof(int32_t), NULL },
 	};
-	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		add(a, w, &own[i]);
+}
+
+static void add_own(struct arena *a, struct twins *w, const struct kind *k)
+{
+	struct own *o = &w->own[w->n_own++];
+
+	*o = (struct own){ k, w->recs_len, w->len, w->members.n, k->told };
+	w->recs_len += round_up(k->size);
+	for (const struct member *m = k->told; m && m->path; m++)
+		add(a, w, m);
+}
+
+static void list_own(struct arena *a, struct twins *w)
+{
+	size_t n = 0;
+
 	while (kinds[n])
 		n++;
-	w->tales = arena_array(a, n, sizeof(*w->tales));
-	for (size_t i = 0; i < n; i++) {
-		w->tales[i] = (struct tale){ w->len, w->members.n, kinds[i]->told };
-		for (const struct member *m = kinds[i]->told; m && m->path; m++)
-			add(a, w, m);
-	}
+	w->own = arena_array(a, n, sizeof(*w->own));
+	for (size_t i = 0; i < n; i++)
+		if (kinds[i]->scope == SCOPE_THREAD && !kinds[i]->alike)
+			add_own(a, w, kinds[i]);
 }
 
 static void add_alike(struct arena *a, struct twins *w)
@@ -122,9 +143,9 @@ static bool is_enough(const struct tree *tree)
 /* a kind that lacks one of its members sees by itself */
 static void find_incomplete(struct twins *w)
 {
-	for (size_t i = 0; kinds[i]; i++)
-		for (size_t k = 0; kinds[i]->told && kinds[i]->told[k].path; k++)
-			w->tales[i].complete &= !insight_lacks(w->insight, w->tales[i].first + k);
+	for (size_t i = 0; i < w->n_own; i++)
+		for (size_t k = 0; w->own[i].kind->told && w->own[i].kind->told[k].path; k++)
+			w->own[i].is_told &= !insight_lacks(w->insight, w->own[i].first + k);
 }
 
 /* @n: threads besides the first of each process; once is enough, whatever comes of it. @dir: /proc/PID of the root */
@@ -142,6 +163,7 @@ static void make_ready(struct checkpoint *c, int dir, size_t n)
 		return;
 	w->levels = root.levels;
 	add_differing(a, w, w->levels - 1);
+	list_own(a, w);
 	add_alike(a, w);
 	if (insight_open(w->members.at, w->members.n, &w->insight) < 0)
 		w->insight = NULL;
@@ -281,12 +303,46 @@ void take_after(const struct checkpoint *c, struct process *p)
 			take_after_one(c, p, &t[i]);
 }
 
-bool is_told(const struct checkpoint *c, size_t n)
+/* ---- parts ---- */
+
+int give_parts(const struct checkpoint *c, const struct sight *s, struct span *ret)
 {
-	return c->twins->tales[n].complete;
+	const struct twins *w = c->twins;
+	const size_t parts_len = round_up(w->n_own * sizeof(struct part));
+	struct part *part = arena_alloc(&c->op->arena, parts_len + w->recs_len);
+	int r = 0;
+
+	*ret = (struct span){ part, w->n_own, w->n_own };
+	for (size_t i = 0; i < w->n_own && r == 0; i++) {
+		const struct own *o = &w->own[i];
+
+		part[i] = (struct part){ .kind = o->kind, .given = o->is_told };
+		part[i].rec = (char *)part + parts_len + o->rec;
+		if (o->is_told)
+			r = o->kind->tell(c->op, s, part[i].rec, s->thread->kept + o->told);
+	}
+	return r;
 }
 
-int tell_part(const struct checkpoint *c, size_t n, const struct sight *s, void *rec)
+/* @model has one of each kind, in the order of the table as well */
+static void compare_parts(struct span *parts, const struct part *model)
 {
-	return kinds[n]->tell(c->op, s, rec, s->thread->kept + c->twins->tales[n].at);
+	struct part *part = parts->at;
+
+	for (size_t i = 0; i < parts->n; i++) {
+		const struct kind *k = part[i].kind;
+
+		while (model->kind != k)
+			model++;
+		part[i].common = k->common && record_same(k->fields, part[i].rec, model->rec);
+	}
+}
+
+void find_common(struct process *p)
+{
+	struct thread *t = p->threads.at;
+
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (t[i].like)
+			compare_parts(&t[i].parts, t[i].like->parts.at);
 }

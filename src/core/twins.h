@@ -25,8 +25,8 @@ void find_twins(struct checkpoint *c);
 /** take_after() - what /proc would say of those that are like another, whose is read */
 void take_after(const struct checkpoint *c, struct process *p);
 
-/** is_told() - is there all that kinds[@n] is told of a thread that is like another? */
-bool is_told(const struct checkpoint *c, size_t n);
+/** give_parts() - the parts of a thread that is like another, but those that are alike; of what it is told they are filled */
+int give_parts(const struct checkpoint *c, const struct sight *s, struct span *ret);
 
-/** tell_part() - the record of kinds[@n], which is told, of a thread that is like another */
-int tell_part(const struct checkpoint *c, size_t n, const struct sight *s, void *rec);
+/** find_common() - which parts of those who are like another are common, when all are saved */
+void find_common(struct process *p);

@@ -33,7 +33,7 @@ struct thread {
 	uint64_t ns[PROC_NS_OF_THREADS]; /* its namespaces, by their inodes; not of the first thread that lives */
 	struct held held;
 	struct nap *nap; /* the call with a timeout that it slept in, or NULL */
-	struct span parts; /* of struct part */
+	struct span parts; /* of struct part; of one that is like another not of what is alike */
 	const unsigned char *kept; /* core's: what the kernel keeps of it, see twins.h; NULL: it is not known */
 	struct thread *like; /* core's: one before it of which the kernel keeps the same; NULL: there is none */
 };
@@ -116,7 +116,8 @@ struct part {
 	void *rec;
 	uint64_t id; /* of the object in the image */
 	bool shared; /* it is that of another process, which was asked for it */
-	bool given; /* nobody is asked: it is that of a thread that this one is like, or was told */
+	bool given; /* nobody is asked: it was told */
+	bool common; /* it is equal to that of the thread that this one is like, which has the record */
 };
 
 /** struct holder - one descriptor of the tree, in the index by (dev, ino) */
@@ -395,10 +396,11 @@ struct kind {
 	const struct kind *backed_by; /* fd kinds: who has it open has what that mem kind keeps, mapped or not */
 	bool locks; /* mem kinds: its mappings are locked by themselves, and mlock(2) does not take them */
 	bool moves; /* mem kinds: every process has it; it is moved to its place instead of made */
+	bool common; /* thread kinds: those who are like another have one record with it where theirs is equal */
 	bool by_tracer; /* thread kinds: check() makes requests of ptrace(2), as only who traces the process can */
 	const struct member *
 		alike; /* thread kinds: two threads of a process of which the kernel keeps all of these alike have equal
-		records: the second is not asked. Ends with an empty one; NULL: each thread is asked */
+		records, which are common: the second is not asked. Ends with an empty one; NULL: each thread is asked */
 	const struct member *
 		told; /* thread kinds: of these tell() makes the record of a thread that need not be asked; or, where the
 		kernel has not all of them, being spare, ask() and save() do as of any other */

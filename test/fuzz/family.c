@@ -83,6 +83,21 @@ static void judge(const struct op *op, bool asked)
 	must(o == OUTCOME_IMAGE || o == OUTCOME_CANNOT);
 }
 
+/* one of each kind, and what is not the record of the thread alone is a copy */
+static void check_pieces(const struct patient *p, size_t n)
+{
+	const struct thread_record *t = p->rec->threads.at;
+	const struct piece *own = p->thread_parts[n].at;
+
+	for (size_t i = 0; i < p->thread_parts[n].n; i++) {
+		must(own[i].object->last == p && own[i].kind->scope == SCOPE_THREAD);
+		must((own[i].rec == own[i].object->rec) == (i < t[n].parts.n));
+		must(i < t[n].parts.n || (t[n].like && own[i].kind->common));
+		for (size_t k = 0; k < i; k++)
+			must(own[k].kind != own[i].kind);
+	}
+}
+
 /* whatever the records say: parents come first, and what is a process's own is no other's but that of who shares it */
 static void check_family(const struct restart *r)
 {
@@ -98,6 +113,8 @@ static void check_family(const struct restart *r)
 			must(!p[i]->fdtable || p[i]->fdtable != p[k]->fdtable || p[i]->shares & CLONE_FILES);
 		}
 		must(is_known);
+		for (size_t k = 0; p[i]->thread_parts && k < p[i]->rec->threads.n; k++)
+			check_pieces(p[i], k);
 	}
 }
 

@@ -74,13 +74,13 @@ static uint32_t add_kind(struct seed *s, const struct kind *k)
 	return s->next_id;
 }
 
-/* @ended: only what a thread that has ended has still */
-static struct span add_parts(struct seed *s, enum scope scope, bool ended)
+/* @ended: only what a thread that has ended has still; @like: only what none has from another */
+static struct span add_parts(struct seed *s, enum scope scope, bool ended, bool like)
 {
 	struct span parts = { 0 };
 
 	for (const struct kind *const *k = kinds; *k; k++)
-		if ((*k)->scope == scope && (!ended || (*k)->outlives))
+		if ((*k)->scope == scope && (!ended || (*k)->outlives) && (!like || !(*k)->common))
 			((struct ref *)span_push(&s->arena, &parts, sizeof(struct ref)))->id = add_kind(s, *k);
 	return parts;
 }
@@ -137,11 +137,12 @@ static void add_task(struct seed *s, int32_t pid, int32_t ppid, unsigned int thr
 		struct thread_record *thread = span_push(&s->arena, &t.threads, sizeof(*thread));
 
 		thread->tid = pid + (int32_t)i;
-		thread->parts = add_parts(s, SCOPE_THREAD, ended && !i);
+		thread->like = i == 2 ? 1 : 0;
+		thread->parts = add_parts(s, SCOPE_THREAD, ended && !i, thread->like);
 	}
 	if (threads) {
 		t.flags = ended ? TASK_LEADER_GONE : 0;
-		t.parts = add_parts(s, SCOPE_PROCESS, false);
+		t.parts = add_parts(s, SCOPE_PROCESS, false, false);
 		t.mm = add_memory(s, ppid != 0, files);
 		t.fdtable = add_descriptors(s);
 	} else {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Processes whose first thread has ended while others go on: with files, timers, a child and a name; one that is stopped; and
- * one that is ended at each look, to see what its parent is told.
+ * Processes whose first thread has ended while others go on: with files, timers, a child, a name and many that wait; one that is
+ * stopped; and one that is ended at each look, to see what its parent is told.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +19,8 @@
 #endif
 
 enum { RUNS, STOPPED, ENDS, CHILDREN };
+
+#define CROWD 120 /* so many that what they have in common is stored once */
 
 /* what a child is asked, and says */
 static struct talk {
@@ -87,6 +89,25 @@ static void *count(void *arg)
 	return NULL;
 }
 
+static void *wait_for_nothing(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void make_crowd(void)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	for (int i = 0; i < CROWD; i++)
+		if (pthread_create(&thread, &attr, wait_for_nothing, NULL) != 0)
+			_exit(4);
+}
+
 static void run_child(struct talk *t)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
@@ -106,6 +127,8 @@ static void run_child(struct talk *t)
 	kill(getpid(), SIGUSR2);
 	pthread_create(&thread, NULL, answer, t);
 	pthread_create(&thread, NULL, count, t);
+	if (t == &talk[RUNS])
+		make_crowd();
 	prctl(PR_SET_NAME, "first");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* of this thread alone */
 	syscall(SYS_exit, 42);

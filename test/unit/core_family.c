@@ -34,7 +34,7 @@ static struct mm_record parent_mm, child_mm;
 static struct fdtable_record parent_fds, child_fds;
 static struct vma vmas[4];
 static struct range inherit;
-static struct ref ref[7];
+static struct ref ref[8];
 static struct image_writer *writer;
 
 static const struct kind *kind_named(const char *name)
@@ -125,6 +125,7 @@ static int gather(const struct page_run *run)
 	put_kind("mm flags", UMASK + 4);
 	put_kind("creds", UMASK + 5);
 	put_kind("rseq", UMASK + 6);
+	put_kind("registers", UMASK + 7);
 	if (run)
 		ASSERT_EQ(given_put(writer, PARENT_MM, pages, run, 1), 0);
 	ASSERT_EQ(image_commit(writer, NULL), 0);
@@ -249,6 +250,63 @@ TEST(what_goes_together)
 	threads[0].parts = child_thread.parts = ARRAY(ref + 5, 1);
 	child.mm = PARENT_MM;
 	expect_refusal("share what they cannot share");
+}
+
+/* threads have comm, creds and rseq; the second is like the first */
+static void make_alike(size_t first, size_t n)
+{
+	begin();
+	threads[0].parts = ARRAY(ref + first, n);
+	threads[1].like = 1;
+}
+
+TEST(a_thread_like_another)
+{
+	make_alike(5, 2);
+	ref[4].id = UMASK + 2; /* a comm of its own */
+	threads[1].parts = ARRAY(ref + 4, 1);
+	ASSERT_EQ(gather(NULL), 0);
+	struct patient *p = *(struct patient **)r.patients.at;
+	const struct pieces *one = &p->thread_parts[0], *two = &p->thread_parts[1];
+	ASSERT_EQ(one->n, 2);
+	ASSERT_EQ(two->n, 3);
+	EXPECT_STREQ(two->at[0].kind->name, "comm");
+	EXPECT_TRUE(two->at[0].rec == two->at[0].object->rec);
+	for (size_t i = 0; i < one->n; i++) {
+		EXPECT_TRUE(two->at[1 + i].object == one->at[i].object);
+		EXPECT_TRUE(one->at[i].rec == one->at[i].object->rec);
+		EXPECT_TRUE(two->at[1 + i].rec != one->at[i].rec); /* what is kept in it is kept of one */
+		EXPECT_TRUE(record_same(one->at[i].kind->fields, one->at[i].rec, two->at[1 + i].rec));
+		EXPECT_TRUE(one->at[i].object->last == p);
+	}
+	make_alike(5, 1);
+	threads[0].parts = threads[1].parts = ARRAY(ref + 5, 1); /* a record of its own, and it is the other's */
+	expect_refusal("share what they cannot share");
+}
+
+TEST(a_thread_like_none_that_it_can_be_like)
+{
+	make_alike(7, 1); /* registers */
+	expect_refusal("cannot have from another");
+	make_alike(5, 1);
+	threads[1].like = 2; /* itself */
+	expect_refusal("cannot be like");
+	threads[1].like = 3;
+	expect_refusal("cannot be like");
+	threads[1].like = UINT32_MAX;
+	expect_refusal("cannot be like");
+	threads[0].like = 1;
+	expect_refusal("cannot be like");
+	threads[0].like = 2; /* that comes after it */
+	expect_refusal("cannot be like");
+	child_thread.like = 1; /* of another process */
+	expect_refusal("cannot be like");
+	make_alike(2, 1);
+	parent.flags = TASK_LEADER_GONE;
+	expect_refusal("cannot be like");
+	struct thread_record three[] = { { .tid = 100 }, { .tid = 101, .like = 1 }, { .tid = 102, .like = 2 } };
+	parent.threads = ARRAY(three, 3);
+	expect_refusal("cannot be like");
 }
 
 /* its session began with one that has ended: it is that one's ghost that makes it, and has nothing to give */

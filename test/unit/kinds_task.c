@@ -15,6 +15,16 @@
 #include "kinds/kind.h"
 #include "lib/test.h"
 
+/* what makes a thread another than the next one; who has not been asked has the record of who was */
+TEST(what_threads_have_in_common)
+{
+	for (const struct kind *const *k = kinds; *k; k++) {
+		EXPECT_TRUE(!(*k)->common || (*k)->scope == SCOPE_THREAD);
+		EXPECT_TRUE(!(*k)->alike || (*k)->common);
+		EXPECT_TRUE((*k)->tag != 0x20 || !(*k)->common); /* registers */
+	}
+}
+
 /* ---- filters ---- */
 
 static uint32_t run(const struct sock_filter *code, size_t n, const struct seccomp_data *data)

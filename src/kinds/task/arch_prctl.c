@@ -195,6 +195,7 @@ const struct kind kind_task_arch_prctl = {
 	.name = "arch_prctl",
 	.tag = 0x36,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct arch_prctl),
 	.fields = fields,
 	.alike = alike,

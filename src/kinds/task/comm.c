@@ -51,6 +51,7 @@ const struct kind kind_task_comm = {
 	.name = "comm",
 	.tag = 0x27,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct comm),
 	.fields = fields,
 	.outlives = true,

@@ -435,6 +435,7 @@ const struct kind kind_task_creds = {
 	.name = "creds",
 	.tag = 0x28,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct creds),
 	.fields = fields,
 	.alike = alike,

@@ -114,6 +114,7 @@ const struct kind kind_task_dispatch = {
 	.name = "syscall user dispatch",
 	.tag = 0x33,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct dispatch),
 	.fields = fields,
 	.alike = alike,

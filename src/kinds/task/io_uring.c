@@ -65,6 +65,7 @@ const struct kind kind_task_io_uring = {
 	.name = "io_uring",
 	.tag = 0x3d,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct io_uring),
 	.fields = fields,
 	.alike = alike,

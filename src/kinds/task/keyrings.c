@@ -60,6 +60,7 @@ const struct kind kind_task_keyrings = {
 	.name = "keyrings",
 	.tag = 0x3c,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct keyrings),
 	.fields = fields,
 	.alike = alike,

@@ -74,6 +74,7 @@ const struct kind kind_task_landlock = {
 	.name = "landlock",
 	.tag = 0x37,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct landlock),
 	.fields = fields,
 	.alike = alike,

@@ -277,6 +277,7 @@ const struct kind kind_task_prctl = {
 	.name = "prctl",
 	.tag = 0x31,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct prctl),
 	.fields = fields,
 	.alike = alike,

@@ -69,6 +69,7 @@ const struct kind kind_task_robust_list = {
 	.name = "robust_list",
 	.tag = 0x25,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct robust_list),
 	.fields = fields,
 	.told = told,

@@ -92,6 +92,7 @@ const struct kind kind_task_rseq = {
 	.name = "rseq",
 	.tag = 0x26,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct rseq_area),
 	.fields = rseq_fields,
 	.told = told,

@@ -507,6 +507,7 @@ const struct kind kind_task_sched = {
 	.name = "sched",
 	.tag = 0x2a,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct sched),
 	.fields = fields,
 	.alike = alike,

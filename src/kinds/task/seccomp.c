@@ -487,6 +487,7 @@ const struct kind kind_task_seccomp = {
 	.name = "seccomp",
 	.tag = 0x32,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.by_tracer = true,
 	.size = sizeof(struct seccomp),
 	.fields = fields,

@@ -106,6 +106,7 @@ const struct kind kind_task_sigaltstack = {
 	.name = "sigaltstack",
 	.tag = 0x23,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct altstack),
 	.fields = fields,
 	.told = told,

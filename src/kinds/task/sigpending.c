@@ -216,6 +216,7 @@ const struct kind kind_task_sigpending = {
 	.name = "sigpending",
 	.tag = 0x22,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct sigpending),
 	.fields = fields,
 	.check = sigpending_check,

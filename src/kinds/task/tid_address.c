@@ -89,6 +89,7 @@ const struct kind kind_task_tid_address = {
 	.name = "tid_address",
 	.tag = 0x24,
 	.scope = SCOPE_THREAD,
+	.common = true,
 	.size = sizeof(struct tid_address),
 	.fields = fields,
 	.check = tid_address_check,
