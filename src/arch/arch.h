@@ -9,7 +9,6 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
-struct arena;
 struct span;
 struct stub_context;
 
@@ -22,8 +21,10 @@ struct arch_regs {
 int arch_get_regs(pid_t tid, struct arch_regs *ret);
 int arch_set_regs(pid_t tid, const struct arch_regs *regs);
 
-/** arch_get_xstate() - floating point, vector and all other extended state, as NT_X86_XSTATE; bytes in the arena */
-int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret);
+#define ARCH_XSTATE_MAX ((size_t)64 << 10) /* bytes */
+
+/** arch_get_xstate() - floating point, vector and all other extended state, as NT_X86_XSTATE: into a buffer of ARCH_XSTATE_MAX */
+int arch_get_xstate(pid_t tid, unsigned char *buf, size_t *ret_len);
 
 /** struct arch_xstate - what NT_X86_XSTATE of this machine is like, of all tasks alike: bytes, and features that it has (XCR0) */
 struct arch_xstate {

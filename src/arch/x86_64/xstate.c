@@ -13,19 +13,17 @@
 
 #include "base/arena.h"
 
-#define XSTATE_MAX   (64u << 10)
 #define LEGACY_XCR0  464
 #define XSAVE_HEADER 512
 #define XSAVE_AREA   576
 
-int arch_get_xstate(struct arena *a, pid_t tid, struct span *ret)
+int arch_get_xstate(pid_t tid, unsigned char *buf, size_t *ret_len)
 {
-	unsigned char buf[XSTATE_MAX];
-	struct iovec io = { buf, sizeof(buf) };
+	struct iovec io = { buf, ARCH_XSTATE_MAX };
 
 	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
 		return -errno;
-	*ret = (struct span){ arena_dup(a, buf, io.iov_len), io.iov_len };
+	*ret_len = io.iov_len;
 	return 0;
 }
 
@@ -39,15 +37,14 @@ static uint64_t word(const struct span *x, size_t at)
 
 int arch_look_at_xstate(pid_t tid, struct arch_xstate *ret)
 {
-	unsigned char buf[XSTATE_MAX];
-	struct iovec io = { buf, sizeof(buf) };
+	unsigned char buf[ARCH_XSTATE_MAX];
 	const struct span own = { .at = buf };
+	size_t len;
+	int r = arch_get_xstate(tid, buf, &len);
 
-	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &io) < 0)
-		return -errno;
-	if (io.iov_len < XSAVE_AREA)
-		return -EINVAL;
-	*ret = (struct arch_xstate){ io.iov_len, word(&own, LEGACY_XCR0) };
+	if (r < 0 || len < XSAVE_AREA)
+		return r < 0 ? r : -EINVAL;
+	*ret = (struct arch_xstate){ len, word(&own, LEGACY_XCR0) };
 	return 0;
 }
 
@@ -58,10 +55,10 @@ int arch_look_at_xstate(pid_t tid, struct arch_xstate *ret)
  */
 int arch_set_xstate(pid_t tid, const struct arch_xstate *own, const struct span *x, uint64_t *ret_missing)
 {
-	unsigned char buf[XSTATE_MAX];
+	unsigned char buf[ARCH_XSTATE_MAX];
 	struct iovec io = { buf, own->len };
 
-	if (x->n < XSAVE_AREA || x->n > XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
+	if (x->n < XSAVE_AREA || x->n > ARCH_XSTATE_MAX || word(x, XSAVE_HEADER + 8) != 0)
 		return -EBADMSG; /* XCOMP_BV: a compacted area never comes from ptrace */
 	*ret_missing = word(x, XSAVE_HEADER) & ~own->features;
 	if (*ret_missing)

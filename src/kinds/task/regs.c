@@ -18,10 +18,13 @@
 
 #include "base/clock.h"
 #include "kinds/kind.h"
+#include "kinds/sparse.h"
 
 struct regs {
 	struct span general; /* struct arch_regs */
-	struct span extended; /* the XSAVE area */
+	struct span extended; /* the XSAVE area, whole, as images before had it; else it is empty, and there are: */
+	struct span islands; /* of struct island: what of it is not zero */
+	uint32_t extended_len; /* bytes of all of it */
 	uint64_t sigmask;
 	uint8_t has_rest; /* the call slept for a time, and this is left of it: */
 	int64_t rest_sec;
@@ -37,6 +40,8 @@ static const struct field regs_fields[] = {
 	FIELD_I(5, struct regs, rest_sec, "restart_block.nanosleep.expires"),
 	FIELD_I(6, struct regs, rest_nsec, "restart_block.nanosleep.expires"),
 	FIELD_U(7, struct regs, memo, ""),
+	FIELD_A(8, struct regs, islands, "fpu.fpstate", island_fields, struct island),
+	FIELD_U(9, struct regs, extended_len, "fpu.fpstate"),
 	FIELDS_END,
 };
 
@@ -90,6 +95,20 @@ static void name_call(struct op *op, const struct thread *t, struct arch_regs *r
 			"in a restarted program it ends with EINTR");
 }
 
+/* mostly a tenth of it is not zero */
+static int save_extended(struct op *op, pid_t tid, struct regs *r)
+{
+	unsigned char area[ARCH_XSTATE_MAX];
+	size_t len;
+	int e = arch_get_xstate(tid, area, &len);
+
+	if (e < 0)
+		return fail(op, e, "read the floating point and vector registers");
+	sparse_pack(&op->arena, area, len, &r->islands);
+	r->extended_len = (uint32_t)len;
+	return 0;
+}
+
 static int regs_save(struct op *op, const struct sight *s, void *rec)
 {
 	struct regs *r = rec;
@@ -101,9 +120,9 @@ static int regs_save(struct op *op, const struct sight *s, void *rec)
 		name_call(op, s->thread, general);
 	r->general = (struct span){ general, sizeof(*general) };
 	r->sigmask = h->sigmask;
-	int e = arch_get_xstate(&op->arena, h->tid, &r->extended);
+	int e = save_extended(op, h->tid, r);
 	if (e < 0)
-		return fail(op, e, "read the floating point and vector registers");
+		return e;
 	if (how == RESTARTS_BY_BLOCK)
 		save_rest(r, s->thread, general);
 	else
@@ -188,10 +207,33 @@ static int look_at_xstate(struct op *op, struct site *site, const struct arch_xs
 	return 0;
 }
 
+/* @area: where it is made of islands; EBADMSG: they make none */
+static int whole_extended(const struct regs *r, unsigned char *area, struct span *ret)
+{
+	*ret = r->extended;
+	if (ret->n)
+		return r->islands.n || r->extended_len ? -EBADMSG : 0;
+	if (r->extended_len > ARCH_XSTATE_MAX)
+		return -EBADMSG;
+	*ret = (struct span){ area, r->extended_len, 0 };
+	return sparse_unpack(&r->islands, area, r->extended_len);
+}
+
+static int load_extended(struct op *op, struct site *site, const struct regs *r, uint64_t *ret_missing)
+{
+	unsigned char area[ARCH_XSTATE_MAX];
+	const struct arch_xstate *own;
+	struct span whole;
+	int e = look_at_xstate(op, site, &own);
+
+	if (e == 0)
+		e = whole_extended(r, area, &whole);
+	return e < 0 ? e : arch_set_xstate(site->tid, own, &whole, ret_missing);
+}
+
 static int regs_settle(struct op *op, void *rec, struct site *site)
 {
 	const struct regs *r = rec;
-	const struct arch_xstate *own;
 	uint64_t missing = 0;
 
 	if (r->general.n != sizeof(struct arch_regs))
@@ -200,9 +242,7 @@ static int regs_settle(struct op *op, void *rec, struct site *site)
 	*site->sigmask = r->sigmask;
 	if (!arch_is_native(site->regs))
 		return fail_as(op, OUTCOME_IMAGE, "image-regs", NULL, "load registers of another kind of program");
-	int e = look_at_xstate(op, site, &own);
-	if (e == 0)
-		e = arch_set_xstate(site->tid, own, &r->extended, &missing);
+	int e = load_extended(op, site, r, &missing);
 	if (e == -EOPNOTSUPP)
 		return fail_as(op, OUTCOME_CANNOT, "cpu-features",
 			"restart on a processor with the features of the first",
