@@ -23,7 +23,7 @@ struct differs {
 	char comm[COMM_LEN];
 	uint64_t sigpnd;
 	int32_t vtid;
-} __attribute__((packed));
+};
 
 /* what decides about the rest of /proc/PID/task/TID/status and stat, and about namespaces */
 static const struct member alike[] = {
@@ -52,7 +52,7 @@ struct twins {
 	struct span members; /* of struct member */
 	struct own *own;
 	size_t n_own, recs_len; /* bytes of its records */
-	size_t alike_at, len;
+	uint32_t alike_at, len;
 	unsigned int levels; /* of pid namespaces: in the innermost a thread has its number */
 	pthread_t reader;
 	bool reads; /* the reader is there */
@@ -81,7 +81,7 @@ static bool has(const struct twins *w, size_t from, const struct member *m)
 static void add(struct arena *a, struct twins *w, const struct member *m)
 {
 	*(struct member *)span_push(a, &w->members, sizeof(*m)) = *m;
-	w->len += m->size;
+	w->len = insight_place(w->len, m) + m->size;
 }
 
 static void add_differing(struct arena *a, struct twins *w, unsigned int level)
@@ -100,7 +100,7 @@ static void add_own(struct arena *a, struct twins *w, const struct kind *k)
 {
 	struct own *o = &w->own[w->n_own++];
 
-	*o = (struct own){ k, w->recs_len, w->len, w->members.n, k->told };
+	*o = (struct own){ k, w->recs_len, k->told ? insight_place(w->len, k->told) : 0, w->members.n, k->told };
 	w->recs_len += round_up(k->size);
 	for (const struct member *m = k->told; m && m->path; m++)
 		add(a, w, m);
@@ -226,12 +226,14 @@ void twins_read(struct checkpoint *c)
 static bool is_apart(const struct twins *w, const struct thread *t)
 {
 	const struct member *m = w->members.at;
-	const unsigned char *at = t->kept;
+	uint32_t at = 0;
 
-	for (size_t i = 0; i < w->members.n; at += m[i++].size)
+	for (size_t i = 0; i < w->members.n; at += m[i++].size) {
+		at = insight_place(at, &m[i]);
 		for (uint32_t k = 0; m[i].sets_apart && k < m[i].size; k++)
-			if (at[k])
+			if (t->kept[at + k])
 				return true;
+	}
 	return false;
 }
 

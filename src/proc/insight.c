@@ -59,6 +59,7 @@ static int write_program(struct bpf_writer *w, const struct btf *b, const void *
 	for (size_t i = 0; i < all->n && r == 0; i++) {
 		const struct member *m = &all->members[i];
 
+		at = (int)insight_place((uint32_t)at, m);
 		r = bpf_add_member(w, b, task, m, at);
 		all->by->lacks[i] = m->spare && (r == -ENOENT || r == -EOPNOTSUPP);
 		r = all->by->lacks[i] ? 0 : r;
@@ -71,8 +72,8 @@ static uint64_t length(const struct member *m, size_t n)
 {
 	uint64_t len = sizeof(struct seen);
 
-	for (size_t i = 0; i < n; i++)
-		len += m[i].size;
+	for (size_t i = 0; i < n && len <= BPF_RECORD_MAX; i++)
+		len = (uint64_t)insight_place((uint32_t)len, &m[i]) + m[i].size;
 	return len;
 }
 

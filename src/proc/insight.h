@@ -10,6 +10,18 @@
 #include "base/map.h"
 #include "proc/btf.h"
 
+/**
+ * insight_place() - where @m is read to, behind @at bytes of others: as in a C structure, so that most of it is loaded by instructions
+ */
+static inline uint32_t insight_place(uint32_t at, const struct member *m)
+{
+	uint32_t to = sizeof(uint64_t);
+
+	while (m->size % to)
+		to /= 2;
+	return (at + to - 1) / to * to;
+}
+
 struct insight;
 
 /**
@@ -25,6 +37,6 @@ bool insight_lacks(const struct insight *i, size_t n);
 
 /**
  * insight_read() - of each thread that a thread of this process traces, and that stands still: tid to its members (unsigned char *),
- * one behind the other, in the order of insight_open(). A thread of which something could not be read is left out.
+ * in the order of insight_open(), each at its insight_place(). A thread of which something could not be read is left out.
  */
 int insight_read(const struct insight *i, struct arena *a, struct map *ret);

@@ -282,8 +282,9 @@ struct seen {
 	uint64_t stack_size, never_there;
 	int32_t number;
 	uint16_t ioprio;
-	unsigned char cpus[64], reset_on_fork;
-} __attribute__((packed));
+	_Alignas(8) unsigned char cpus[64];
+	unsigned char reset_on_fork;
+};
 
 static void hold(pid_t tid)
 {
