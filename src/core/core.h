@@ -143,6 +143,8 @@ int list_threads(const struct checkpoint *c, struct process *p);
 int list_calling(const struct checkpoint *c, const struct process *p, struct span *ret /* of struct proc_call */);
 /** look_at_nap() - of a thread that is not stopped yet; NULL: it sleeps for no time */
 struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct proc_call *t);
+/** mend_sequences() - before a thread is asked for anything: hold_mend_rseq() for all of a process */
+int mend_sequences(const struct checkpoint *c, const struct process *p);
 /** find_thread() - of those of a process, maybe at @guess; NULL: it has none of that number */
 struct thread *find_thread(const struct process *p, pid_t tid, size_t guess);
 /** leader_to_front() - the first of its threads is the leader, if that lives: numbers wrap around, and it need not be the lowest */

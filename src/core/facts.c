@@ -129,6 +129,9 @@ static int open_room(const struct checkpoint *c, struct process *p)
 			return fail_as(c->op, OUTCOME_TIMEOUT, "stub-busy", "try again",
 				"go on: an earlier stasis was killed just now, and the program is still putting itself "
 				"right");
+	int r = mend_sequences(c, p);
+	if (r < 0)
+		return fail(c->op, r, "abort the restartable sequences that it was stopped in");
 	p->mem = openat(p->dir, "mem", O_RDWR | O_CLOEXEC);
 	if (p->mem < 0)
 		return fail(c->op, -errno, "open its memory");

@@ -330,45 +330,23 @@ static int stop_thread(struct freeze *f, struct thread *t)
 	return r < 0 ? r : hold_mend(&t->held, t->nap);
 }
 
-/* of those of the threads that have just been stopped */
-static void mend_sequences(struct freeze *f, const bool *fresh)
-{
-	struct thread *t = f->p->threads.at;
-	struct held *some[REMOTE_RANGES];
-	size_t n = 0;
-
-	for (size_t i = 0; i < f->p->threads.n; i++) {
-		if (fresh[i])
-			some[n++] = &t[i].held;
-		if (n == REMOTE_RANGES || (n && i + 1 == f->p->threads.n)) {
-			f->lost |= hold_mend_rseq(some, n) < 0;
-			n = 0;
-		}
-	}
-}
-
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
-	bool *fresh = arena_array(&f->c->op->arena, p->threads.n, sizeof(*fresh));
 	size_t kept = 0;
 
 	for (size_t i = 0; i < p->threads.n; i++) {
-		const bool stops = !t[i].held.still;
-		int r = stops ? stop_thread(f, &t[i]) : 0;
+		int r = t[i].held.still ? 0 : stop_thread(f, &t[i]);
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
-		if (r < 0) {
+		if (r < 0)
 			f->lost = true; /* it ended by itself */
-		} else {
-			fresh[kept] = stops;
+		else
 			t[kept++] = t[i];
-		}
 	}
 	p->threads.n = kept;
-	mend_sequences(f, fresh);
 	struct thread *leader = find_thread(p, p->pid, 0);
 	for (size_t i = 0; f->lost && i < kept; i++)
 		hold_look_again(&t[i].held);

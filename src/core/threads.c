@@ -3,6 +3,7 @@
  * Which threads a process has, and the calls in which they sleep.
  */
 #include "core/core.h"
+#include "core/twins.h"
 
 #include "base/cleanup.h"
 
@@ -86,4 +87,33 @@ struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, con
 	_cleanup_close_ int dir = may_nap(p, t) ? proc_open_thread(p->dir, t->tid) : -EBADF;
 
 	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
+}
+
+static uint64_t rseq_of(const struct checkpoint *c, const struct thread *t)
+{
+	struct rseq_registration reg;
+	uint64_t area;
+
+	if (find_rseq(c, t, &area))
+		return area;
+	return hold_rseq(&t->held, &reg) < 0 ? 0 : reg.pointer;
+}
+
+int mend_sequences(const struct checkpoint *c, const struct process *p)
+{
+	struct thread *t = p->threads.at;
+	struct held *some[REMOTE_RANGES];
+	uint64_t area[REMOTE_RANGES];
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < p->threads.n && r == 0; i++) {
+		some[n] = &t[i].held;
+		area[n++] = rseq_of(c, &t[i]);
+		if (n < REMOTE_RANGES && i + 1 < p->threads.n)
+			continue;
+		r = hold_mend_rseq(some, area, n);
+		n = 0;
+	}
+	return r;
 }

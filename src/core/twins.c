@@ -18,10 +18,19 @@ enum {
 	COMM_LEN = 16, /* TASK_COMM_LEN */
 };
 
+/* the first members, in the order of struct differs */
+enum {
+	OWN_COMM,
+	OWN_PENDING,
+	OWN_RSEQ,
+	OWN_NUMBER,
+};
+
 /* struct differs - what core wants to know of a thread that is like another, as it is read */
 struct differs {
 	char comm[COMM_LEN];
 	uint64_t sigpnd;
+	uint64_t rseq; /* its area */
 	int32_t vtid;
 };
 
@@ -53,6 +62,7 @@ struct twins {
 	struct own *own;
 	size_t n_own, recs_len; /* bytes of its records */
 	uint32_t alike_at, len;
+	bool lacks_rseq; /* of the members that differ */
 	unsigned int levels; /* of pid namespaces: in the innermost a thread has its number */
 	pthread_t reader;
 	bool reads; /* the reader is there */
@@ -87,9 +97,10 @@ static void add(struct arena *a, struct twins *w, const struct member *m)
 static void add_differing(struct arena *a, struct twins *w, unsigned int level)
 {
 	const struct member own[] = {
-		{ "comm", COMM_LEN, NULL },
-		{ "pending.signal", sizeof(uint64_t), NULL },
-		{ arena_printf(a, "thread_pid->numbers[%u].nr", level), sizeof(int32_t), NULL },
+		[OWN_COMM] = { "comm", COMM_LEN, NULL },
+		[OWN_PENDING] = { "pending.signal", sizeof(uint64_t), NULL },
+		[OWN_RSEQ] = { .path = "rseq", .size = sizeof(uint64_t), .spare = true },
+		[OWN_NUMBER] = { arena_printf(a, "thread_pid->numbers[%u].nr", level), sizeof(int32_t), NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
@@ -140,9 +151,10 @@ static bool is_enough(const struct tree *tree)
 	return enough;
 }
 
-/* a kind that lacks one of its members sees by itself */
+/* a kind that lacks one of its members sees by itself, and so does core */
 static void find_incomplete(struct twins *w)
 {
+	w->lacks_rseq = insight_lacks(w->insight, OWN_RSEQ);
 	for (size_t i = 0; i < w->n_own; i++)
 		for (size_t k = 0; w->own[i].kind->told && w->own[i].kind->told[k].path; k++)
 			w->own[i].is_told &= !insight_lacks(w->insight, w->own[i].first + k);
@@ -278,6 +290,17 @@ void find_twins(struct checkpoint *c)
 	for (size_t i = 0; i < c->tree.processes.n; i++)
 		if (p[i]->threads.n > 1)
 			compare(c, p[i]);
+}
+
+bool find_rseq(const struct checkpoint *c, const struct thread *t, uint64_t *ret)
+{
+	struct differs d;
+
+	if (!t->kept || c->twins->lacks_rseq)
+		return false;
+	memcpy(&d, t->kept, sizeof(d));
+	*ret = d.rseq;
+	return true;
 }
 
 static void take_after_one(const struct checkpoint *c, const struct process *p, struct thread *t)

@@ -22,6 +22,9 @@ void twins_close(struct checkpoint *c);
 /** find_twins() - sets kept and like of the threads of the tree */
 void find_twins(struct checkpoint *c);
 
+/** find_rseq() - the address of the rseq area of @t, 0: it has none; false: that was not read */
+bool find_rseq(const struct checkpoint *c, const struct thread *t, uint64_t *ret);
+
 /** take_after() - what /proc would say of those that are like another, whose is read */
 void take_after(const struct checkpoint *c, struct process *p);
 

@@ -46,7 +46,7 @@ static int abort_sequence(struct held *h, uint64_t at)
 	return arch_set_regs(h->tid, &h->regs);
 }
 
-int hold_mend_rseq(struct held *const *h, size_t n)
+int hold_mend_rseq(struct held *const *h, const uint64_t *area, size_t n)
 {
 	struct trange where[REMOTE_RANGES];
 	uint64_t at[REMOTE_RANGES] = { 0 };
@@ -55,11 +55,9 @@ int hold_mend_rseq(struct held *const *h, size_t n)
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct rseq_registration reg;
-
-		if (hold_rseq(h[i], &reg) < 0 || !reg.pointer)
+		if (!area[i])
 			continue;
-		where[known] = (struct trange){ { reg.pointer + offsetof(struct rseq, rseq_cs) }, sizeof(uint64_t) };
+		where[known] = (struct trange){ { area[i] + offsetof(struct rseq, rseq_cs) }, sizeof(uint64_t) };
 		of[known++] = h[i];
 	}
 	for (size_t i = 0; i < known; i++) /* it ends before one that cannot be read */

@@ -196,10 +196,12 @@ int nap_go_on(const struct nap *n, struct memos *m, pid_t tid, struct arch_regs 
  */
 int hold_mend(struct held *h, struct nap *n);
 
-/** hold_mend_rseq() - likewise, of @n threads of one process, at most REMOTE_RANGES: a restartable sequence that the stop interrupted is
- * aborted as the kernel does. -errno: not so of all
+/**
+ * hold_mend_rseq() - likewise, of @n threads of one process, at most REMOTE_RANGES: a restartable sequence that the stop interrupted
+ * is aborted as the kernel does, before anything else is done with the thread
+ * @area: the address of each one's rseq area, 0: it has none. -errno: not so of all.
  */
-int hold_mend_rseq(struct held *const *h, size_t n);
+int hold_mend_rseq(struct held *const *h, const uint64_t *area, size_t n);
 
 /**
  * hold_unmend() - a call that would be made again ends with EINTR after all, if a signal has come meanwhile that ends it

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
+#include "lib/many.h"
 #include "lib/rounds.h"
 
 #ifndef SYS_futex_waitv
@@ -130,26 +130,6 @@ static const struct sleeper sleepers[] = {
 	{ "futex until", futex_until, -1, ETIMEDOUT },
 	{ "futex_waitv", futex_vector, -1, ETIMEDOUT },
 };
-
-static void *sleep_on(void *arg)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
-/* calls are looked at all at once, where that can be had, if there are many */
-static void be_many(void)
-{
-	pthread_attr_t attr;
-	pthread_t t;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 65536);
-	for (int i = 0; i < 100; i++)
-		if (pthread_create(&t, &attr, sleep_on, NULL) != 0)
-			exit(1);
-}
 
 static void make(void)
 {
