@@ -143,6 +143,19 @@ static int find_place(
 	return btf_member(b, btf_pointee(b, outer->type), arrow + 2, strlen(arrow + 2), ret);
 }
 
+/* bpf_rdonly_cast() in kernel/bpf/helpers.c, Linux 6.2; before that nothing was trusted */
+void bpf_distrust(struct bpf_writer *w, const struct btf *b, uint32_t type)
+{
+	const uint32_t cast = btf_func(b, "bpf_rdonly_cast");
+
+	if (!cast || w->careful)
+		return;
+	bpf_move(w, BPF_REG_1, BPF_REG_7);
+	bpf_set(w, BPF_REG_2, (int)type);
+	bpf_add(w, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, (int)cast);
+	bpf_move(w, BPF_REG_7, BPF_REG_0);
+}
+
 int bpf_add_member(struct bpf_writer *w, const struct btf *b, uint32_t type, const struct member *m, int at)
 {
 	struct btf_place outer = { 0 }, place = { 0 };

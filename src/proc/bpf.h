@@ -48,6 +48,13 @@ void bpf_leave_unless(struct bpf_writer *w, int at, uint8_t how, int value);
 /** bpf_read_kernel() - @len bytes at R3 go to the record, at @at */
 void bpf_read_kernel(struct bpf_writer *w, int at, uint32_t len);
 
+/**
+ * bpf_distrust() - R7 is no pointer any more that functions take, but what it points to can be read
+ * Of each pointer that is loaded by a trusted one, newer kernels find out whether it can be trusted too, which takes a
+ * millisecond: type_is_trusted() in kernel/bpf/verifier.c.
+ */
+void bpf_distrust(struct bpf_writer *w, const struct btf *b, uint32_t type);
+
 /** bpf_add_member() - of the structure @type, which R7 points to, to the record at @at; -errno as insight_open() */
 int bpf_add_member(struct bpf_writer *w, const struct btf *b, uint32_t type, const struct member *m, int at);
 

@@ -54,8 +54,11 @@ static int write_program(struct bpf_writer *w, const struct btf *b, const void *
 	const uint32_t task = btf_struct(b, "task_struct");
 	const struct wanted *all = data;
 	int at = sizeof(struct seen);
-	int r = task ? add_filter(w, b, task) : -ENOENT;
 
+	if (!task)
+		return -ENOENT;
+	bpf_distrust(w, b, task);
+	int r = add_filter(w, b, task);
 	for (size_t i = 0; i < all->n && r == 0; i++) {
 		const struct member *m = &all->members[i];
 
