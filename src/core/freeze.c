@@ -124,7 +124,7 @@ struct freeze {
 	size_t zombies; /* of them: threads that have ended, and are not ours to reap */
 	bool found; /* the last list brought new ones */
 	bool lost; /* one was gone: an exec may have replaced others */
-	struct rush rush; /* from the first one that is asked to stop to the last one that has */
+	uint64_t asked; /* now_ns() when the first of the last ones was asked to stop */
 	unsigned int denied; /* how often in a row all that was tried lives and could not be seized */
 };
 
@@ -176,12 +176,12 @@ static int keep_seized(struct freeze *f, size_t first, const int *err)
 	return 0;
 }
 
-static void end_nap(struct process *p, struct thread *t)
+static void end_nap(struct process *p, struct thread *t, uint64_t asked)
 {
 	_cleanup_close_ int dir = t->nap && t->nap->since ? proc_open_thread(p->dir, t->tid) : -EBADF;
 
 	if (t->nap)
-		nap_end(t->nap, &t->held, dir);
+		nap_end(t->nap, &t->held, dir, asked);
 }
 
 static int seize_new(struct freeze *f, const struct span *list)
@@ -208,10 +208,12 @@ static int seize_new(struct freeze *f, const struct span *list)
 	for (size_t i = 0; i < n; i++)
 		held[i] = &t[known + i].held;
 	hold_seize_all(held, err, n, f->seized.at, f->seized.n, p->pid);
-	f->rush = rush_begin(n);
+	f->asked = now_ns();
+	const struct rush rush = rush_begin(n);
 	for (size_t i = 0; i < n; i++)
 		if (err[i] == 0)
 			err[i] = hold_reseize(held[i], held[i]->tid);
+	rush_end(&rush);
 	return keep_seized(f, known, err);
 }
 
@@ -249,16 +251,34 @@ static int await_stop(struct freeze *f, struct thread *t)
 	int r = -ETIMEDOUT;
 
 	for (unsigned int ms = 0; r == -ETIMEDOUT && ms < STOP_TIMEOUT_MS; ms += STOP_SLICE_MS) {
-		r = hold_wait(h, STOP_SLICE_MS);
+		r = hold_wait_stop(h, STOP_SLICE_MS);
 		if (r == -ETIMEDOUT)
 			hold_reap_ended(f->seized.at, f->seized.n, f->p->pid);
 		/* nobody is told of its end before that of the others */
 		if (r == -ETIMEDOUT && t->tid == f->p->pid && learn_fate(f->c, f->p, t->tid) == FATE_ZOMBIE)
 			r = -ESRCH;
 	}
-	if (r == 0)
-		end_nap(f->p, t);
+	h->gone |= r == -ESRCH;
 	return r;
+}
+
+static int look_at(struct freeze *f, struct thread *t, uint64_t asked)
+{
+	int r = hold_look(&t->held);
+
+	if (r == 0)
+		end_nap(f->p, t, asked);
+	return r;
+}
+
+static int stop_now(struct freeze *f, struct thread *t)
+{
+	const uint64_t asked = now_ns();
+	int r = hold_reseize(&t->held, t->tid);
+
+	if (r == 0)
+		r = await_stop(f, t);
+	return r < 0 ? r : look_at(f, t, asked);
 }
 
 /* a call that goes on after an earlier stop: was the thread looked at while it slept in it, so that it is known which? */
@@ -283,8 +303,7 @@ static int stop_again(struct freeze *f, struct thread *t)
 		nanosleep(&nap, NULL);
 		t->nap = look_at_nap(f->c, f->p, &(struct proc_call){ .tid = t->tid });
 	}
-	r = hold_reseize(&t->held, t->tid);
-	return r < 0 ? r : await_stop(f, t);
+	return stop_now(f, t);
 }
 
 /* is it in the middle of a function of the vdso, or of a system call that one of these makes? */
@@ -312,16 +331,15 @@ static int leave_vdso(struct freeze *f, struct thread *t)
 		if (r < 0)
 			return r;
 		nanosleep(&nap, NULL);
-		r = hold_reseize(&t->held, t->tid);
-		if (r == 0)
-			r = await_stop(f, t);
+		r = stop_now(f, t);
 	}
 	return r;
 }
 
-static int stop_thread(struct freeze *f, struct thread *t)
+/* it has stopped; where it was is not known yet */
+static int settle_thread(struct freeze *f, struct thread *t)
 {
-	int r = await_stop(f, t);
+	int r = t->held.gone ? -ESRCH : look_at(f, t, f->asked);
 
 	if (r == 0)
 		r = leave_vdso(f, t);
@@ -336,8 +354,14 @@ static int stop_threads(struct freeze *f)
 	struct thread *t = p->threads.at;
 	size_t kept = 0;
 
+	for (size_t i = p->threads.n; i-- > 0;) { /* the last one stops last: then nobody need be waited for any more */
+		int r = t[i].held.still ? 0 : await_stop(f, &t[i]);
+
+		if (r < 0 && r != -ESRCH)
+			return explain_stop(f->c, f->p, t[i].tid, r);
+	}
 	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = t[i].held.still ? 0 : stop_thread(f, &t[i]);
+		int r = t[i].held.still ? 0 : settle_thread(f, &t[i]);
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
@@ -387,12 +411,10 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 
 		f.found = f.lost = false;
 		f.listed = list.n;
-		f.rush = (struct rush){ 0 };
 		if (r == 0)
 			r = seize_new(&f, &list);
 		if (r == 0)
 			r = stop_threads(&f);
-		rush_end(&f.rush);
 		if (r < 0)
 			return r;
 	}

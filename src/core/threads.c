@@ -89,11 +89,14 @@ struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, con
 	return dir < 0 ? NULL : nap_look(&c->op->arena, &c->lane->cpu_clocks, dir);
 }
 
+/* 0: none, or nothing is to be done: there are no system calls in sequences, rseq(2) */
 static uint64_t rseq_of(const struct checkpoint *c, const struct thread *t)
 {
 	struct rseq_registration reg;
 	uint64_t area;
 
+	if (arch_syscall_nr(&t->held.regs) >= 0)
+		return 0;
 	if (find_rseq(c, t, &area))
 		return area;
 	return hold_rseq(&t->held, &reg) < 0 ? 0 : reg.pointer;

@@ -74,7 +74,7 @@ int wait_for(pid_t tid, unsigned int timeout_ms, int *status)
 	}
 }
 
-static int look(struct held *h)
+int hold_look(struct held *h)
 {
 	int r = arch_get_regs(h->tid, &h->regs);
 
@@ -89,15 +89,14 @@ static int look(struct held *h)
 void hold_look_again(struct held *h)
 {
 	h->still = false;
-	int r = look(h);
+	int r = hold_look(h);
 	if (r < 0 && r != -ESRCH) /* it stands still all the same: nothing would come of waiting for that */
-		r = look(h);
+		r = hold_look(h);
 	if (r < 0) /* whoever has this number now may not have been asked to stop yet */
 		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
 }
 
-/* hold_wait(), but for what is in its registers */
-static int wait_for_stop(struct held *h, unsigned int timeout_ms)
+int hold_wait_stop(struct held *h, unsigned int timeout_ms)
 {
 	for (;;) {
 		int status, r = wait_for(h->tid, timeout_ms, &status);
@@ -122,15 +121,15 @@ static int wait_for_stop(struct held *h, unsigned int timeout_ms)
 
 int hold_wait(struct held *h, unsigned int timeout_ms)
 {
-	int r = wait_for_stop(h, timeout_ms);
+	int r = hold_wait_stop(h, timeout_ms);
 
-	return r < 0 ? r : look(h);
+	return r < 0 ? r : hold_look(h);
 }
 
 int hold_adopt(struct held *h, pid_t tid, const struct held *maker, unsigned int timeout_ms)
 {
 	*h = (struct held){ .tid = tid, .seized = true };
-	int r = wait_for_stop(h, timeout_ms);
+	int r = hold_wait_stop(h, timeout_ms);
 
 	if (r < 0)
 		return r;

@@ -190,7 +190,7 @@ static int64_t full_time(const struct timed *t, const struct held *h)
 	return timespec_ns(&ts);
 }
 
-void nap_end(struct nap *n, const struct held *h, int dir)
+void nap_end(struct nap *n, const struct held *h, int dir, uint64_t asked)
 {
 	const struct arch_regs *r = &h->regs;
 	struct proc_sched now;
@@ -210,7 +210,7 @@ void nap_end(struct nap *n, const struct held *h, int dir)
 	/* waking up for us and stopping is one turn */
 	if (n->nr < 0 || !since || proc_read_sched(dir, &now) < 0 || now.voluntary != n->switches + 1)
 		return;
-	n->slept = now_ns() - since;
+	n->slept = (int64_t)asked - since;
 	n->since = since;
 }
 

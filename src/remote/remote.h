@@ -107,12 +107,16 @@ bool hold_in_vdso(const struct held *h);
 void hold_look_again(struct held *h);
 
 /**
- * hold_wait() - until the thread has stopped; its registers and mask are then in *h
+ * hold_wait() - until the thread has stopped; its registers and mask are then in *h. hold_wait_stop() and hold_look(): one after the other
  *
+ * Of many threads the next one is better waited for first: one that has reported its stop may take a while to come to rest, which is
+ * waited for by whoever asks for its registers (wait_task_inactive() in kernel/sched/core.c).
  * -ETIMEDOUT when it does not stop within @timeout_ms (it sleeps in the kernel where no signal reaches it), -ESRCH when it
  * ended. Signals that arrive meanwhile reach the program as ever.
  */
 int hold_wait(struct held *h, unsigned int timeout_ms);
+int hold_wait_stop(struct held *h, unsigned int timeout_ms);
+int hold_look(struct held *h);
 
 /** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth, in the stub that @maker runs */
 int hold_adopt(struct held *h, pid_t tid, const struct held *maker, unsigned int timeout_ms);
@@ -147,7 +151,7 @@ struct nap {
 	long nr; /* of the call; also when it goes on after an earlier stop, and call.nr is restart_syscall. -1: not known */
 	int64_t since; /* ns of CLOCK_MONOTONIC: when it fell asleep, after the last stop if there was one; 0: not known */
 	int64_t full; /* ns: for how long it would sleep from then on; -1: for ever, until a time, or not known */
-	int64_t slept; /* ns, until nap_end() */
+	int64_t slept; /* ns, until it was asked to stop */
 	uint64_t switches; /* how often it had gone to sleep then */
 	enum {
 		NAP_IN_KERNEL,
@@ -166,8 +170,8 @@ bool nap_is_likely(const struct proc_syscall *s);
  */
 struct nap *nap_look(struct arena *a, struct span *clocks, int dir);
 
-/** nap_end() - after the stop: forget what was seen if the thread has stirred in between */
-void nap_end(struct nap *n, const struct held *h, int dir);
+/** nap_end() - after the stop that was asked for at @asked (now_ns()): forget what was seen if the thread has stirred in between */
+void nap_end(struct nap *n, const struct held *h, int dir, uint64_t asked);
 
 /** nap_recall() - if it goes on with a call that an earlier stasis had stopped: how much was left of it then, by its memo */
 void nap_recall(struct nap *n, const struct memos *m, const struct held *h);

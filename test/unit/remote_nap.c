@@ -131,7 +131,7 @@ static struct nap *stop(struct arena *a, pid_t pid, struct held *h)
 	EXPECT_EQ(hold_seize(h, pid, 0), 0);
 	EXPECT_EQ(hold_wait(h, 5000), 0);
 	if (n)
-		nap_end(n, h, dir);
+		nap_end(n, h, dir, now_ns());
 	return n;
 }
 
@@ -362,7 +362,7 @@ TEST(one_that_stirred_is_forgotten)
 	wait_ms(500);
 	ASSERT_EQ(hold_seize(&h, pid, 0), 0);
 	ASSERT_EQ(hold_wait(&h, 5000), 0);
-	nap_end(n, &h, dir);
+	nap_end(n, &h, dir, now_ns());
 	EXPECT_EQ(nap_left(n), -1);
 	hold_let_go(&h);
 	end(pid);
