@@ -319,17 +319,16 @@ int collect_tree(struct checkpoint *c, bool freeze)
 	if (dir == -ESRCH || dir == -ENOENT)
 		return fail_as(op, OUTCOME_USAGE, "no-process", "see ps(1) or stasis ls for what runs",
 			"find process %d", c->target);
-	int r = dir < 0 ? dir : proc_read_stat(dir, &st);
-	if (r < 0)
-		return fail(op, r, "look at process %d", c->target);
+	if (dir < 0)
+		return fail(op, dir, "look at process %d", c->target);
 	if (proc_read_ns(dir, "pid", &theirs) == 0 && self >= 0 && proc_read_ns(self, "pid", &ours) == 0)
 		c->own_pidns = theirs != ours;
-	if (c->own_pidns)
+	if (c->own_pidns && proc_read_stat(dir, &st) == 0)
 		find_init(c, &st);
 	c->frozen_at = now_ns();
 	struct found root = { .pid = c->target, .freeze = freeze };
 	bool lost = false;
-	r = add_all(c, &(struct span){ &root, 1, 0 }, &lost);
+	int r = add_all(c, &(struct span){ &root, 1, 0 }, &lost);
 	if (r == 0 && lost)
 		r = fail(op, -ESRCH, "look at process %d", c->target);
 	if (r < 0)

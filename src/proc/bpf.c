@@ -263,6 +263,7 @@ static int make(struct arena *a, const char *iterator, const struct bpf_plan *p)
 		if (r == 0)
 			r = give_to_kernel(w, func);
 	}
+	btf_close(&b);
 	return r;
 }
 

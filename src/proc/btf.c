@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/btf.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "base/io.h"
 
 #define BTF_MAX	  (256u << 20) /* bytes; that of a kernel has 6 MiB */
+#define USUAL	  20 /* bytes, or more, that a type takes on average */
 #define NEST_MAX  32 /* types that only lead to others */
 #define STEPS_MAX 10000 /* members that are looked at for one name; task_struct has 300 */
 
@@ -66,6 +68,7 @@ static int index_types(struct arena *a, struct btf *b, uint32_t len)
 {
 	struct span at = { 0 };
 
+	span_reserve(a, &at, len / USUAL, sizeof(uint32_t));
 	span_push(a, &at, sizeof(uint32_t));
 	for (uint32_t i = 0; i < len;) {
 		const struct btf_type *t = (const struct btf_type *)(b->types + i);
@@ -81,19 +84,11 @@ static int index_types(struct arena *a, struct btf *b, uint32_t len)
 	return 0;
 }
 
-int btf_open(struct arena *a, const char *path, struct btf *ret)
+static int parse(struct arena *a, const unsigned char *all, size_t len, struct btf *ret)
 {
-	_cleanup_close_ int fd = open(path ? path : "/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
 	struct btf_header head;
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size < (off_t)sizeof(head) || st.st_size > BTF_MAX)
-		return -EBADMSG;
-	size_t len = (size_t)st.st_size;
-	unsigned char *all = arena_alloc(a, len);
-	if (read_all(fd, all, len) != (ssize_t)len)
+	if (len < sizeof(head))
 		return -EBADMSG;
 	memcpy(&head, all, sizeof(head));
 	if (head.magic != BTF_MAGIC || head.version != BTF_VERSION || head.hdr_len > len || head.hdr_len % 4)
@@ -103,12 +98,50 @@ int btf_open(struct arena *a, const char *path, struct btf *ret)
 		return -EBADMSG;
 	if (head.str_off > rest || head.str_len > rest - head.str_off || !head.str_len)
 		return -EBADMSG;
-	*ret = (struct btf){ .types = all + head.hdr_len + head.type_off,
-		.strings = (const char *)all + head.hdr_len + head.str_off,
-		.strings_len = head.str_len };
+	ret->types = all + head.hdr_len + head.type_off;
+	ret->strings = (const char *)all + head.hdr_len + head.str_off;
+	ret->strings_len = head.str_len;
 	if (ret->strings[head.str_len - 1])
 		return -EBADMSG;
 	return index_types(a, ret, head.type_len);
+}
+
+/* Linux 6.16 lets it be mapped, which takes a third of the time of reading it */
+static const void *map_or_read(struct arena *a, int fd, size_t len, struct btf *ret)
+{
+	void *all = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (all != MAP_FAILED) {
+		ret->mapped = all;
+		ret->mapped_len = len;
+		return all;
+	}
+	all = arena_alloc(a, len);
+	return read_all(fd, all, len) == (ssize_t)len ? all : NULL;
+}
+
+int btf_open(struct arena *a, const char *path, struct btf *ret)
+{
+	_cleanup_close_ int fd = open(path ? path : "/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	*ret = (struct btf){ 0 };
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size <= 0 || st.st_size > BTF_MAX)
+		return -EBADMSG;
+	const void *all = map_or_read(a, fd, (size_t)st.st_size, ret);
+	int r = all ? parse(a, all, (size_t)st.st_size, ret) : -EBADMSG;
+	if (r < 0)
+		btf_close(ret);
+	return r;
+}
+
+void btf_close(struct btf *b)
+{
+	if (b->mapped)
+		munmap(b->mapped, b->mapped_len);
+	b->mapped = NULL;
 }
 
 static bool is_named(const struct btf *b, uint32_t name_off, const char *name, size_t len)

@@ -9,13 +9,15 @@
 
 #include "base/arena.h"
 
-/** struct btf - the types of the running kernel: Documentation/bpf/btf.rst. They live in an arena. */
+/** struct btf - the types of the running kernel: Documentation/bpf/btf.rst. */
 struct btf {
 	const unsigned char *types;
 	const char *strings;
 	uint32_t strings_len;
 	const uint32_t *at; /* where each type begins; [0] is none */
 	uint32_t n;
+	void *mapped; /* of bytes, or NULL */
+	size_t mapped_len;
 };
 
 /** struct btf_place - where a member is in a structure, bytes, and its type */
@@ -32,6 +34,7 @@ struct btf_place {
 
 /** btf_open() - of /sys/kernel/btf/vmlinux, or what is in @path. -ENOENT: there are none; -EBADMSG: they make no sense */
 int btf_open(struct arena *a, const char *path, struct btf *ret);
+void btf_close(struct btf *b);
 
 /** btf_struct(), btf_func() - the number of the type of that name; 0: there is none */
 uint32_t btf_struct(const struct btf *b, const char *name);

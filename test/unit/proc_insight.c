@@ -190,6 +190,7 @@ TEST(broken_types)
 			if (b.n && member_of(&b, "bits", &p) == 0)
 				EXPECT_LE(p.size, 8);
 			unlink(path);
+			btf_close(&b);
 			arena_done(&a);
 		}
 }
