@@ -99,6 +99,25 @@ bring_back() {
 	grep -q "^VmSize:.*[0-9]\{10\} kB" "/proc/$pid/status" # the TiB is there
 }
 
+# records of make threads 64 N: bytes of the image beside the memory
+records() {
+	make threads 64 "$1"
+	run "$STASIS" checkpoint "$pid" -o a.stasis --json
+	expect 0
+	kill -KILL "$pid"
+	echo $(($(stat -c %s a.stasis) - $(sed 's/.*"memory":\([0-9]*\).*/\1/' <<<"$output")))
+}
+
+@test "a thread that is like others takes a few records" {
+	[ "$(id -u)" = 0 ] || skip "that threads are alike is seen by root"
+	[ -e /sys/kernel/btf/vmlinux ] && [ "$(readlink /proc/self/ns/pid)" = "pid:[4026531836]" ] ||
+		skip "what this kernel keeps of threads is not to be read here"
+	local few many
+	few=$(records 200)
+	many=$(records 1200)
+	at_most "bytes of a thread in the image, beside its memory" $(((many - few) / 1000)) 1600
+}
+
 @test "what processes share for good is stored once" {
 	make shared 32 10
 	local before

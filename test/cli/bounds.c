@@ -6,10 +6,12 @@
  *	bounds zeros MIB		as much that was written with zeros, as much that was only read, and a reserved TiB
  *	bounds fork MIB N		private memory that N children share with it, but for one page that each has written
  *	bounds shared MIB N		memory that they all share for good
+ *	bounds threads MIB N		N threads that wait, with their stacks in one mapping
  *	bounds peak FILE CMD...		run a command; FILE gets the most memory that it had, in KiB
  *
  * All but the last say "ready" and sleep. Children end with their parent.
  */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +83,25 @@ static void make_children(unsigned char *memory, size_t len, size_t n, int write
 	}
 }
 
+static void *wait_for_nothing(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void make_threads(unsigned char *stacks, size_t len, size_t n)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	for (size_t i = 0; i < n; i++)
+		if (pthread_attr_setstack(&attr, stacks + len / n / PAGE * PAGE * i, len / n / PAGE * PAGE) != 0 ||
+			pthread_create(&thread, &attr, wait_for_nothing, NULL) != 0)
+			die("pthread_create");
+}
+
 static int peak(const char *path, char **argv)
 {
 	struct rusage usage;
@@ -111,6 +132,8 @@ static int make(const char *what, size_t len, size_t n)
 
 		fill(memory, len);
 		make_children(memory, len, n, !shared);
+	} else if (strcmp(what, "threads") == 0) {
+		make_threads(map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE), len, n);
 	} else {
 		return 2;
 	}
