@@ -322,7 +322,7 @@ static int save_process(const struct checkpoint *c, struct process *p)
 		r = save_threads(c, p);
 	if (r < 0 || p->zombie)
 		return r;
-	find_common(p);
+	drop_common(p);
 	r = find_own_pages(c, p);
 	if (r == 0)
 		r = save(c, &p->parts, &s);
@@ -337,8 +337,6 @@ static void number(struct checkpoint *c, struct span *parts, const struct proces
 	struct part *part = parts->at;
 
 	for (size_t i = 0; i < parts->n; i++) {
-		if (part[i].common)
-			continue;
 		if (!part[i].shared) {
 			part[i].id = c->next_id++;
 			continue;

@@ -45,7 +45,7 @@ static int encode_parts(const struct checkpoint *c, void *data, size_t i)
 	const struct part *p = parts->at;
 
 	for (size_t n = 0; n < parts->n; n++) {
-		if (!has_record(&p[n]) || p[n].common)
+		if (!has_record(&p[n]))
 			continue;
 		((struct ref *)span_push(&c->op->arena, &s->refs, sizeof(struct ref)))->id = p[n].id;
 		if (!p[n].shared)

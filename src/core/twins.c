@@ -350,24 +350,27 @@ int give_parts(const struct checkpoint *c, const struct sight *s, struct span *r
 }
 
 /* @model has one of each kind, in the order of the table as well */
-static void compare_parts(struct span *parts, const struct part *model)
+static void drop_equal(struct span *parts, const struct part *model)
 {
 	struct part *part = parts->at;
+	size_t kept = 0;
 
 	for (size_t i = 0; i < parts->n; i++) {
 		const struct kind *k = part[i].kind;
 
 		while (model->kind != k)
 			model++;
-		part[i].common = k->common && record_same(k->fields, part[i].rec, model->rec);
+		if (!k->common || !record_same(k->fields, part[i].rec, model->rec))
+			part[kept++] = part[i];
 	}
+	parts->n = kept;
 }
 
-void find_common(struct process *p)
+void drop_common(struct process *p)
 {
 	struct thread *t = p->threads.at;
 
 	for (size_t i = 0; i < p->threads.n; i++)
 		if (t[i].like)
-			compare_parts(&t[i].parts, t[i].like->parts.at);
+			drop_equal(&t[i].parts, t[i].like->parts.at);
 }

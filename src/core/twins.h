@@ -31,5 +31,5 @@ void take_after(const struct checkpoint *c, struct process *p);
 /** give_parts() - the parts of a thread that is like another, but those that are alike; of what it is told they are filled */
 int give_parts(const struct checkpoint *c, const struct sight *s, struct span *ret);
 
-/** find_common() - which parts of those who are like another are common, when all are saved */
-void find_common(struct process *p);
+/** drop_common() - takes from those who are like another the parts that are equal to that one's, when all are saved */
+void drop_common(struct process *p);

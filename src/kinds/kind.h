@@ -33,7 +33,7 @@ struct thread {
 	uint64_t ns[PROC_NS_OF_THREADS]; /* its namespaces, by their inodes; not of the first thread that lives */
 	struct held held;
 	struct nap *nap; /* the call with a timeout that it slept in, or NULL */
-	struct span parts; /* of struct part; of one that is like another not of what is alike */
+	struct span parts; /* of struct part; of one that is like another not of what they have in common */
 	const unsigned char *kept; /* core's: what the kernel keeps of it, see twins.h; NULL: it is not known */
 	struct thread *like; /* core's: one before it of which the kernel keeps the same; NULL: there is none */
 };
@@ -117,7 +117,6 @@ struct part {
 	uint64_t id; /* of the object in the image */
 	bool shared; /* it is that of another process, which was asked for it */
 	bool given; /* nobody is asked: it was told */
-	bool common; /* it is equal to that of the thread that this one is like, which has the record */
 };
 
 /** struct holder - one descriptor of the tree, in the index by (dev, ino) */
