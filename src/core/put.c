@@ -44,6 +44,8 @@ static int encode_parts(const struct checkpoint *c, void *data, size_t i)
 	const struct span *parts = s->thread ? &s->thread->parts : &s->process->parts;
 	const struct part *p = parts->at;
 
+	span_reserve(&c->op->arena, &s->encoded, parts->n, sizeof(struct encoded));
+	span_reserve(&c->op->arena, &s->refs, parts->n, sizeof(struct ref));
 	for (size_t n = 0; n < parts->n; n++) {
 		if (!has_record(&p[n]))
 			continue;
@@ -98,6 +100,7 @@ static void encode_living(const struct checkpoint *c, const struct tasks *all, s
 		rec->flags |= TASK_LEADER_GONE;
 		rec->exit_code = (int32_t)p->ended->stat.exit_code;
 	}
+	span_reserve(&c->op->arena, &rec->threads, (size_t)(end - part) - 1, sizeof(struct thread_record));
 	while (++part < end) {
 		struct thread_record *t = span_push(&c->op->arena, &rec->threads, sizeof(*t));
 
@@ -136,10 +139,21 @@ static void add_sheet(struct checkpoint *c, struct tasks *all, struct process *p
 		(struct sheet){ .process = p, .thread = t };
 }
 
+static size_t count_sheets(const struct checkpoint *c)
+{
+	struct process **p = c->tree.processes.at;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->tree.processes.n; i++)
+		n += p[i]->zombie ? 0 : 1 + (p[i]->ended ? 1 : 0) + p[i]->threads.n;
+	return n;
+}
+
 static void list_sheets(struct checkpoint *c, struct tasks *all)
 {
 	struct process **p = c->tree.processes.at;
 
+	span_reserve(&c->op->arena, &all->parts, count_sheets(c), sizeof(struct sheet));
 	all->last = arena_array(&c->op->arena, c->tree.processes.n, sizeof(*all->last));
 	all->first_part = arena_array(&c->op->arena, c->tree.processes.n, sizeof(*all->first_part));
 	for (size_t i = 0; i < c->tree.processes.n; i++) {

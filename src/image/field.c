@@ -157,22 +157,11 @@ static char *put_record(char *at, const struct field *fields, const void *rec, u
 	return at;
 }
 
-/* The room that span_push() knows a span of @n bytes to have: a power of two, at least 8. */
-static size_t span_room(size_t n)
-{
-	size_t room = 8;
-
-	while (room < n)
-		room *= 2;
-	return n ? room : 0;
-}
-
 void record_encode(struct arena *a, const struct field *fields, const void *rec, struct span *out)
 {
 	size_t len = record_size(fields, rec, 0);
 
-	if (span_room(out->n) < out->n + len)
-		out->at = arena_grow(a, out->at, out->n, span_room(out->n + len), 1);
+	span_reserve(a, out, len, 1);
 	if (!len)
 		return;
 	char *at = (char *)out->at + out->n;

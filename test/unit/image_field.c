@@ -232,7 +232,7 @@ TEST(the_wire_form_is_as_documented)
 	EXPECT_EQ(FIELD_ARRAY, 8);
 }
 
-TEST(encoding_appends_and_leaves_room_as_span_push_expects)
+TEST(encoding_appends)
 {
 	struct leaf leaf = { 5, "hello" };
 	struct span out = { NULL, 0 };
