@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define GAP 64 /* bytes: fewer zeros between two islands cost less than another island */
+#define ISLANDS 32 /* the last has all that comes behind these */
+#define GAP	64 /* bytes: fewer zeros between two islands cost less than another island */
 
 const struct field island_fields[] = {
 	FIELD_U(1, struct island, at, ""),
@@ -40,19 +41,37 @@ static size_t skip_data(const unsigned char *bytes, size_t at, size_t len)
 	return at + sizeof(uint64_t) <= len ? at : len;
 }
 
+/* the next island at or behind @at; its end, 0: there is none */
+static size_t find_island(const unsigned char *bytes, size_t at, size_t len, size_t *ret_at)
+{
+	size_t end = 0, next = skip_zeros(bytes, at, len);
+
+	*ret_at = next;
+	while (next < len && (!end || next - end < GAP)) {
+		end = skip_data(bytes, next, len);
+		next = skip_zeros(bytes, end, len);
+	}
+	return end;
+}
+
 void sparse_pack(struct arena *a, const void *whole, size_t len, struct span *ret)
 {
-	const unsigned char *bytes = whole;
+	struct island found[ISLANDS];
+	size_t n = 0, total = 0, at;
 
-	*ret = (struct span){ 0 };
-	for (size_t at = skip_zeros(bytes, 0, len), end, next = at; at < len; at = next) {
-		do {
-			end = skip_data(bytes, next, len);
-			next = skip_zeros(bytes, end, len);
-		} while (next < len && next - end < GAP);
-		*(struct island *)span_push(a, ret, sizeof(struct island)) =
-			(struct island){ (uint32_t)at, { arena_dup(a, bytes + at, end - at), end - at, 0 } };
+	for (size_t end = 0; n < ISLANDS && (end = find_island(whole, end, len, &at)); n++) {
+		if (n == ISLANDS - 1)
+			end = len;
+		found[n] = (struct island){ (uint32_t)at, { (char *)whole + at, end - at, 0 } };
+		total += end - at;
 	}
+	char *copy = arena_alloc(a, n * sizeof(*found) + total);
+	*ret = (struct span){ copy, n, n };
+	copy += n * sizeof(*found);
+	for (size_t i = 0; i < n; copy += found[i++].bytes.n)
+		found[i].bytes.at = memcpy(copy, found[i].bytes.at, found[i].bytes.n);
+	if (n)
+		memcpy(ret->at, found, n * sizeof(*found));
 }
 
 int sparse_unpack(const struct span *islands, void *whole, size_t len)

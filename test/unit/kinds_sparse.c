@@ -57,6 +57,11 @@ TEST(islands)
 	EXPECT_EQ(pack(whole, 4000).n, 3);
 	for (size_t len = 0; len < 300; len++)
 		pack(whole, len);
+	memset(whole, 0, sizeof(whole));
+	for (size_t at = 0; at < sizeof(whole); at += 100)
+		whole[at] = 1;
+	EXPECT_EQ(pack(whole, 3000).n, 30);
+	EXPECT_EQ(pack(whole, 4000).n, 32);
 	memset(whole, 7, sizeof(whole));
 	EXPECT_EQ(pack(whole, 3997).n, 1);
 	arena_done(&arena);
