@@ -62,8 +62,12 @@ enum interrupted arch_interrupted(const struct arch_regs *regs);
 long arch_syscall_nr(const struct arch_regs *regs);
 uint64_t arch_syscall_arg(const struct arch_regs *regs, unsigned int n);
 
-/** arch_call_regs - members of the kernel's struct pt_regs: the number of a call, and its six arguments */
-extern const char *const arch_call_regs[7];
+/**
+ * arch_task_regs, arch_entry_regs - members of task_struct and of pt_regs in which the kernel keeps what NT_PRSTATUS gives; NULL at the end
+ * arch_unpack_regs() - from these, 8 bytes each, one behind the other; false: only ptrace(2) can tell
+ */
+extern const char *const arch_task_regs[], *const arch_entry_regs[];
+bool arch_unpack_regs(const uint64_t *kept, struct arch_regs *ret);
 
 /** arch_set_syscall_nr(), arch_set_syscall_arg() - of an interrupted call, for when it is made again */
 void arch_set_syscall_nr(struct arch_regs *regs, long nr);

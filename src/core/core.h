@@ -139,10 +139,19 @@ struct shares {
 int freeze_process(const struct checkpoint *c, struct process *p);
 /** list_threads() - the same without holding any; -errno is not told */
 int list_threads(const struct checkpoint *c, struct process *p);
-/** list_calling() - those that it has now; of many all at once with their calls, if that can be had. -errno is not told */
-int list_calling(const struct checkpoint *c, const struct process *p, struct span *ret /* of struct proc_call */);
+/** struct listed - a thread that is not stopped yet and, if that @is_known, the call that it has made last: it may be in it still */
+struct listed {
+	pid_t tid;
+	bool is_known;
+	struct proc_syscall call; /* without sp and ip */
+};
+/** list_running() - those that it has now; of many all at once with their calls, if that can be had. -errno is not told */
+int list_running(const struct checkpoint *c, const struct process *p, struct span *ret /* of struct listed */);
+/** read_all_regs() - of all threads, if there are @n of them and that is many, and if it can be had */
+bool read_all_regs(
+	const struct checkpoint *c, const struct process *p, size_t n, struct span *ret /* of struct proc_regs */);
 /** look_at_nap() - of a thread that is not stopped yet; NULL: it sleeps for no time */
-struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct proc_call *t);
+struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct listed *t);
 /** mend_sequences() - before a thread is asked for anything: hold_mend_rseq() for all of a process */
 int mend_sequences(const struct checkpoint *c, const struct process *p);
 /** find_thread() - of those of a process, maybe at @guess; NULL: it has none of that number */

@@ -368,8 +368,8 @@ void crew_done(struct checkpoint *c)
 
 		if (l->root_dir.of)
 			fd_close(l->root_dir.fd);
-		if (l->calls.tried)
-			fd_close(l->calls.fd);
+		if (l->regs.tried)
+			fd_close(l->regs.fd);
 	}
 	pthread_cond_destroy(&crew->done);
 	pthread_cond_destroy(&crew->go);

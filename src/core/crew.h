@@ -17,8 +17,8 @@
 struct checkpoint;
 struct crew;
 
-/** struct calls - for proc_read_calls() */
-struct calls {
+/** struct reading - for proc_read_regs() */
+struct reading {
 	bool tried;
 	int fd; /* negative: they cannot be read */
 };
@@ -28,7 +28,7 @@ struct lane {
 	unsigned int n;
 	struct root root_dir; /* for its processes */
 	struct span cpu_clocks; /* for nap_look() */
-	struct calls calls;
+	struct reading regs;
 	size_t n_refused; /* was_refused(): how many obstacles it has seen */
 };
 

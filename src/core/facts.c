@@ -176,21 +176,13 @@ static int read_fds(const struct checkpoint *c, struct process *p)
 	return r < 0 ? fail(c->op, r, "read its descriptors") : 0;
 }
 
-/* what a process says of itself takes longer, as it adds up the times of all its threads */
-static int read_stat(struct process *p)
-{
-	_cleanup_close_ int leader = p->threads.n > 1 && !p->ended ? proc_open_thread(p->dir, p->pid) : -EBADF;
-
-	return proc_read_stat(leader < 0 ? p->dir : leader, &p->stat);
-}
-
 static int read_process(const struct checkpoint *c, struct process *p)
 {
 	struct op *op = c->op;
 	int r = proc_read_status(&op->arena, p->dir, &p->status);
 
 	if (r == 0)
-		r = read_stat(p);
+		r = proc_read_stat(p->dir, &p->stat);
 	if (r < 0)
 		return fail(op, r, "read its state");
 	r = p->zombie ? 0 : proc_read_namespaces(p->dir, PROC_NS_N, p->ns);

@@ -189,7 +189,7 @@ static int seize_new(struct freeze *f, const struct span *list)
 	struct arena *a = &f->c->op->arena;
 	struct process *p = f->p;
 	size_t known = p->threads.n;
-	const struct proc_call *of = list->at;
+	const struct listed *of = list->at;
 	struct held **held = arena_array(a, list->n, sizeof(struct held *));
 	int *err = arena_array(a, list->n, sizeof(*err));
 
@@ -262,9 +262,17 @@ static int await_stop(struct freeze *f, struct thread *t)
 	return r;
 }
 
-static int look_at(struct freeze *f, struct thread *t, uint64_t asked)
+/* @regs: what was read of it since it stopped, or NULL */
+static int look_at(struct freeze *f, struct thread *t, const struct proc_regs *regs, uint64_t asked)
 {
-	int r = hold_look(&t->held);
+	struct held *h = &t->held;
+	int r = 0;
+
+	h->still = regs && regs->rests && arch_unpack_regs(regs->regs, &h->regs);
+	if (h->still)
+		h->sigmask = regs->sigmask;
+	else
+		r = hold_look(h);
 
 	if (r == 0)
 		end_nap(f->p, t, asked);
@@ -278,7 +286,7 @@ static int stop_now(struct freeze *f, struct thread *t)
 
 	if (r == 0)
 		r = await_stop(f, t);
-	return r < 0 ? r : look_at(f, t, asked);
+	return r < 0 ? r : look_at(f, t, NULL, asked);
 }
 
 /* a call that goes on after an earlier stop: was the thread looked at while it slept in it, so that it is known which? */
@@ -301,7 +309,7 @@ static int stop_again(struct freeze *f, struct thread *t)
 	t->nap = NULL;
 	for (unsigned int look = 0; look < NAME_LOOKS && (!t->nap || t->nap->nr < 0); look++) {
 		nanosleep(&nap, NULL);
-		t->nap = look_at_nap(f->c, f->p, &(struct proc_call){ .tid = t->tid });
+		t->nap = look_at_nap(f->c, f->p, &(struct listed){ .tid = t->tid });
 	}
 	return stop_now(f, t);
 }
@@ -337,9 +345,9 @@ static int leave_vdso(struct freeze *f, struct thread *t)
 }
 
 /* it has stopped; where it was is not known yet */
-static int settle_thread(struct freeze *f, struct thread *t)
+static int settle_thread(struct freeze *f, struct thread *t, const struct proc_regs *regs)
 {
-	int r = t->held.gone ? -ESRCH : look_at(f, t, f->asked);
+	int r = t->held.gone ? -ESRCH : look_at(f, t, regs, f->asked);
 
 	if (r == 0)
 		r = leave_vdso(f, t);
@@ -348,20 +356,33 @@ static int settle_thread(struct freeze *f, struct thread *t)
 	return r < 0 ? r : hold_mend(&t->held, t->nap);
 }
 
+/* of thread @tid, which comes after the one before *@next in the order of numbers; if it does not it is looked at by itself */
+static const struct proc_regs *regs_of(const struct span *all, pid_t tid, size_t *next)
+{
+	const struct proc_regs *regs = all->at;
+
+	while (*next < all->n && regs[*next].tid < tid)
+		++*next;
+	return *next < all->n && regs[*next].tid == tid ? &regs[*next] : NULL;
+}
+
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
-	size_t kept = 0;
+	struct span all;
+	size_t kept = 0, fresh = 0, next = 0;
 
 	for (size_t i = p->threads.n; i-- > 0;) { /* the last one stops last: then nobody need be waited for any more */
 		int r = t[i].held.still ? 0 : await_stop(f, &t[i]);
 
+		fresh += !t[i].held.still;
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
 	}
+	read_all_regs(f->c, p, fresh, &all);
 	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = t[i].held.still ? 0 : settle_thread(f, &t[i]);
+		int r = t[i].held.still ? 0 : settle_thread(f, &t[i], regs_of(&all, t[i].tid, &next));
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
@@ -407,7 +428,7 @@ int freeze_process(const struct checkpoint *c, struct process *p)
 				"stop all its threads: /proc does not list them all");
 		if (tries)
 			nanosleep(&nap, NULL);
-		int r = list_calling(c, p, &list);
+		int r = list_running(c, p, &list);
 
 		f.found = f.lost = false;
 		f.listed = list.n;

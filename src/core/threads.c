@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 
-#define CALLS_WORTH ((size_t)100) /* threads: it takes as long to make ready as to read so many one by one */
+#define REGS_WORTH ((size_t)100) /* threads: it takes as long to make ready as to read so many one by one */
 
 struct thread *find_thread(const struct process *p, pid_t tid, size_t guess)
 {
@@ -48,41 +48,61 @@ int list_threads(const struct checkpoint *c, struct process *p)
 	return r;
 }
 
-/* of many threads all at once, with their calls, if that can be had */
-static bool list_calls(const struct checkpoint *c, const struct process *p, struct span *ret)
+bool read_all_regs(const struct checkpoint *c, const struct process *p, size_t n, struct span *ret)
 {
-	struct calls *calls = &c->lane->calls;
+	const struct proc_reg_names names = { arch_task_regs, arch_entry_regs };
+	struct reading *r = &c->lane->regs;
 
-	if (!calls->tried)
-		*calls = (struct calls){ true, proc_open_calls(arch_call_regs) };
-	return calls->fd >= 0 && proc_read_calls(calls->fd, p->pid, &c->op->arena, ret) == 0 && ret->n;
+	*ret = (struct span){ 0 };
+	if (n < REGS_WORTH)
+		return false;
+	if (!r->tried)
+		*r = (struct reading){ true, proc_open_regs(&names) };
+	return r->fd >= 0 && proc_read_regs(r->fd, p->pid, &c->op->arena, ret) == 0 && ret->n;
+}
+
+/* of one that has stopped, or has entered the kernel last, if it has not left it again */
+static struct listed list_one(const struct proc_regs *regs)
+{
+	struct listed l = { .tid = regs->tid };
+	struct arch_regs a;
+
+	l.is_known = arch_unpack_regs(regs->regs, &a);
+	l.call.nr = arch_syscall_nr(&a);
+	for (unsigned int i = 0; i < ARRAY_SIZE(l.call.arg); i++)
+		l.call.arg[i] = arch_syscall_arg(&a, i);
+	return l;
 }
 
 /* The only one of a process has its number: who calls execve(2) gets that before the leader is released (de_thread() in fs/exec.c) */
-int list_calling(const struct checkpoint *c, const struct process *p, struct span *ret)
+int list_running(const struct checkpoint *c, const struct process *p, struct span *ret)
 {
 	const size_t n = proc_count_threads(p->dir);
-	struct span tids = { 0 };
+	struct span regs, tids = { 0 };
 
-	if (n >= CALLS_WORTH && !p->threads.n && list_calls(c, p, ret))
+	if (!p->threads.n && read_all_regs(c, p, n, &regs)) {
+		for (size_t i = 0; i < regs.n; i++)
+			*(struct listed *)span_push(&c->op->arena, ret, sizeof(struct listed)) =
+				list_one((struct proc_regs *)regs.at + i);
 		return 0;
+	}
 	if (n == 1)
 		*(pid_t *)span_push(&c->op->arena, &tids, sizeof(pid_t)) = p->pid;
 	int r = n == 1 ? 0 : proc_read_tids(&c->op->arena, p->dir, &tids);
 	for (size_t i = 0; i < tids.n; i++)
-		((struct proc_call *)span_push(&c->op->arena, ret, sizeof(struct proc_call)))->tid =
-			((pid_t *)tids.at)[i];
+		*(struct listed *)span_push(&c->op->arena, ret, sizeof(struct listed)) =
+			(struct listed){ .tid = ((pid_t *)tids.at)[i] };
 	return r;
 }
 
-static bool may_nap(const struct process *p, const struct proc_call *t)
+static bool may_nap(const struct process *p, const struct listed *t)
 {
 	struct proc_syscall s = t->call;
 
-	return (t->known || proc_read_thread_syscall(p->dir, t->tid, &s) == 0) && nap_is_likely(&s);
+	return (t->is_known || proc_read_thread_syscall(p->dir, t->tid, &s) == 0) && nap_is_likely(&s);
 }
 
-struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct proc_call *t)
+struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct listed *t)
 {
 	_cleanup_close_ int dir = may_nap(p, t) ? proc_open_thread(p->dir, t->tid) : -EBADF;
 

@@ -166,23 +166,26 @@ int proc_read_syscall(int dir, struct proc_syscall *ret);
 /** proc_read_thread_syscall() - likewise, of thread @tid of the process at @process (/proc/PID) */
 int proc_read_thread_syscall(int process, pid_t tid, struct proc_syscall *ret);
 
-#define PROC_CALL_REGS 7
-/**
- * proc_open_calls() - make ready for proc_read_calls(): a descriptor
- * @regs: the members of struct pt_regs that hold the number of a call and its six arguments. -EPERM, -EOPNOTSUPP or -ENOENT where
- * that cannot be had.
- */
-int proc_open_calls(const char *const regs[PROC_CALL_REGS]);
-
-/** struct proc_call - a thread and, if that is @known, the system call that it has made last: it runs again, or is still in it */
-struct proc_call {
-	pid_t tid;
-	bool known;
-	struct proc_syscall call; /* without sp and ip */
+/** struct proc_reg_names - members of the kernel's structures that hold registers of a thread: names, and NULL behind the last one */
+struct proc_reg_names {
+	const char *const *of_task; /* in task_struct */
+	const char *const *of_entry; /* in pt_regs */
 };
 
-/** proc_read_calls() - of all threads of process @pid, in order of number, whose list lacks some where threads end meanwhile */
-int proc_read_calls(int fd, pid_t pid, struct arena *a, struct span *ret /* of struct proc_call */);
+#define PROC_REGS_MOST 32
+/** struct proc_regs - what the kernel holds of the registers of a thread */
+struct proc_regs {
+	pid_t tid;
+	bool rests; /* it was stopped by who traces it: then nothing of it changes, else it may be in between */
+	uint64_t sigmask; /* as PTRACE_GETSIGMASK */
+	uint64_t regs[PROC_REGS_MOST]; /* of the task, and of its entry */
+};
+
+/** proc_open_regs() - make ready for proc_read_regs(): a descriptor; -EPERM, -EOPNOTSUPP or -ENOENT where that cannot be had */
+int proc_open_regs(const struct proc_reg_names *names);
+
+/** proc_read_regs() - of all threads of process @pid, in order of number; the list lacks some where threads end meanwhile */
+int proc_read_regs(int fd, pid_t pid, struct arena *a, struct span *ret /* of struct proc_regs */);
 
 /** proc_read_wchan() - the function of the kernel in which a thread sleeps, at most @room - 1 bytes; "0" when that is not told */
 int proc_read_wchan(int dir, char *ret, size_t room);

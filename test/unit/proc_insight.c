@@ -356,13 +356,15 @@ TEST(threads_that_are_traced)
 	arena_done(&a);
 }
 
-TEST(calls_of_all_threads)
+TEST(registers_of_all_threads)
 {
-	static const char *const regs[] = { "orig_ax", "di", "si", "dx", "r10", "r8", "r9" };
+	static const char *const of_task[] = { "thread.fsbase", NULL }, *const of_entry[] = { "orig_ax", "di", "sp",
+		NULL };
+	const struct proc_reg_names names = { of_task, of_entry };
+	int fd = proc_open_regs(&names);
 	struct span all = { 0 };
 	pid_t tid[THREADS];
 	struct arena a;
-	int fd = proc_open_calls(regs);
 
 	if (fd == -EPERM || fd == -EOPNOTSUPP || fd == -ENOENT)
 		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
@@ -376,27 +378,30 @@ TEST(calls_of_all_threads)
 	arena_init(&a);
 	int proc = open("/proc", O_RDONLY | O_DIRECTORY), dir = proc_open(proc, child);
 	nap_ms(50); /* until they sleep */
-	EXPECT_EQ(proc_read_calls(fd, child, &a, &all), 0);
-	EXPECT_EQ(all.n >= THREADS, 1);
-	const struct proc_call *c = all.at;
+	hold(tid[1]);
+	EXPECT_EQ(proc_read_regs(fd, child, &a, &all), 0);
+	EXPECT_EQ(all.n, THREADS + 1);
+	const struct proc_regs *r = all.at;
 	for (size_t k = 0; k < all.n; k++) {
 		struct proc_syscall s = { 0 };
 
-		EXPECT_EQ(proc_read_thread_syscall(dir, c[k].tid, &s), 0);
-		EXPECT_EQ(c[k].known, true);
-		EXPECT_EQ(c[k].call.nr, s.nr);
-		EXPECT_EQ(memcmp(c[k].call.arg, s.arg, sizeof(s.arg)), 0);
-		EXPECT_EQ(k == 0 || c[k - 1].tid < c[k].tid, 1);
+		EXPECT_EQ(r[k].rests, r[k].tid == tid[1]);
+		EXPECT_EQ(k == 0 || r[k - 1].tid < r[k].tid, 1);
+		if (!r[k].rests)
+			EXPECT_EQ(proc_read_thread_syscall(dir, r[k].tid, &s), 0);
+		if (!r[k].rests)
+			EXPECT_EQ(
+				r[k].regs[1] == (uint64_t)s.nr && r[k].regs[2] == s.arg[0] && r[k].regs[3] == s.sp, 1);
 	}
 	for (size_t k = 0, found = 0; k < THREADS; k++, found = 0) {
 		for (size_t i = 0; i < all.n; i++)
-			found += c[i].tid == tid[k];
+			found += r[i].tid == tid[k];
 		EXPECT_EQ(found, 1);
 	}
 	kill(child, SIGKILL);
+	waitpid(tid[1], NULL, __WALL);
 	waitpid(child, NULL, 0);
-	all = (struct span){ 0 };
-	EXPECT_EQ(proc_read_calls(fd, child, &a, &all) < 0 || all.n == 0, 1);
+	EXPECT_EQ(proc_read_regs(fd, child, &a, &all) < 0 || all.n == 0, 1);
 	close(dir);
 	close(proc);
 	close(fd);

@@ -12,7 +12,8 @@
 #include "base/arena.h"
 #include "stub/proto.h"
 
-#define USER_CS 0x33 /* __USER_CS: 64-bit code */
+#define USER_CS	  0x33 /* __USER_CS: 64-bit code */
+#define FLAG_TRAP 0x100 /* X86_EFLAGS_TF */
 
 /* include/linux/errno.h: never seen by programs, but by a tracer */
 enum {
@@ -29,6 +30,28 @@ int arch_get_regs(pid_t tid, struct arch_regs *ret)
 	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_PRSTATUS, &io) < 0)
 		return -errno;
 	return io.iov_len == sizeof(ret->u) ? 0 : -EOPNOTSUPP; /* shorter: a 32-bit task */
+}
+
+const char *const arch_task_regs[] = { "thread.fsbase", "thread.gsbase", "thread.ds", "thread.es", "thread.fsindex",
+	"thread.gsindex", NULL };
+const char *const arch_entry_regs[] = { "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx",
+	"dx", "si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss", NULL };
+
+/* genregs_get() in arch/x86/kernel/ptrace.c. Bases of segments may come from a table, and a step that was asked for is hidden */
+bool arch_unpack_regs(const uint64_t *kept, struct arch_regs *ret)
+{
+	struct user_regs_struct *u = &ret->u;
+
+	memcpy(u, kept + 6, 21 * sizeof(*kept)); /* they are in the same order */
+	u->cs = (uint16_t)u->cs;
+	u->ss = (uint16_t)u->ss;
+	u->fs_base = kept[0];
+	u->gs_base = kept[1];
+	u->ds = kept[2];
+	u->es = kept[3];
+	u->fs = kept[4];
+	u->gs = kept[5];
+	return !u->fs && !u->gs && !(u->eflags & FLAG_TRAP) && u->cs == USER_CS;
 }
 
 int arch_set_regs(pid_t tid, const struct arch_regs *regs)
@@ -80,8 +103,6 @@ enum interrupted arch_interrupted(const struct arch_regs *regs)
 		return NOT_INTERRUPTED;
 	}
 }
-
-const char *const arch_call_regs[] = { "orig_ax", "di", "si", "dx", "r10", "r8", "r9" };
 
 long arch_syscall_nr(const struct arch_regs *regs)
 {

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The registers of threads, from where the kernel has put them: those with which each has entered it by bpf_task_pt_regs()
+ * (kernel/trace/bpf_trace.c), others in its task_struct.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "proc/bpf.h"
+#include "proc/proc.h"
+
+enum {
+	TASK = 8, /* in struct bpf_iter__task */
+	REGS = 175, /* BPF_FUNC_task_pt_regs */
+	TRACED = 8, /* __TASK_TRACED: include/linux/sched.h */
+};
+
+/* struct seen - what the program writes of a thread */
+struct seen {
+	uint32_t tid, failed;
+	uint32_t on_cpu, state;
+	uint64_t blocked, saved, restore; /* signal masks, and which of both is its own */
+	uint64_t regs[PROC_REGS_MOST];
+};
+
+static int add_own(struct bpf_writer *w, const struct btf *b, uint32_t task)
+{
+	const struct {
+		struct member m;
+		size_t at;
+	} own[] = {
+		{ { "on_cpu", 4 }, offsetof(struct seen, on_cpu) }, /* before what it says is trusted */
+		{ { "__state", 4 }, offsetof(struct seen, state) },
+		{ { "pid", 4 }, offsetof(struct seen, tid) },
+		{ { "blocked.sig", 8 }, offsetof(struct seen, blocked) },
+		{ { "saved_sigmask.sig", 8 }, offsetof(struct seen, saved) },
+		{ { "restore_sigmask", 1 }, offsetof(struct seen, restore) },
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(own) && r == 0; i++)
+		r = bpf_add_member(w, b, task, &own[i].m, (int)own[i].at);
+	return r;
+}
+
+static int add_regs(struct bpf_writer *w, const struct btf *b, uint32_t type, const char *const *names, size_t *n)
+{
+	int r = 0;
+
+	for (size_t i = 0; names[i] && r == 0; i++) {
+		const struct member m = { names[i], sizeof(uint64_t) };
+
+		if (*n == PROC_REGS_MOST)
+			return -E2BIG;
+		r = bpf_add_member(w, b, type, &m, (int)(offsetof(struct seen, regs) + *n * sizeof(uint64_t)));
+		++*n;
+	}
+	return r;
+}
+
+static int write_program(struct bpf_writer *w, const struct btf *b, const void *data)
+{
+	const uint32_t task = btf_struct(b, "task_struct"), pt_regs = btf_struct(b, "pt_regs");
+	const struct proc_reg_names *names = data;
+	size_t n = 0;
+
+	if (!task || !pt_regs)
+		return -ENOENT;
+	int r = add_own(w, b, task);
+	if (r == 0)
+		r = add_regs(w, b, task, names->of_task, &n);
+	bpf_move(w, BPF_REG_1, BPF_REG_7);
+	bpf_add(w, BPF_JMP | BPF_CALL, 0, 0, 0, REGS);
+	bpf_move(w, BPF_REG_7, BPF_REG_0);
+	if (r == 0)
+		r = add_regs(w, b, pt_regs, names->of_entry, &n);
+	return r < 0 ? r : bpf_end(w, offsetof(struct seen, failed));
+}
+
+int proc_open_regs(const struct proc_reg_names *names)
+{
+	return bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct seen), TASK, write_program, names });
+}
+
+/* struct taking - where threads are put that are read */
+struct taking {
+	struct arena *arena;
+	struct span *to;
+	bool failed;
+};
+
+static void take(void *data, unsigned char *record)
+{
+	struct taking *t = data;
+	struct proc_regs *to = span_push(t->arena, t->to, sizeof(*to));
+	struct seen seen;
+
+	memcpy(&seen, record, sizeof(seen));
+	t->failed |= seen.failed;
+	to->tid = (pid_t)seen.tid;
+	to->rests = !seen.on_cpu && seen.state & TRACED;
+	to->sigmask = seen.restore ? seen.saved : seen.blocked;
+	memcpy(to->regs, seen.regs, sizeof(to->regs));
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct proc_regs *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+int proc_read_regs(int fd, pid_t pid, struct arena *a, struct span *ret)
+{
+	union bpf_iter_link_info only = { .task.pid = (uint32_t)pid };
+	_cleanup_close_ int link = bpf_link(fd, &only);
+	struct span all = { 0 };
+	struct taking t = { a, &all, false };
+	int r = link < 0 ? link : bpf_read(link, a, sizeof(struct seen), take, &t);
+
+	if (r == 0 && t.failed)
+		r = -EIO;
+	if (r == 0 && all.n)
+		qsort(all.at, all.n, sizeof(struct proc_regs), by_number);
+	if (r == 0)
+		*ret = all;
+	return r;
+}
