@@ -292,7 +292,7 @@ int bpf_link(int prog, const union bpf_iter_link_info *only)
 	return call_bpf(BPF_LINK_CREATE, &attr);
 }
 
-int bpf_read(int link, struct arena *a, uint32_t len, void (*take)(void *data, unsigned char *record), void *data)
+int bpf_read(int link, struct arena *a, uint32_t len, bool (*take)(void *data, unsigned char *record), void *data)
 {
 	union bpf_attr attr = { .iter_create = { .link_fd = (uint32_t)link } };
 	_cleanup_close_ int fd = call_bpf(BPF_ITER_CREATE, &attr);
@@ -307,7 +307,8 @@ int bpf_read(int link, struct arena *a, uint32_t len, void (*take)(void *data, u
 		if (got < 0 || got % len)
 			return got < 0 ? (int)got : -EIO;
 		for (ssize_t at = 0; at < got; at += len)
-			take(data, block + at);
+			if (!take(data, block + at))
+				return 0;
 		if (got < (ssize_t)room)
 			return 0;
 	}

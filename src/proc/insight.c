@@ -128,7 +128,7 @@ struct taking {
 	struct map *to;
 };
 
-static void take(void *data, unsigned char *record)
+static bool take(void *data, unsigned char *record)
 {
 	const struct taking *t = data;
 	struct seen seen;
@@ -136,6 +136,7 @@ static void take(void *data, unsigned char *record)
 	memcpy(&seen, record, sizeof(seen));
 	if (!seen.failed)
 		map_set(t->arena, t->to, seen.tid, record + sizeof(seen));
+	return true;
 }
 
 int insight_read(const struct insight *i, struct arena *a, struct map *ret)

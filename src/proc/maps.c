@@ -99,7 +99,7 @@ static int parse_vmflags(struct arena *a, const char *p, const struct proc_vma *
 	while (len > 0 && p[len - 1] == ' ')
 		len--;
 	v->vmflags = intern(a, p, len, before ? before->vmflags : NULL);
-	v->has_flags = true;
+	v->has_flags = v->has_counters = true;
 	return 0;
 }
 
@@ -177,6 +177,40 @@ int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret)
 	if (smaps && v && !v->has_flags)
 		return -EBADMSG;
 	*ret = vmas;
+	return 0;
+}
+
+int parse_rollup(struct lines *l, struct proc_rollup *ret)
+{
+	struct proc_rollup all = { 0 };
+	const struct {
+		const char *key;
+		uint64_t *to;
+	} sums[] = {
+		{ "Anonymous", &all.anonymous },
+		{ "Pss_Anon", &all.pss_anonymous },
+		{ "AnonHugePages", &all.huge },
+		{ "Swap", &all.swap },
+	};
+	unsigned int seen = 0;
+	struct line line;
+	int r;
+
+	while ((r = lines_next(l, &line)) > 0) {
+		const char *colon = memchr(line.s, ':', line.len);
+
+		for (unsigned int i = 0; i < ARRAY_SIZE(sums) && colon; i++)
+			if (is_key(line.s, (size_t)(colon - line.s), sums[i].key)) {
+				if (line.cut || scan_size(colon + 1, sums[i].to) < 0)
+					return -EBADMSG;
+				seen |= 1u << i;
+			}
+	}
+	if (r < 0)
+		return r;
+	if (seen != (1u << ARRAY_SIZE(sums)) - 1)
+		return -EOPNOTSUPP;
+	*ret = all;
 	return 0;
 }
 
@@ -434,4 +468,32 @@ int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret)
 	settle_names(a, dir, &t.vmas);
 	*ret = t.vmas;
 	return 0;
+}
+
+bool proc_has_mappings(int dir, size_t n)
+{
+	_cleanup_close_ int fd = open_below(dir, "maps", O_RDONLY);
+	char some[4096];
+	size_t seen = 0;
+
+	while (fd >= 0 && seen < n) {
+		ssize_t got = read(fd, some, sizeof(some));
+
+		if (got <= 0)
+			break;
+		for (const char *p = some; (p = memchr(p, '\n', (size_t)(some + got - p))); p++)
+			seen++;
+	}
+	return seen >= n;
+}
+
+int proc_read_rollup(int dir, struct proc_rollup *ret)
+{
+	struct lines l;
+	int r = lines_open(&l, dir, "smaps_rollup");
+
+	if (r == 0)
+		r = parse_rollup(&l, ret);
+	lines_close(&l);
+	return r == -ENOENT ? -EOPNOTSUPP : r;
 }

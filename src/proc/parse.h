@@ -65,6 +65,8 @@ int parse_stat(const char *text, size_t len, struct proc_stat *ret);
 int parse_status(struct arena *a, struct lines *l, struct proc_status *ret);
 /** parse_maps() - names are left as printed */
 int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret);
+/** parse_rollup() - -EOPNOTSUPP where a line is missing */
+int parse_rollup(struct lines *l, struct proc_rollup *ret);
 /** settle_names() - make names what proc.h says; asks files, from @dir and from the root, unless @dir is negative */
 void settle_names(struct arena *a, int dir, struct span *vmas);
 int parse_fdinfo(struct arena *a, struct lines *l, struct proc_fd *ret);

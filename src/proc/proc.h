@@ -79,8 +79,9 @@ struct proc_vma {
 	bool deleted;
 	bool has_flags; /* smaps only */
 	const char *vmflags; /* "rd wr mr mw me ac" */
-	uint64_t rss, anonymous, huge, swap, pss; /* bytes; smaps only */
-	uint64_t page_size, own_huge, shared_huge; /* bytes; smaps only; pages of hugetlbfs are not in rss */
+	bool has_counters; /* smaps only: of these, else they are 0 */
+	uint64_t rss, anonymous, huge, swap, pss; /* bytes */
+	uint64_t page_size, own_huge, shared_huge; /* bytes; pages of hugetlbfs are not in rss */
 	uint32_t protection_key;
 	const void *kind; /* for the caller's use */
 	void *backing; /* likewise */
@@ -93,6 +94,18 @@ struct proc_vma {
  * sight and is the one that is mapped, it is taken for that, else for deleted and for a newline.
  */
 int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret /* of struct proc_vma */);
+
+/** proc_has_mappings() - has it @n mappings or more? Not so if that is not told */
+bool proc_has_mappings(int dir, size_t n);
+
+/** struct proc_rollup - /proc/PID/smaps_rollup: counters of all mappings together, in bytes */
+struct proc_rollup {
+	uint64_t anonymous, huge, swap; /* as those of struct proc_vma */
+	uint64_t pss_anonymous; /* of ->anonymous its share: less where others have some of these pages as well */
+};
+
+/** proc_read_rollup() - it takes no longer than to walk the pages does. -EOPNOTSUPP: the kernel does not tell all of that */
+int proc_read_rollup(int dir, struct proc_rollup *ret);
 
 /** struct proc_lock - one "lock:" line of fdinfo: "1: POSIX  ADVISORY  WRITE 812 08:01:1234 0 EOF" */
 struct proc_lock {

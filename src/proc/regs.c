@@ -91,7 +91,7 @@ struct taking {
 	bool failed;
 };
 
-static void take(void *data, unsigned char *record)
+static bool take(void *data, unsigned char *record)
 {
 	struct taking *t = data;
 	struct proc_regs *to = span_push(t->arena, t->to, sizeof(*to));
@@ -103,6 +103,7 @@ static void take(void *data, unsigned char *record)
 	to->rests = !seen.on_cpu && seen.state & TRACED;
 	to->sigmask = seen.restore ? seen.saved : seen.blocked;
 	memcpy(to->regs, seen.regs, sizeof(to->regs));
+	return true;
 }
 
 static int by_number(const void *a, const void *b)

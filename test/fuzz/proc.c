@@ -91,6 +91,7 @@ static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const
 	struct proc_limit limits[PROC_LIMITS];
 	struct proc_syscall call;
 	struct proc_sched sched;
+	struct proc_rollup sums;
 	struct span s = { 0 };
 	uint64_t ino;
 
@@ -130,6 +131,9 @@ static void fuzz_one(unsigned int which, struct arena *a, struct lines *l, const
 	case 12:
 		parse_mount_dev(l, 33, &ino);
 		break;
+	case 13:
+		parse_rollup(l, &sums);
+		break;
 	default:
 		parse_ns(text, &ino);
 		break;
@@ -148,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(text);
 	memcpy(text, data + 1, len);
 	lines_mem(&l, text, len);
-	fuzz_one(data[0] % 14, &a, &l, text, len);
+	fuzz_one(data[0] % 15, &a, &l, text, len);
 	lines_close(&l);
 	arena_done(&a);
 	free(text);

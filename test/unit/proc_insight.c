@@ -428,9 +428,10 @@ static int write_careful(struct bpf_writer *w, const struct btf *b, const void *
 	return bpf_end(w, offsetof(struct about, failed));
 }
 
-static void take_one(void *data, unsigned char *record)
+static bool take_one(void *data, unsigned char *record)
 {
 	memcpy(data, record, sizeof(struct about));
+	return true;
 }
 
 TEST(what_instructions_may_not_load_is_read_by_calls)

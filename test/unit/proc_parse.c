@@ -215,6 +215,41 @@ TEST(smaps_awkward)
 	arena_done(&a);
 }
 
+static int rollup_of(const char *text, struct proc_rollup *ret)
+{
+	struct arena a = { 0 };
+	struct lines l;
+	char *copy = arena_strdup(&a, text);
+
+	lines_mem(&l, copy, strlen(copy));
+	int r = parse_rollup(&l, ret);
+	lines_close(&l);
+	arena_done(&a);
+	return r;
+}
+
+#define ROLLUP_HEAD                                                  \
+	"5602289c0000-7ffeb04b5000 ---p 00000000 00:00 0 [rollup]\n" \
+	"Rss: 84152 kB\nPss_Anon: 12 kB\nAnonymous: 16 kB\nAnonHugePages: 2048 kB\n"
+
+TEST(rollup_lines)
+{
+	struct proc_rollup sums = { .swap = 7 };
+
+	EXPECT_EQ(rollup_of("", &sums), -EOPNOTSUPP);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD, &sums), -EOPNOTSUPP);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD "SwapPss: 4 kB\n", &sums), -EOPNOTSUPP);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD "Swap: 4\n", &sums), -EBADMSG);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD "Swap: 4 kB", &sums), -EBADMSG);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD "Swap: 18446744073709551615 kB\n", &sums), -EBADMSG);
+	EXPECT_EQ(sums.swap, 7);
+	EXPECT_EQ(rollup_of(ROLLUP_HEAD "Swap: 4 kB\nSwapPss: 8 kB\n", &sums), 0);
+	EXPECT_EQ(sums.pss_anonymous, 12 << 10);
+	EXPECT_EQ(sums.anonymous, 16 << 10);
+	EXPECT_EQ(sums.huge, 2 << 20);
+	EXPECT_EQ(sums.swap, 4 << 10);
+}
+
 TEST(maps_bad)
 {
 	static const char *const trees[] = { "cut", "garbage", "overflow" };
