@@ -3,6 +3,7 @@
  * A checkpoint: find and hold the tree, look, judge, ask, write, let go. Whatever fails, the tree is let go as it was.
  */
 #include "core/core.h"
+#include "core/mappings.h"
 #include "core/twins.h"
 
 #include <errno.h>
@@ -133,6 +134,7 @@ static int examine(struct checkpoint *c, bool strict)
 {
 	outsiders_look_ahead(&c->op->arena, &c->outsiders, c->target);
 	twins_look_ahead(c);
+	mappings_look_ahead(c);
 	int r = look(c, true);
 
 	if (r == 0)

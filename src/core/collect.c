@@ -6,6 +6,7 @@
  * repeated until a whole pass finds nothing new: a child may have been handed to its grandparent meanwhile.
  */
 #include "core/core.h"
+#include "core/mappings.h"
 #include "core/twins.h"
 
 #include <errno.h>
@@ -410,5 +411,6 @@ void release_tree(struct checkpoint *c)
 		c->thawed_at = now_ns();
 	crew_each(c, NULL, forget);
 	twins_close(c);
+	mappings_close(c);
 	c->tree.processes.n = 0;
 }

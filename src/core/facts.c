@@ -3,6 +3,7 @@
  * Reading what proc knows of each process, once the tree is complete.
  */
 #include "core/core.h"
+#include "core/mappings.h"
 #include "core/twins.h"
 
 #include <errno.h>
@@ -192,7 +193,7 @@ static int read_process(const struct checkpoint *c, struct process *p)
 	if (p->zombie || r < 0)
 		return r == -EOPNOTSUPP ? 0 : r;
 	read_first(c, p);
-	r = proc_read_maps(&op->arena, p->dir, true, &p->vmas);
+	r = mappings_read(c, p);
 	if (r < 0)
 		return fail(op, r, "read its memory map");
 	return read_fds(c, p);

@@ -4,6 +4,7 @@
  * to walk their page tables, those that nobody asks about and the gaps between them too.
  */
 #include "core/core.h"
+#include "core/mappings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,10 @@
 
 #define SMALL ((uint64_t)512 * IMAGE_PAGE) /* a mapping, and its table is walked without need */
 
-/* as smaps told when it stood still already: each page is there and its own, none of zeros, none in swap; all huge or none */
+/*
+ * As smaps told when it stood still already: each page is there and its own, none of zeros, none in swap; all huge or none. Of a
+ * mapping without counters that is not known.
+ */
 static bool is_full(const struct proc_vma *v)
 {
 	return v->rss == v->end - v->start && v->anonymous == v->rss && (!v->huge || v->huge == v->rss);
@@ -24,7 +28,8 @@ static bool has_own_pages(const struct proc_vma *v)
 {
 	const struct kind *k = v->kind;
 
-	return k && k->has_pages && !v->shared && (v->rss | v->swap | v->own_huge | v->shared_huge);
+	return k && k->has_pages && !v->shared &&
+	       (!v->has_counters || (v->rss | v->swap | v->own_huge | v->shared_huge));
 }
 
 /* where each page is there, none is a guard */
@@ -117,22 +122,45 @@ static int scan_mapping(struct scan *s, const struct proc_vma *v)
 	return 0;
 }
 
-int find_own_pages(const struct checkpoint *c, struct process *p)
+static int scan_all(const struct checkpoint *c, struct process *p, int pagemap)
 {
 	const struct proc_vma *v = p->vmas.at;
-	struct scan s = { .arena = &c->op->arena, .process = p };
+	struct scan s = { .arena = &c->op->arena, .process = p, .pagemap = pagemap };
 	int r = 0;
 
+	p->pages = p->guards = (struct span){ 0 };
+	for (size_t i = 0; i < p->vmas.n && r == 0; i++)
+		r = scan_mapping(&s, &v[i]);
+	return r < 0 ? r : scan_together(&s);
+}
+
+/*
+ * Some kernels do not tell the huge page of zeros from others (is_zero_pfn() in pagemap_thp_category() of fs/proc/task_mmu.c, v6.7):
+ * memory that was only read, and where counters tell that there is nothing, may look as if it were full of them.
+ */
+static bool has_seeming_pages(const struct process *p)
+{
+	const struct proc_vma *v = p->vmas.at;
+	const struct proc_pages *run = p->pages.at;
+	uint64_t huge = 0;
+
+	for (size_t i = 0; i < p->pages.n; i++)
+		huge += run[i].what & PAGES_HUGE ? run[i].end - run[i].start : 0;
+	return p->vmas.n && !v->has_counters && huge > p->sums.huge;
+}
+
+int find_own_pages(const struct checkpoint *c, struct process *p)
+{
 	if (first_sharer(p, CLONE_VM) != p)
 		return 0;
 	_cleanup_close_ int pagemap = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
 		return fail(c->op, -errno, "open its pagemap");
-	s.pagemap = pagemap;
-	for (size_t i = 0; i < p->vmas.n && r == 0; i++)
-		r = scan_mapping(&s, &v[i]);
-	if (r == 0)
-		r = scan_together(&s);
+	int r = scan_all(c, p, pagemap);
+	if (r == 0 && has_seeming_pages(p)) {
+		r = mappings_count(c, p);
+		r = r < 0 ? r : scan_all(c, p, pagemap);
+	}
 	return r < 0 ? fail(c->op, r, "find its pages") : 0;
 }
 

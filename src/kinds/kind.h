@@ -84,6 +84,7 @@ struct process {
 	struct span threads; /* of struct thread: those that live, that of tid first; empty for a zombie */
 	struct thread *ended; /* its first thread, when that has ended before others, and is not held; else NULL */
 	struct span vmas; /* of struct proc_vma */
+	struct proc_rollup sums; /* core's: where these have no counters */
 	struct span fds; /* of struct proc_fd */
 	bool has_fds; /* core's: they have been read */
 	struct span pages; /* core's: of struct proc_pages: of its private mappings those that hold data */

@@ -101,13 +101,29 @@ static bool is_same(const struct proc_vma *v, const struct proc_vma *w)
 /* struct use - how the program has it mapped */
 struct use {
 	bool shared, writable;
+	/* if that was asked for: */
 	uint64_t rss; /* the most that a mapping has of it */
-	uint64_t end; /* as far as it shows, if that was asked for */
+	uint64_t end; /* as far as it shows */
 };
 
 static uint64_t readable(struct op *op, const struct process *p, const struct proc_vma *v);
 
-static struct use find_use(struct op *op, const struct sight *s, bool want_end)
+/* bytes of its pages that it has */
+static uint64_t resident(struct op *op, const struct process *p, const struct proc_vma *v)
+{
+	_cleanup_close_ int pagemap = v->has_counters ? -EBADF : openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct span runs = { 0 };
+	uint64_t n = v->rss;
+
+	if (pagemap >= 0)
+		proc_scan_pages(&op->arena, pagemap, v->start, v->end, true, &runs);
+	const struct proc_pages *run = runs.at;
+	for (size_t i = 0; i < runs.n; i++)
+		n += run[i].end - run[i].start;
+	return n;
+}
+
+static struct use find_use(struct op *op, const struct sight *s, bool want_extent)
 {
 	struct process *const *p = s->tree->processes.at;
 	struct use use = { 0 };
@@ -120,9 +136,10 @@ static struct use find_use(struct op *op, const struct sight *s, bool want_end)
 				continue;
 			use.shared |= v[n].shared;
 			use.writable |= v[n].shared && !(vma_flags(&v[n]) & VMA_MAYWRITE_OFF);
-			if (v[n].rss > use.rss)
-				use.rss = v[n].rss;
-			uint64_t len = want_end ? readable(op, p[i], &v[n]) : 0;
+			if (!want_extent)
+				continue;
+			use.rss = max_u64(use.rss, resident(op, p[i], &v[n]));
+			uint64_t len = readable(op, p[i], &v[n]);
 			if (len && v[n].pgoff + len > use.end)
 				use.end = v[n].pgoff + len;
 		}
