@@ -71,7 +71,7 @@ struct checkpoint {
 	struct map by_key; /* of struct backing, by a mix of kind and key: the last one of those with that mix */
 	struct span mms; /* of struct mm_plan * */
 	struct twins *twins; /* NULL: not tried yet */
-	struct vmas *vmas; /* mappings.c's; NULL: smaps is read */
+	struct mappings *mappings; /* NULL: smaps is read */
 };
 
 /** struct open_file - an open file description of the tree */

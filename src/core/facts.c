@@ -231,6 +231,7 @@ int collect_facts(struct checkpoint *c)
 	struct process **p = c->tree.processes.at;
 
 	twins_read(c);
+	mappings_await(c);
 	int r = crew_each(c, "looking", read_process);
 
 	if (r == 0)

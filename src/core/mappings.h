@@ -9,7 +9,8 @@
 void mappings_look_ahead(struct checkpoint *c);
 void mappings_close(struct checkpoint *c);
 
-/** mappings_read() - p->vmas, with flags; by any lane */
+/** mappings_await() - until that is done; mappings_read() - then: p->vmas, with flags, by any lane */
+void mappings_await(struct checkpoint *c);
 int mappings_read(const struct checkpoint *c, struct process *p);
 
 /** mappings_count() - the counters of those that were read without, when something else turns out to take them */

@@ -223,17 +223,23 @@ void vmas_close(struct vmas *v)
 
 /* ---- reading ---- */
 
-/* struct adding - smaps_rollup, which is read meanwhile */
-struct adding {
+/* struct aside - what is read while maps is */
+struct aside {
+	const struct vmas *vmas;
+	struct arena arena;
+	pid_t tid;
 	int dir, err;
+	struct span raws;
 	struct proc_rollup sums;
 };
 
-static void *add_up(void *data)
+static void *read_aside(void *data)
 {
-	struct adding *t = data;
+	struct aside *t = data;
 
-	t->err = proc_read_rollup(t->dir, &t->sums);
+	t->err = list_raws(t->vmas, &t->arena, t->tid, &t->raws);
+	if (t->err == 0)
+		t->err = proc_read_rollup(t->dir, &t->sums);
 	return NULL;
 }
 
@@ -284,25 +290,32 @@ static bool is_enough(const struct proc_rollup *sums)
 	return !sums->swap && sums->pss_anonymous == sums->anonymous;
 }
 
-int vmas_read(const struct vmas *v, struct arena *a, int dir, pid_t tid, struct span *ret, struct proc_rollup *ret_sums)
+static int read_both(struct aside *t, struct arena *a, struct span *maps)
 {
-	struct adding adding = { .dir = dir };
-	struct span raws = { 0 }, maps = { 0 };
 	pthread_t thread;
-	const bool started = pool_cpus() > 1 && thread_start(&thread, STACK_SMALL, add_up, &adding) == 0;
-	int r = list_raws(v, a, tid, &raws);
+	const bool started = pool_cpus() > 1 && thread_start(&thread, STACK_SMALL, read_aside, t) == 0;
+	int r = proc_read_maps(a, t->dir, false, maps);
 
-	if (r == 0)
-		r = proc_read_maps(a, dir, false, &maps);
 	if (started)
 		pthread_join(thread, NULL);
-	else if (r == 0)
-		add_up(&adding);
+	else
+		read_aside(t);
+	return r < 0 ? r : t->err;
+}
+
+int vmas_read(const struct vmas *v, struct arena *a, int dir, pid_t tid, struct span *ret, struct proc_rollup *ret_sums)
+{
+	struct aside t = { .vmas = v, .tid = tid, .dir = dir };
+	struct span maps = { 0 };
+
+	arena_init(&t.arena);
+	int r = read_both(&t, a, &maps);
 	if (r == 0)
-		r = adding.err < 0 ? adding.err : is_enough(&adding.sums) ? tell_all(v, a, &raws, &maps) : -EOPNOTSUPP;
+		r = is_enough(&t.sums) ? tell_all(v, a, &t.raws, &maps) : -EOPNOTSUPP;
+	arena_done(&t.arena);
 	if (r < 0)
 		return r;
 	*ret = maps;
-	*ret_sums = adding.sums;
+	*ret_sums = t.sums;
 	return 0;
 }
