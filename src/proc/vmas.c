@@ -23,6 +23,7 @@
 
 enum {
 	VMA = 16, /* in struct bpf_iter__task_vma */
+	OWN_MOST = 1000, /* mappings of ours: of more, smaps takes too long */
 };
 
 /* struct raw - what the program writes of a mapping */
@@ -178,7 +179,7 @@ static int learn(struct vmas *v)
 	struct span before = { 0 }, smaps = { 0 }, after = { 0 };
 	_cleanup_close_ int self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct samples s;
-	int r = self < 0 ? -errno : samples_make(&s);
+	int r = self < 0 ? -errno : proc_has_mappings(self, OWN_MOST) ? -E2BIG : samples_make(&s);
 
 	if (r < 0)
 		return r;

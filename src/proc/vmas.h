@@ -10,7 +10,8 @@ struct vmas;
 
 /**
  * vmas_open() - makes ready, which takes longer than to read smaps of some hundred mappings
- * Fails as bpf_make(), and with -EOPNOTSUPP where there is no PAGEMAP_SCAN, by which is found out what counters do not tell.
+ * Fails as bpf_make(), with -E2BIG where we have many ourselves, and with -EOPNOTSUPP where there is no PAGEMAP_SCAN, by which is
+ * found out what counters do not tell.
  * What is opened is closed by vmas_close(); what was read stays.
  */
 int vmas_open(struct vmas **ret);

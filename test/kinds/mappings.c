@@ -11,6 +11,7 @@
 #include "lib/witness.h"
 
 #define PAGE	      4096ul
+#define HUGE_PAGE     (2ul << 20)
 #define MANY	      1200ul
 #define THREADS	      20
 #define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
@@ -38,6 +39,7 @@ static struct area {
 	{ "code", 1 },
 	{ "was writable", 2 },
 	{ "no pages at all", 4 },
+	{ "only read", 4 },
 };
 
 enum {
@@ -57,6 +59,7 @@ enum {
 	CODE,
 	WAS,
 	EMPTY,
+	READ,
 };
 
 static char *map(int area, size_t len, int prot, int flags, int fd)
@@ -77,6 +80,22 @@ static void fill(char *at, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		at[i * PAGE + i % PAGE] = (char)(i | 1);
+}
+
+/* the kernel touches it: no signal comes */
+static void say_page(const char *at)
+{
+	char page[PAGE];
+	struct iovec here = { page, PAGE }, there = { (void *)at, PAGE };
+	unsigned int sum = 1;
+
+	if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != (ssize_t)PAGE) {
+		witness_say(" %s", strerrorname_np(errno));
+		return;
+	}
+	for (size_t i = 0; i < PAGE; i++)
+		sum = sum * 31 + (unsigned char)page[i];
+	witness_say(" %x", sum);
 }
 
 static void make_private(void)
@@ -101,6 +120,10 @@ static void make_private(void)
 	fill(map(WAS, 2 * PAGE, RW, OWN, -1), 2);
 	protect(areas[WAS].at, 2 * PAGE, PROT_READ);
 	map(EMPTY, 4 * PAGE, RW, OWN, -1);
+	map(READ, 2 * HUGE_PAGE, RW, OWN, -1);
+	areas[READ].at += HUGE_PAGE - (uintptr_t)areas[READ].at % HUGE_PAGE;
+	if (*(volatile char *)areas[READ].at) /* the page of zeros, a huge one where such may be */
+		_exit(3);
 }
 
 static int make_file(const char *name)
@@ -148,22 +171,6 @@ static void make(void)
 			_exit(3);
 }
 
-/* the kernel touches it: no signal comes */
-static void say_page(const char *at)
-{
-	char page[PAGE];
-	struct iovec here = { page, PAGE }, there = { (void *)at, PAGE };
-	unsigned int sum = 1;
-
-	if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != (ssize_t)PAGE) {
-		witness_say(" %s", strerrorname_np(errno));
-		return;
-	}
-	for (size_t i = 0; i < PAGE; i++)
-		sum = sum * 31 + (unsigned char)page[i];
-	witness_say(" %x", sum);
-}
-
 /* that it counts as memory that was promised follows from what could once be written there, and is not the program's */
 static void without_account(char *flags)
 {
@@ -181,11 +188,14 @@ static void say_flags(const struct area *area)
 	char line[4096], prot[8] = "";
 	unsigned long start, end;
 	unsigned int n = 0, sum = 1;
+	unsigned long rss;
 	bool is_here = false;
 
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%lx-%lx %4s", &start, &end, prot) == 3)
 			is_here = start < to && end > from;
+		if (is_here && sscanf(line, "Rss: %lu kB", &rss) == 1 && rss > 64)
+			witness_say("more than a few pages, ");
 		if (!is_here || strncmp(line, "VmFlags:", 8) != 0)
 			continue;
 		line[strcspn(line, "\n")] = '\0';
