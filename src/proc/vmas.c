@@ -224,24 +224,32 @@ void vmas_close(struct vmas *v)
 
 /* ---- reading ---- */
 
-/* struct aside - what is read while maps is */
-struct aside {
-	const struct vmas *vmas;
-	struct arena arena;
-	pid_t tid;
+/* struct adding - smaps_rollup, which is read while maps is */
+struct adding {
 	int dir, err;
-	struct span raws;
 	struct proc_rollup sums;
 };
 
-static void *read_aside(void *data)
+static void *add_up(void *data)
 {
-	struct aside *t = data;
+	struct adding *t = data;
 
-	t->err = list_raws(t->vmas, &t->arena, t->tid, &t->raws);
-	if (t->err == 0)
-		t->err = proc_read_rollup(t->dir, &t->sums);
+	t->err = proc_read_rollup(t->dir, &t->sums);
 	return NULL;
+}
+
+/* who has others need not wait for the rest */
+static bool are_known(const struct vmas *v, const struct span *raws)
+{
+	const struct raw *raw = raws->at;
+
+	for (size_t i = 0; i < raws->n; i++) {
+		const struct known *k = map_get(&v->known, raw[i].flags);
+
+		if (!k || !k->vmflags)
+			return false;
+	}
+	return true;
 }
 
 static bool is_gate(const struct vmas *v, const struct proc_vma *m)
@@ -291,32 +299,32 @@ static bool is_enough(const struct proc_rollup *sums)
 	return !sums->swap && sums->pss_anonymous == sums->anonymous;
 }
 
-static int read_both(struct aside *t, struct arena *a, struct span *maps)
+static int read_both(struct adding *t, struct arena *a, struct span *maps)
 {
 	pthread_t thread;
-	const bool started = pool_cpus() > 1 && thread_start(&thread, STACK_SMALL, read_aside, t) == 0;
+	const bool started = pool_cpus() > 1 && thread_start(&thread, STACK_SMALL, add_up, t) == 0;
 	int r = proc_read_maps(a, t->dir, false, maps);
 
 	if (started)
 		pthread_join(thread, NULL);
 	else
-		read_aside(t);
+		add_up(t);
 	return r < 0 ? r : t->err;
 }
 
 int vmas_read(const struct vmas *v, struct arena *a, int dir, pid_t tid, struct span *ret, struct proc_rollup *ret_sums)
 {
-	struct aside t = { .vmas = v, .tid = tid, .dir = dir };
-	struct span maps = { 0 };
+	struct adding adding = { .dir = dir };
+	struct span raws = { 0 }, maps = { 0 };
+	int r = list_raws(v, a, tid, &raws);
 
-	arena_init(&t.arena);
-	int r = read_both(&t, a, &maps);
 	if (r == 0)
-		r = is_enough(&t.sums) ? tell_all(v, a, &t.raws, &maps) : -EOPNOTSUPP;
-	arena_done(&t.arena);
+		r = are_known(v, &raws) ? read_both(&adding, a, &maps) : -EOPNOTSUPP;
+	if (r == 0)
+		r = is_enough(&adding.sums) ? tell_all(v, a, &raws, &maps) : -EOPNOTSUPP;
 	if (r < 0)
 		return r;
 	*ret = maps;
-	*ret_sums = t.sums;
+	*ret_sums = adding.sums;
 	return 0;
 }
