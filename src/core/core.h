@@ -148,9 +148,8 @@ struct listed {
 };
 /** list_running() - those that it has now; of many all at once with their calls, if that can be had. -errno is not told */
 int list_running(const struct checkpoint *c, const struct process *p, struct span *ret /* of struct listed */);
-/** read_all_regs() - of all threads, if there are @n of them and that is many, and if it can be had */
-bool read_all_regs(
-	const struct checkpoint *c, const struct process *p, size_t n, struct span *ret /* of struct proc_regs */);
+/** read_all_regs() - proc_read_regs(), if it is to be of @n threads and that is many, and if it can be had */
+bool read_all_regs(const struct checkpoint *c, const struct process *p, size_t n, proc_regs_fn *fn, void *data);
 /** look_at_nap() - of a thread that is not stopped yet; NULL: it sleeps for no time */
 struct nap *look_at_nap(const struct checkpoint *c, const struct process *p, const struct listed *t);
 /** mend_sequences() - before a thread is asked for anything: hold_mend_rseq() for all of a process */

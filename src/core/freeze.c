@@ -262,18 +262,15 @@ static int await_stop(struct freeze *f, struct thread *t)
 	return r;
 }
 
-/* @regs: what was read of it since it stopped, or NULL */
-static int look_at(struct freeze *f, struct thread *t, const struct proc_regs *regs, uint64_t asked)
+/* @read: its registers were, since it stopped */
+static int look_at(struct freeze *f, struct thread *t, bool read, uint64_t asked)
 {
-	struct held *h = &t->held;
 	int r = 0;
 
-	h->still = regs && regs->rests && arch_unpack_regs(regs->regs, &h->regs);
-	if (h->still)
-		h->sigmask = regs->sigmask;
+	if (read)
+		t->held.still = true;
 	else
-		r = hold_look(h);
-
+		r = hold_look(&t->held);
 	if (r == 0)
 		end_nap(f->p, t, asked);
 	return r;
@@ -286,7 +283,7 @@ static int stop_now(struct freeze *f, struct thread *t)
 
 	if (r == 0)
 		r = await_stop(f, t);
-	return r < 0 ? r : look_at(f, t, NULL, asked);
+	return r < 0 ? r : look_at(f, t, false, asked);
 }
 
 /* a call that goes on after an earlier stop: was the thread looked at while it slept in it, so that it is known which? */
@@ -345,9 +342,9 @@ static int leave_vdso(struct freeze *f, struct thread *t)
 }
 
 /* it has stopped; where it was is not known yet */
-static int settle_thread(struct freeze *f, struct thread *t, const struct proc_regs *regs)
+static int settle_thread(struct freeze *f, struct thread *t, bool read)
 {
-	int r = t->held.gone ? -ESRCH : look_at(f, t, regs, f->asked);
+	int r = t->held.gone ? -ESRCH : look_at(f, t, read, f->asked);
 
 	if (r == 0)
 		r = leave_vdso(f, t);
@@ -356,22 +353,34 @@ static int settle_thread(struct freeze *f, struct thread *t, const struct proc_r
 	return r < 0 ? r : hold_mend(&t->held, t->nap);
 }
 
-/* of thread @tid, which comes after the one before *@next in the order of numbers; if it does not it is looked at by itself */
-static const struct proc_regs *regs_of(const struct span *all, pid_t tid, size_t *next)
-{
-	const struct proc_regs *regs = all->at;
+/* struct reading_all - of the threads of a process */
+struct reading_all {
+	struct process *process;
+	size_t next; /* they mostly come in the same order */
+	bool *read; /* of each */
+};
 
-	while (*next < all->n && regs[*next].tid < tid)
-		++*next;
-	return *next < all->n && regs[*next].tid == tid ? &regs[*next] : NULL;
+static void read_one(void *data, const struct proc_regs *regs)
+{
+	struct reading_all *r = data;
+	struct thread *t = find_thread(r->process, regs->tid, r->next);
+
+	if (!t)
+		return;
+	const size_t i = (size_t)(t - (struct thread *)r->process->threads.at);
+	r->next = i + 1;
+	if (t->held.still || !regs->rests || !arch_unpack_regs(regs->regs, &t->held.regs))
+		return;
+	t->held.sigmask = regs->sigmask;
+	r->read[i] = true;
 }
 
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
-	struct span all;
-	size_t kept = 0, fresh = 0, next = 0;
+	struct reading_all all = { p, 0, arena_array(&f->c->op->arena, p->threads.n, sizeof(bool)) };
+	size_t kept = 0, fresh = 0;
 
 	for (size_t i = p->threads.n; i-- > 0;) { /* the last one stops last: then nobody need be waited for any more */
 		int r = t[i].held.still ? 0 : await_stop(f, &t[i]);
@@ -380,9 +389,9 @@ static int stop_threads(struct freeze *f)
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
 	}
-	read_all_regs(f->c, p, fresh, &all);
+	read_all_regs(f->c, p, fresh, read_one, &all);
 	for (size_t i = 0; i < p->threads.n; i++) {
-		int r = t[i].held.still ? 0 : settle_thread(f, &t[i], regs_of(&all, t[i].tid, &next));
+		int r = t[i].held.still ? 0 : settle_thread(f, &t[i], all.read[i]);
 
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);

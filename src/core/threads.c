@@ -5,6 +5,8 @@
 #include "core/core.h"
 #include "core/twins.h"
 
+#include <stdlib.h>
+
 #include "base/cleanup.h"
 
 #define REGS_WORTH ((size_t)100) /* threads: it takes as long to make ready as to read so many one by one */
@@ -48,44 +50,70 @@ int list_threads(const struct checkpoint *c, struct process *p)
 	return r;
 }
 
-bool read_all_regs(const struct checkpoint *c, const struct process *p, size_t n, struct span *ret)
+bool read_all_regs(const struct checkpoint *c, const struct process *p, size_t n, proc_regs_fn *fn, void *data)
 {
 	const struct proc_reg_names names = { arch_task_regs, arch_entry_regs };
 	struct reading *r = &c->lane->regs;
 
-	*ret = (struct span){ 0 };
 	if (n < REGS_WORTH)
 		return false;
 	if (!r->tried)
 		*r = (struct reading){ true, proc_open_regs(&names) };
-	return r->fd >= 0 && proc_read_regs(r->fd, p->pid, &c->op->arena, ret) == 0 && ret->n;
+	return r->fd >= 0 && proc_read_regs(r->fd, p->pid, fn, data) == 0;
 }
 
-/* of one that has stopped, or has entered the kernel last, if it has not left it again */
-static struct listed list_one(const struct proc_regs *regs)
+/* struct listing - of a process, as it is read */
+struct listing {
+	struct arena *arena;
+	struct span *to;
+	bool sorted;
+};
+
+/* one that runs has made that call last, and is back from it */
+static void list_one(void *data, const struct proc_regs *regs)
 {
-	struct listed l = { .tid = regs->tid };
+	struct listing *l = data;
+	struct listed *to = span_push(l->arena, l->to, sizeof(*to));
 	struct arch_regs a;
 
-	l.is_known = arch_unpack_regs(regs->regs, &a);
-	l.call.nr = arch_syscall_nr(&a);
-	for (unsigned int i = 0; i < ARRAY_SIZE(l.call.arg); i++)
-		l.call.arg[i] = arch_syscall_arg(&a, i);
-	return l;
+	l->sorted &= l->to->n == 1 || to[-1].tid < regs->tid;
+	to->tid = regs->tid;
+	to->is_known = arch_unpack_regs(regs->regs, &a);
+	to->call.nr = arch_syscall_nr(&a);
+	for (unsigned int i = 0; i < ARRAY_SIZE(to->call.arg); i++)
+		to->call.arg[i] = arch_syscall_arg(&a, i);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+static bool list_with_calls(const struct checkpoint *c, const struct process *p, size_t n, struct span *ret)
+{
+	struct listing l = { &c->op->arena, ret, true };
+
+	if (n >= REGS_WORTH)
+		span_reserve(l.arena, ret, n, sizeof(struct listed));
+	if (!read_all_regs(c, p, n, list_one, &l) || !ret->n) {
+		ret->n = 0;
+		return false;
+	}
+	if (!l.sorted)
+		qsort(ret->at, ret->n, sizeof(struct listed), by_number);
+	return true;
 }
 
 /* The only one of a process has its number: who calls execve(2) gets that before the leader is released (de_thread() in fs/exec.c) */
 int list_running(const struct checkpoint *c, const struct process *p, struct span *ret)
 {
 	const size_t n = proc_count_threads(p->dir);
-	struct span regs, tids = { 0 };
+	struct span tids = { 0 };
 
-	if (!p->threads.n && read_all_regs(c, p, n, &regs)) {
-		for (size_t i = 0; i < regs.n; i++)
-			*(struct listed *)span_push(&c->op->arena, ret, sizeof(struct listed)) =
-				list_one((struct proc_regs *)regs.at + i);
+	if (!p->threads.n && list_with_calls(c, p, n, ret))
 		return 0;
-	}
 	if (n == 1)
 		*(pid_t *)span_push(&c->op->arena, &tids, sizeof(pid_t)) = p->pid;
 	int r = n == 1 ? 0 : proc_read_tids(&c->op->arena, p->dir, &tids);

@@ -292,16 +292,16 @@ int bpf_link(int prog, const union bpf_iter_link_info *only)
 	return call_bpf(BPF_LINK_CREATE, &attr);
 }
 
-int bpf_read(int link, struct arena *a, uint32_t len, bool (*take)(void *data, unsigned char *record), void *data)
+int bpf_read(int link, uint32_t len, bool (*take)(void *data, unsigned char *record), void *data)
 {
 	union bpf_attr attr = { .iter_create = { .link_fd = (uint32_t)link } };
 	_cleanup_close_ int fd = call_bpf(BPF_ITER_CREATE, &attr);
+	_Alignas(uint64_t) unsigned char block[BLOCK];
 	const size_t room = (size_t)len * (BLOCK / len);
 
 	if (fd < 0)
 		return fd;
 	for (;;) {
-		unsigned char *block = arena_alloc(a, room);
 		ssize_t got = read_all(fd, block, room);
 
 		if (got < 0 || got % len)

@@ -79,5 +79,5 @@ int bpf_make(const char *iterator, const struct bpf_plan *plan);
 /** bpf_link() - a descriptor of the iterator with this program; @only: over what, NULL: all */
 int bpf_link(int prog, const union bpf_iter_link_info *only);
 
-/** bpf_read() - goes over all of them now, and hands each record of @len bytes, which lives in @a, to @take, until that wants no more */
-int bpf_read(int link, struct arena *a, uint32_t len, bool (*take)(void *data, unsigned char *record), void *data);
+/** bpf_read() - goes over all of them now, and hands each record of @len bytes to @take, whose it is until that returns, until that wants no more */
+int bpf_read(int link, uint32_t len, bool (*take)(void *data, unsigned char *record), void *data);

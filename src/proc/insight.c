@@ -125,6 +125,7 @@ bool insight_lacks(const struct insight *i, size_t n)
 /* struct taking - where threads are put that are read */
 struct taking {
 	struct arena *arena;
+	uint32_t len; /* of the members of one */
 	struct map *to;
 };
 
@@ -135,13 +136,13 @@ static bool take(void *data, unsigned char *record)
 
 	memcpy(&seen, record, sizeof(seen));
 	if (!seen.failed)
-		map_set(t->arena, t->to, seen.tid, record + sizeof(seen));
+		map_set(t->arena, t->to, seen.tid, arena_dup(t->arena, record + sizeof(seen), t->len));
 	return true;
 }
 
 int insight_read(const struct insight *i, struct arena *a, struct map *ret)
 {
-	struct taking t = { a, ret };
+	struct taking t = { a, i->len - (uint32_t)sizeof(struct seen), ret };
 
-	return bpf_read(i->link, a, i->len, take, &t);
+	return bpf_read(i->link, i->len, take, &t);
 }

@@ -22,7 +22,6 @@
 #define FIRST	   ((size_t)32 << 10) /* bytes, of the first block */
 #define BLOCK	   ((size_t)128 << 10) /* bytes: of some hundred mappings */
 #define BLOCK_MOST ((size_t)64 << 20)
-#define USUAL	   ((size_t)24) /* mappings of a small program */
 #define BLOCKS	   4
 #define ALONE	   2 /* so many blocks are parsed without a thread: to make one would take longer */
 
@@ -151,14 +150,14 @@ static int parse_counter(struct arena *a, const struct line *line, const struct 
 	return 0;
 }
 
-int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret)
+int parse_maps(struct arena *a, struct lines *l, bool smaps, size_t about, struct span *ret)
 {
 	struct span vmas = { 0 };
 	struct proc_vma *v = NULL;
 	struct line line;
 	int r;
 
-	span_reserve(a, &vmas, USUAL, sizeof(*v));
+	span_reserve(a, &vmas, about, sizeof(*v));
 	while ((r = lines_next(l, &line)) > 0) {
 		if (smaps && line.s[0] >= 'A' && line.s[0] <= 'Z') {
 			r = v ? parse_counter(a, &line, vmas.n > 1 ? v - 1 : NULL, v) : -EBADMSG;
@@ -319,10 +318,22 @@ struct text {
 	struct block blocks[BLOCKS]; /* used one after the other, round and round */
 	size_t n; /* put so far */
 	struct pool *pool;
-	struct span vmas;
+	struct span parts; /* of struct span: the mappings of each */
+	size_t n_vmas; /* in all of them */
+	uint64_t end; /* of the last one */
 	struct arena arena; /* of the text */
 	struct arena *ours, theirs[POOL_MOST]; /* of who reads, and of the workers */
 };
+
+/* lines of smaps are 24 or more */
+static size_t guess_mappings(const struct block *b)
+{
+	size_t lines = 1;
+
+	for (const char *p = b->at; (p = memchr(p, '\n', b->len - (size_t)(p - b->at))); p++)
+		lines++;
+	return b->text->smaps ? lines / 24 + 1 : lines;
+}
 
 static void parse_block(struct work *work, unsigned int worker)
 {
@@ -331,7 +342,7 @@ static void parse_block(struct work *work, unsigned int worker)
 	struct lines l;
 
 	lines_mem(&l, b->at, b->len);
-	b->err = parse_maps(worker ? &t->theirs[worker - 1] : t->ours, &l, t->smaps, &b->vmas);
+	b->err = parse_maps(worker ? &t->theirs[worker - 1] : t->ours, &l, t->smaps, guess_mappings(b), &b->vmas);
 	lines_close(&l);
 }
 
@@ -394,17 +405,32 @@ static int take_block(struct text *t, struct block *b)
 	if (!b->put)
 		return 0;
 	pool_wait(t->pool, &b->work);
-	const struct proc_vma *v = b->vmas.at, *last = t->vmas.at;
+	const struct proc_vma *v = b->vmas.at;
 	b->put = false;
 	b->len = 0;
-	if (b->err == 0 && t->vmas.n && b->vmas.n && v[0].start < last[t->vmas.n - 1].end)
-		b->err = -EBADMSG;
-	if (b->err == 0 && !t->vmas.n)
-		t->vmas = b->vmas;
-	else if (b->err == 0)
-		for (size_t i = 0; i < b->vmas.n; i++)
-			*(struct proc_vma *)span_push(t->ours, &t->vmas, sizeof(*v)) = v[i];
-	return b->err;
+	if (b->err < 0 || !b->vmas.n)
+		return b->err;
+	if (v[0].start < t->end)
+		return -EBADMSG;
+	t->end = v[b->vmas.n - 1].end;
+	t->n_vmas += b->vmas.n;
+	*(struct span *)span_push(&t->arena, &t->parts, sizeof(struct span)) = b->vmas;
+	return 0;
+}
+
+static struct span join_parts(const struct text *t)
+{
+	const struct span *part = t->parts.at;
+	struct span all = { 0 };
+
+	if (t->parts.n == 1)
+		return part[0];
+	span_reserve(t->ours, &all, t->n_vmas, sizeof(struct proc_vma));
+	for (size_t i = 0; i < t->parts.n; i++) {
+		memcpy((struct proc_vma *)all.at + all.n, part[i].at, part[i].n * sizeof(struct proc_vma));
+		all.n += part[i].n;
+	}
+	return all;
 }
 
 /* the first ones are not worth a thread */
@@ -456,6 +482,7 @@ int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret)
 	_cleanup_close_ int fd = open_below(dir, smaps ? "smaps" : "maps", O_RDONLY);
 	struct text t = { .fd = fd, .smaps = smaps, .ours = a };
 	int r = fd < 0 ? fd : read_blocks(&t);
+	struct span all = r < 0 ? (struct span){ 0 } : join_parts(&t);
 
 	arena_done(&t.arena);
 	for (size_t i = 0; i < ARRAY_SIZE(t.theirs); i++)
@@ -465,8 +492,8 @@ int proc_read_maps(struct arena *a, int dir, bool smaps, struct span *ret)
 		r = missing(dir, -ENOENT) == -ESRCH ? -ESRCH : 0;
 	if (r < 0)
 		return r;
-	settle_names(a, dir, &t.vmas);
-	*ret = t.vmas;
+	settle_names(a, dir, &all);
+	*ret = all;
 	return 0;
 }
 

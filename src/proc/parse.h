@@ -63,8 +63,8 @@ int list_numbers(struct arena *a, int dir, const char *path, struct span *ret /*
 /* Each parser leaves *ret as it was when it fails, and returns 0 or -EBADMSG if nothing else is said. */
 int parse_stat(const char *text, size_t len, struct proc_stat *ret);
 int parse_status(struct arena *a, struct lines *l, struct proc_status *ret);
-/** parse_maps() - names are left as printed */
-int parse_maps(struct arena *a, struct lines *l, bool smaps, struct span *ret);
+/** parse_maps() - names are left as printed; there are @about so many */
+int parse_maps(struct arena *a, struct lines *l, bool smaps, size_t about, struct span *ret);
 /** parse_rollup() - -EOPNOTSUPP where a line is missing */
 int parse_rollup(struct lines *l, struct proc_rollup *ret);
 /** settle_names() - make names what proc.h says; asks files, from @dir and from the root, unless @dir is negative */

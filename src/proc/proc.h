@@ -185,20 +185,21 @@ struct proc_reg_names {
 	const char *const *of_entry; /* in pt_regs */
 };
 
-#define PROC_REGS_MOST 32
+#define PROC_REGS_MOST 28
 /** struct proc_regs - what the kernel holds of the registers of a thread */
 struct proc_regs {
 	pid_t tid;
 	bool rests; /* it was stopped by who traces it: then nothing of it changes, else it may be in between */
 	uint64_t sigmask; /* as PTRACE_GETSIGMASK */
-	uint64_t regs[PROC_REGS_MOST]; /* of the task, and of its entry */
+	const uint64_t *regs; /* of the task, and of its entry */
 };
 
 /** proc_open_regs() - make ready for proc_read_regs(): a descriptor; -EPERM, -EOPNOTSUPP or -ENOENT where that cannot be had */
 int proc_open_regs(const struct proc_reg_names *names);
 
-/** proc_read_regs() - of all threads of process @pid, in order of number; the list lacks some where threads end meanwhile */
-int proc_read_regs(int fd, pid_t pid, struct arena *a, struct span *ret /* of struct proc_regs */);
+/** proc_read_regs() - of all threads of process @pid, one after the other; some may be missing where threads end meanwhile */
+typedef void proc_regs_fn(void *data, const struct proc_regs *regs);
+int proc_read_regs(int fd, pid_t pid, proc_regs_fn *fn, void *data);
 
 /** proc_read_wchan() - the function of the kernel in which a thread sleeps, at most @room - 1 bytes; "0" when that is not told */
 int proc_read_wchan(int dir, char *ret, size_t room);

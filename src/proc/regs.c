@@ -4,7 +4,6 @@
  * (kernel/trace/bpf_trace.c), others in its task_struct.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -84,48 +83,31 @@ int proc_open_regs(const struct proc_reg_names *names)
 	return bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct seen), TASK, write_program, names });
 }
 
-/* struct taking - where threads are put that are read */
+/* struct taking - who is told of each */
 struct taking {
-	struct arena *arena;
-	struct span *to;
-	bool failed;
+	proc_regs_fn *fn;
+	void *data;
 };
 
 static bool take(void *data, unsigned char *record)
 {
-	struct taking *t = data;
-	struct proc_regs *to = span_push(t->arena, t->to, sizeof(*to));
-	struct seen seen;
+	const struct taking *t = data;
+	const struct seen *seen = (const struct seen *)record;
+	const struct proc_regs regs = { .tid = (pid_t)seen->tid,
+		.rests = !seen->on_cpu && seen->state & TRACED,
+		.sigmask = seen->restore ? seen->saved : seen->blocked,
+		.regs = seen->regs };
 
-	memcpy(&seen, record, sizeof(seen));
-	t->failed |= seen.failed;
-	to->tid = (pid_t)seen.tid;
-	to->rests = !seen.on_cpu && seen.state & TRACED;
-	to->sigmask = seen.restore ? seen.saved : seen.blocked;
-	memcpy(to->regs, seen.regs, sizeof(to->regs));
+	if (!seen->failed)
+		t->fn(t->data, &regs);
 	return true;
 }
 
-static int by_number(const void *a, const void *b)
-{
-	const struct proc_regs *x = a, *y = b;
-
-	return x->tid < y->tid ? -1 : x->tid > y->tid;
-}
-
-int proc_read_regs(int fd, pid_t pid, struct arena *a, struct span *ret)
+int proc_read_regs(int fd, pid_t pid, proc_regs_fn *fn, void *data)
 {
 	union bpf_iter_link_info only = { .task.pid = (uint32_t)pid };
 	_cleanup_close_ int link = bpf_link(fd, &only);
-	struct span all = { 0 };
-	struct taking t = { a, &all, false };
-	int r = link < 0 ? link : bpf_read(link, a, sizeof(struct seen), take, &t);
+	struct taking t = { fn, data };
 
-	if (r == 0 && t.failed)
-		r = -EIO;
-	if (r == 0 && all.n)
-		qsort(all.at, all.n, sizeof(struct proc_regs), by_number);
-	if (r == 0)
-		*ret = all;
-	return r;
+	return link < 0 ? link : bpf_read(link, sizeof(struct seen), take, &t);
 }

@@ -111,7 +111,7 @@ static int list_raws(const struct vmas *v, struct arena *a, pid_t tid, struct sp
 	memset(&only, 0, sizeof(only));
 	only.task.tid = (uint32_t)tid;
 	_cleanup_close_ int link = bpf_link(v->prog, &only);
-	int r = link < 0 ? link : bpf_read(link, a, sizeof(struct raw), take, &list);
+	int r = link < 0 ? link : bpf_read(link, sizeof(struct raw), take, &list);
 	if (r < 0)
 		return r;
 	*ret = list.raws;

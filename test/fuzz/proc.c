@@ -41,7 +41,7 @@ static void fuzz_maps(struct arena *a, struct lines *l, bool smaps)
 {
 	struct span s;
 
-	if (parse_maps(a, l, smaps, &s) < 0)
+	if (parse_maps(a, l, smaps, 1, &s) < 0)
 		return;
 	settle_names(a, -EBADF, &s);
 	const struct proc_vma *v = s.at;

@@ -356,15 +356,35 @@ TEST(threads_that_are_traced)
 	arena_done(&a);
 }
 
+/* struct kept_regs - as proc_read_regs() tells */
+struct kept_regs {
+	struct {
+		pid_t tid;
+		bool rests;
+		uint64_t regs[PROC_REGS_MOST];
+	} of[2 * THREADS];
+	size_t n;
+};
+
+static void keep_regs(void *data, const struct proc_regs *regs)
+{
+	struct kept_regs *all = data;
+
+	if (all->n == 2 * THREADS)
+		return;
+	all->of[all->n].tid = regs->tid;
+	all->of[all->n].rests = regs->rests;
+	memcpy(all->of[all->n++].regs, regs->regs, sizeof(all->of->regs));
+}
+
 TEST(registers_of_all_threads)
 {
 	static const char *const of_task[] = { "thread.fsbase", NULL }, *const of_entry[] = { "orig_ax", "di", "sp",
 		NULL };
 	const struct proc_reg_names names = { of_task, of_entry };
 	int fd = proc_open_regs(&names);
-	struct span all = { 0 };
+	static struct kept_regs all;
 	pid_t tid[THREADS];
-	struct arena a;
 
 	if (fd == -EPERM || fd == -EOPNOTSUPP || fd == -ENOENT)
 		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
@@ -375,37 +395,35 @@ TEST(registers_of_all_threads)
 		live_with_threads();
 	for (size_t k = 0; k < THREADS; k++)
 		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
-	arena_init(&a);
 	int proc = open("/proc", O_RDONLY | O_DIRECTORY), dir = proc_open(proc, child);
 	nap_ms(50); /* until they sleep */
 	hold(tid[1]);
-	EXPECT_EQ(proc_read_regs(fd, child, &a, &all), 0);
+	EXPECT_EQ(proc_read_regs(fd, child, keep_regs, &all), 0);
 	EXPECT_EQ(all.n, THREADS + 1);
-	const struct proc_regs *r = all.at;
 	for (size_t k = 0; k < all.n; k++) {
 		struct proc_syscall s = { 0 };
 
-		EXPECT_EQ(r[k].rests, r[k].tid == tid[1]);
-		EXPECT_EQ(k == 0 || r[k - 1].tid < r[k].tid, 1);
-		if (!r[k].rests)
-			EXPECT_EQ(proc_read_thread_syscall(dir, r[k].tid, &s), 0);
-		if (!r[k].rests)
-			EXPECT_EQ(
-				r[k].regs[1] == (uint64_t)s.nr && r[k].regs[2] == s.arg[0] && r[k].regs[3] == s.sp, 1);
+		EXPECT_EQ(all.of[k].rests, all.of[k].tid == tid[1]);
+		if (!all.of[k].rests)
+			EXPECT_EQ(proc_read_thread_syscall(dir, all.of[k].tid, &s), 0);
+		if (!all.of[k].rests)
+			EXPECT_EQ(all.of[k].regs[1] == (uint64_t)s.nr && all.of[k].regs[2] == s.arg[0] &&
+					  all.of[k].regs[3] == s.sp,
+				1);
 	}
 	for (size_t k = 0, found = 0; k < THREADS; k++, found = 0) {
 		for (size_t i = 0; i < all.n; i++)
-			found += r[i].tid == tid[k];
+			found += all.of[i].tid == tid[k];
 		EXPECT_EQ(found, 1);
 	}
 	kill(child, SIGKILL);
 	waitpid(tid[1], NULL, __WALL);
 	waitpid(child, NULL, 0);
-	EXPECT_EQ(proc_read_regs(fd, child, &a, &all) < 0 || all.n == 0, 1);
+	all.n = 0;
+	EXPECT_EQ(proc_read_regs(fd, child, keep_regs, &all) < 0 || all.n == 0, 1);
 	close(dir);
 	close(proc);
 	close(fd);
-	arena_done(&a);
 }
 
 struct about {
@@ -440,17 +458,14 @@ TEST(what_instructions_may_not_load_is_read_by_calls)
 	int prog = bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct about), 8, write_careful, &tid });
 	union bpf_iter_link_info only = { .task.tid = (uint32_t)getpid() };
 	struct about about = { 0 };
-	struct arena a;
 
 	if (prog == -EPERM || prog == -EOPNOTSUPP || prog == -ENOENT)
 		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
 	ASSERT_EQ(prog >= 0, 1);
 	int link = bpf_link(prog, &only);
 	ASSERT_EQ(link >= 0, 1);
-	arena_init(&a);
 	EXPECT_EQ(prctl(PR_SET_NAME, "careful"), 0);
-	EXPECT_EQ(bpf_read(link, &a, sizeof(about), take_one, &about), 0);
-	arena_done(&a);
+	EXPECT_EQ(bpf_read(link, sizeof(about), take_one, &about), 0);
 	EXPECT_EQ(about.failed, 0);
 	EXPECT_EQ(about.tid, getpid());
 	EXPECT_EQ(about.parent, getppid());

@@ -275,7 +275,7 @@ static int maps_of(const char *text)
 	char *copy = arena_strdup(&a, text);
 
 	lines_mem(&l, copy, strlen(copy));
-	int r = parse_maps(&a, &l, false, &v);
+	int r = parse_maps(&a, &l, false, 1, &v);
 	lines_close(&l);
 	arena_done(&a);
 	return r;
@@ -542,7 +542,7 @@ static int parse(enum parser which, const char *text, size_t len)
 		break;
 	case MAPS:
 	case SMAPS:
-		r = parse_maps(&a, &l, which == SMAPS, &s);
+		r = parse_maps(&a, &l, which == SMAPS, 0, &s);
 		settle_names(&a, -EBADF, &s);
 		break;
 	case FDINFO:

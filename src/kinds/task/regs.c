@@ -114,9 +114,11 @@ static int regs_save(struct op *op, const struct sight *s, void *rec)
 	struct regs *r = rec;
 	const struct held *h = &s->thread->held;
 	enum interrupted how = arch_interrupted(&h->regs);
-	struct arch_regs *general = arena_dup(&op->arena, &h->regs, sizeof(h->regs));
+	const bool nameless = how == RESTARTS_BY_BLOCK && arch_syscall_nr(&h->regs) == SYS_restart_syscall;
+	struct arch_regs *general =
+		nameless ? arena_dup(&op->arena, &h->regs, sizeof(h->regs)) : (struct arch_regs *)&h->regs;
 
-	if (how == RESTARTS_BY_BLOCK && arch_syscall_nr(general) == SYS_restart_syscall)
+	if (nameless)
 		name_call(op, s->thread, general);
 	r->general = (struct span){ general, sizeof(*general) };
 	r->sigmask = h->sigmask;
