@@ -7,7 +7,8 @@
  *   sections each: struct section_header (64 bytes, hashed), payload, zero padding to 8 bytes
  *            OBJECT  the encoded record of one object: kind tag, object id
  *            PAGES   page data of one address space: the runs, then (4 KiB-aligned in the file) the data of the runs
- *                    that have data, at most IMAGE_CHUNK_PAGES of it; or that data as one frame of zstd
+ *                    that have data, at most IMAGE_CHUNK_PAGES of it; or that data as one frame of zstd, or without lines of
+ *                    zeros
  *   index    a section whose payload is one struct index_entry for every other section
  *   end      struct image_end: place of the index, hash of everything before it that is not page data; the last byte of
  *            the image is the last byte of this struct
@@ -35,6 +36,7 @@
 
 /* flags of the header: what a reader must know */
 #define IMAGE_PACKED 1u /* PAGES sections may be compressed */
+#define IMAGE_LINES  2u /* they may be stored without lines of zeros: image/lines.h */
 
 enum section_type {
 	SECTION_OBJECT = 1,
@@ -45,7 +47,7 @@ enum section_type {
 struct image_header {
 	char magic[8];
 	uint32_t version;
-	uint32_t flags; /* IMAGE_PACKED */
+	uint32_t flags; /* IMAGE_PACKED, IMAGE_LINES */
 	uint8_t image_id[16]; /* random, the identity of this image */
 	uint8_t pad[24];
 	uint64_t hash; /* xxh3 of all before */
@@ -59,7 +61,7 @@ struct section_header {
 	uint64_t data; /* PAGES: bytes of page data; else 0 */
 	uint64_t payload_hash; /* of the payload */
 	uint64_t data_hash; /* of the page data as it lies in the image; 0 where there is none */
-	uint64_t packed; /* PAGES: bytes of page data as it lies in the image; 0 where it is not compressed */
+	uint64_t packed; /* PAGES: bytes of page data as it lies in the image, if these are fewer; else 0 */
 	uint64_t hash; /* of this header before it */
 };
 

@@ -22,6 +22,7 @@
 
 #include "base/io.h"
 #include "image/format.h"
+#include "image/lines.h"
 #include "image/pack.h"
 
 #define READ_FIRST ((size_t)64 << 10) /* the first step of a growing buffer */
@@ -185,7 +186,7 @@ static int check_header(struct image_reader *r)
 			IMAGE_VERSION);
 	if (h->version == 0)
 		return refuse(r, -EBADMSG, "the header at byte 0 has the format version 0");
-	if (h->flags & ~IMAGE_PACKED || memcmp(h->pad, zero, sizeof(zero)) != 0)
+	if (h->flags & ~(IMAGE_PACKED | IMAGE_LINES) || memcmp(h->pad, zero, sizeof(zero)) != 0)
 		return refuse(r, -EPROTONOSUPPORT, "the header at byte 0 uses flags (%#" PRIx32 ") of a newer stasis",
 			h->flags);
 	return 0;
@@ -366,7 +367,7 @@ static int check_section(struct image_reader *r, const struct section_header *h,
 	if (!h->data && h->data_hash)
 		return refuse(r, -EPROTONOSUPPORT,
 			"the section at byte %" PRIu64 " uses fields of its header that this stasis does not know", at);
-	if (h->packed && (!(r->head.flags & IMAGE_PACKED) || h->packed >= h->data))
+	if (h->packed && (!(r->head.flags & (IMAGE_PACKED | IMAGE_LINES)) || h->packed >= h->data))
 		return refuse(r, -EBADMSG,
 			"the section at byte %" PRIu64 " claims to be compressed, and the image does not, or it is no "
 			"smaller by it",
@@ -423,6 +424,18 @@ static int read_data(struct slot *s, void *stored)
 	return XXH3_64bits(stored, len) == s->h.data_hash ? 0 : -EBADMSG;
 }
 
+static int unpack_data(struct slot *s, unsigned int worker)
+{
+	const struct image_reader *r = s->r;
+	const struct section_header *h = &s->h;
+
+	if (r->head.flags & IMAGE_LINES && lines_are(s->packed, h->packed))
+		return lines_unpack(s->packed, h->packed, s->data, h->data);
+	if (!(r->head.flags & IMAGE_PACKED))
+		return -EBADMSG;
+	return unpack(&s->r->unpackers, worker, s->packed, h->packed, s->data, h->data);
+}
+
 static void slot_do(struct work *work, unsigned int worker)
 {
 	struct slot *s = (struct slot *)work;
@@ -430,7 +443,7 @@ static void slot_do(struct work *work, unsigned int worker)
 	s->err = read_data(s, s->h.packed ? s->packed : s->data);
 	if (s->err == 0 && s->h.packed) {
 		s->fault = FAULT_PACKED;
-		s->err = unpack(&s->r->unpackers, worker, s->packed, s->h.packed, s->data, s->h.data);
+		s->err = unpack_data(s, worker);
 	}
 	if (s->err == 0 && s->sink) {
 		s->fault = FAULT_SINK;
@@ -471,7 +484,8 @@ static int slot_room(struct image_reader *r, struct slot *s)
 		s->packed = malloc(CHUNK_BYTES);
 	if (!s->data || (s->h.packed && !s->packed))
 		return no_memory(r);
-	return s->h.packed && unpackers_init(&r->unpackers, r->n_threads) < 0 ? no_memory(r) : 0;
+	const bool frames = s->h.packed && r->head.flags & IMAGE_PACKED;
+	return frames && unpackers_init(&r->unpackers, r->n_threads) < 0 ? no_memory(r) : 0;
 }
 
 /* The page data of a stream must be read now; that of a file can be when there is time. */

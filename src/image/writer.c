@@ -26,6 +26,7 @@
 
 #include "base/io.h"
 #include "image/format.h"
+#include "image/lines.h"
 #include "image/name.h"
 #include "image/pack.h"
 
@@ -210,6 +211,8 @@ static int slot_hash(struct slot *s, unsigned int worker)
 	h->data = pages * IMAGE_PAGE;
 	if (h->data && s->w->level)
 		h->packed = pack(&s->w->packers, worker, s->w->level, s->room.data, h->data, s->packed);
+	else if (h->data)
+		h->packed = lines_pack(s->room.data, h->data, s->packed);
 	if (h->packed)
 		stored = s->packed;
 	if (h->data)
@@ -289,9 +292,9 @@ static int slot_init(struct image_writer *w, struct slot *s)
 		s->room.data = aligned_alloc(IMAGE_PAGE, CHUNK_BYTES);
 	if (!s->room.runs)
 		s->room.runs = malloc(IMAGE_CHUNK_RUNS * sizeof(struct page_run));
-	if (w->level && !s->packed)
+	if (!s->packed)
 		s->packed = malloc(CHUNK_BYTES);
-	return !s->room.data || !s->room.runs || (w->level && !s->packed) ? w->err = -ENOMEM : 0;
+	return s->room.data && s->room.runs && s->packed ? 0 : (w->err = -ENOMEM);
 }
 
 int image_pages(struct image_writer *w, uint64_t id, struct image_source *source)
@@ -362,7 +365,7 @@ static int put_header(struct image_writer *w)
 
 	memcpy(h->magic, IMAGE_MAGIC, sizeof(h->magic));
 	h->version = IMAGE_VERSION;
-	h->flags = w->level ? IMAGE_PACKED : 0;
+	h->flags = w->level ? IMAGE_PACKED : IMAGE_LINES;
 	if (getrandom(h->image_id, sizeof(h->image_id), 0) != sizeof(h->image_id))
 		return -EIO;
 	h->hash = block_hash(h);

@@ -15,6 +15,7 @@
 #include <zstd.h>
 
 #include "image/format.h"
+#include "image/lines.h"
 #include "lib/given.h"
 #include "lib/test.h"
 
@@ -519,7 +520,7 @@ TEST(an_unknown_flag_is_refused)
 	char *bytes = small_image(&len);
 	struct image_header *h = (struct image_header *)bytes;
 
-	h->flags = 2;
+	h->flags = 4;
 	seal(h);
 	struct verdict v = read_bytes(bytes, len);
 	EXPECT_EQ(v.result, -EPROTONOSUPPORT);
@@ -624,6 +625,69 @@ TEST(what_is_compressed_is_what_it_claims_to_be)
 	/* one that says another size of its content than it has: the byte behind magic and descriptor */
 	frame[5] ^= 1;
 	EXPECT_EQ(packed_result(IMAGE_PACKED, 2 * PAGE, len, frame, len), -EBADMSG);
+}
+
+TEST(lines_that_are_left_out_are_zero)
+{
+	unsigned char stored[4096] = "lines\0\0";
+	const uint64_t one = 1, last = 1ull << 63, three = 7, none = 0;
+
+	memcpy(stored + 8, &one, 8);
+	memset(stored + 16, 'x', 64);
+	memcpy(stored + 80, &last, 8);
+	memset(stored + 88, 'y', 64);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 152, stored, 152), 0);
+	EXPECT_EQ(packed_result(IMAGE_LINES | IMAGE_PACKED, 2 * PAGE, 152, stored, 152), 0);
+	EXPECT_EQ(packed_result(IMAGE_PACKED, 2 * PAGE, 152, stored, 152), -EBADMSG);
+	EXPECT_EQ(packed_result(0, 2 * PAGE, 152, stored, 152), -EBADMSG);
+	/* too few, too many, and of another number of pages */
+	for (size_t len = 0; len < 152; len++)
+		EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, len ? len : 1, stored, len ? len : 1), -EBADMSG);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 153, stored, 153), -EBADMSG);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 160, stored, 160), -EBADMSG);
+	EXPECT_EQ(packed_result(IMAGE_LINES, PAGE, 152, stored, 152), -EBADMSG);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 3 * PAGE, 152, stored, 152), -EBADMSG);
+	/* more lines than there are bytes */
+	memcpy(stored + 80, &three, 8);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 152, stored, 152), -EBADMSG);
+	memcpy(stored + 80, &none, 8);
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 88, stored, 88), 0);
+	/* neither lines nor a frame */
+	stored[7] = 1;
+	EXPECT_EQ(packed_result(IMAGE_LINES, 2 * PAGE, 88, stored, 88), -EBADMSG);
+}
+
+TEST(each_line_comes_back)
+{
+	unsigned char *pages = arena_alloc(&arena, 16 * PAGE), *packed = arena_alloc(&arena, 16 * PAGE),
+		      *back = arena_alloc(&arena, 16 * PAGE);
+	uint32_t x = 1;
+
+	for (unsigned int turn = 0; turn < 2000; turn++) {
+		const size_t len = (1 + turn % 16) * (size_t)PAGE;
+
+		memset(pages, 0, len);
+		for (unsigned int i = 0; i < turn / 4 % 300; i++) {
+			x = x * 1664525 + 1013904223;
+			pages[(x >> 3) % len] = 1 + turn % 200;
+		}
+		memset(packed, 0xaa, len);
+		const size_t n = lines_pack(pages, len, packed);
+		if (!n)
+			continue;
+		ASSERT_LE(n, len / 2);
+		EXPECT_EQ(packed[len / 2], 0xaa);
+		memset(back, 0x55, len);
+		ASSERT_EQ(lines_unpack(packed, n, back, len), 0);
+		ASSERT_EQ(memcmp(pages, back, len), 0);
+		EXPECT_EQ(lines_unpack(packed, n - 1, back, len), -EBADMSG);
+	}
+	/* zeros take little, and what has none is left as it is */
+	memset(pages, 0, 16 * PAGE);
+	EXPECT_EQ(lines_pack(pages, 16 * PAGE, packed), 8 + 16 * 8);
+	for (size_t i = 0; i < 16 * PAGE; i += 64)
+		pages[i + 63] = 1;
+	EXPECT_EQ(lines_pack(pages, 16 * PAGE, packed), 0);
 }
 
 /* ---- the writer ---- */
@@ -889,9 +953,10 @@ TEST(damage_is_told_of_the_first_section_that_has_it)
 
 TEST(in_a_hurry_the_disk_begins_before_the_end)
 {
-	static const char data[IMAGE_CHUNK_PAGES * PAGE];
+	static char data[IMAGE_CHUNK_PAGES * PAGE];
 	const struct page_run run = { 0, IMAGE_CHUNK_PAGES, RUN_DATA };
 
+	memset(data, 1, sizeof(data));
 	make_dir("/tmp");
 	for (int hurry = 0; hurry < 2; hurry++) {
 		struct image_writer *w;
