@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/pool.h"
+#include "base/rush.h"
 
 #define FIRST_ID 2 /* 1 is the head */
 
@@ -238,6 +239,8 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 	if (r == 0)
 		r = save(&c, w, o->strict);
 	fill_report(&c, report);
+	/* those that are let go wake up, and need not all come before what is left to do; but for that they have another processor */
+	const struct rush rush = rush_begin(pool_cpus() > 1 ? c.threads : 0);
 	if (r < 0 || !o->stop)
 		release_tree(&c);
 	if (r < 0) {
@@ -256,6 +259,7 @@ static int checkpoint(pid_t pid, const struct stasis_checkpoint_options *o, stru
 		release_tree(&c);
 	}
 	crew_done(&c);
+	rush_end(&rush);
 	fd_close(c.procfd);
 	report->image_size = size;
 	report->path = o->path ? arena_strdup(&op.arena, o->path) : NULL;
