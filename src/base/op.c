@@ -43,10 +43,10 @@ void op_join(struct op *op, struct op *from)
 
 static char *place_text(struct op *op, const struct place *p)
 {
+	if (p->end)
+		return arena_printf(&op->arena, "%s %" PRIx64 "-%" PRIx64, p->what, p->start, p->end);
 	if (!p->name)
 		return arena_printf(&op->arena, "%s %" PRId64, p->what, p->n);
-	if (p->n < 0)
-		return arena_printf(&op->arena, "%s %s", p->what, p->name);
 	return arena_printf(&op->arena, "%s (pid %" PRId64 ")", quoted(&op->arena, p->name), p->n);
 }
 

@@ -42,7 +42,8 @@ struct note {
 struct place {
 	const char *what; /* "task", "fd": a literal */
 	int64_t n;
-	const char *name; /* may be NULL; with n < 0 it is what the place is called by, else that of task n */
+	const char *name; /* of task n, or NULL */
+	uint64_t start, end; /* of a mapping; else 0 */
 };
 
 struct op {
@@ -100,7 +101,15 @@ struct where {
 static inline struct where where_push(struct op *op, const char *what, int64_t n, const char *name)
 {
 	if (op->depth < sizeof(op->places) / sizeof(op->places[0]))
-		op->places[op->depth] = (struct place){ what, n, name };
+		op->places[op->depth] = (struct place){ .what = what, .n = n, .name = name };
+	op->depth++;
+	return (struct where){ op };
+}
+
+static inline struct where where_push_range(struct op *op, const char *what, uint64_t start, uint64_t end)
+{
+	if (op->depth < sizeof(op->places) / sizeof(op->places[0]))
+		op->places[op->depth] = (struct place){ .what = what, .start = start, .end = end };
 	op->depth++;
 	return (struct where){ op };
 }
@@ -117,6 +126,11 @@ static inline void where_pop(struct where *w)
 #define WHERE(op, what, n)                                                                     \
 	struct where __attribute__((cleanup(where_pop), unused)) WHERE_CAT(_where, __LINE__) = \
 		where_push((op), (what), (n), NULL)
+
+/** WHERE_RANGE() - until this scope ends we are at @what from @start to @end: WHERE_RANGE(op, "mapping", 0x400000, 0x401000) */
+#define WHERE_RANGE(op, what, start, end)                                                      \
+	struct where __attribute__((cleanup(where_pop), unused)) WHERE_CAT(_where, __LINE__) = \
+		where_push_range((op), (what), (start), (end))
 
 /** WHERE_TASK() - until this scope ends we are at the process @pid called @comm */
 #define WHERE_TASK(op, pid, comm)                                                              \

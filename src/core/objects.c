@@ -295,12 +295,10 @@ static int judge_memory(const struct checkpoint *c, struct process *p)
 
 	for (size_t i = 0; i < p->vmas.n; i++) {
 		struct sight s = { .tree = &c->tree, .process = p, .vma = &vma[i] };
-		char *place =
-			arena_printf(&op->arena, "%lx-%lx", (unsigned long)vma[i].start, (unsigned long)vma[i].end);
-		struct where __attribute__((cleanup(where_pop), unused)) w = where_push(op, "mapping", -1, place);
 		struct backing *b = vma[i].backing;
 		size_t before = op->obstacles.n, noted = op->notes.n;
 
+		WHERE_RANGE(op, "mapping", vma[i].start, vma[i].end);
 		if (!vma[i].kind) {
 			refuse(op, "vma-unknown", NULL, NULL, "is a mapping of \"%s\" that stasis cannot save",
 				vma[i].name);

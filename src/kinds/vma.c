@@ -89,7 +89,7 @@ static size_t number(const char two[3])
 {
 	size_t i = 0;
 
-	while (i < ARRAY_SIZE(known) && strcmp(known[i].two, two) != 0)
+	while (i < ARRAY_SIZE(known) && memcmp(known[i].two, two, 2) != 0)
 		i++;
 	return i;
 }
