@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/rush.h"
+
 struct worker {
 	struct pool *pool;
 	pthread_t thread;
@@ -73,18 +75,40 @@ static void *labour(void *data)
 	return NULL;
 }
 
+/* struct start - what a new thread is to do */
+struct start {
+	void *(*fn)(void *);
+	void *data;
+	struct rush rush;
+};
+
+static void *start(void *data)
+{
+	struct start s = *(struct start *)data;
+
+	free(data);
+	rush_end(&s.rush);
+	return s.fn(s.data);
+}
+
 int thread_start(pthread_t *ret, size_t stack, void *(*fn)(void *), void *data)
 {
+	struct start *s = malloc(sizeof(*s));
 	pthread_attr_t attr;
 	sigset_t all, was;
 
+	if (!s)
+		return -ENOMEM;
+	*s = (struct start){ fn, data, rush_of_caller() };
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, stack);
 	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int err = pthread_create(ret, &attr, fn, data);
+	int err = pthread_create(ret, &attr, start, s);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
 	pthread_attr_destroy(&attr);
+	if (err)
+		free(s);
 	return -err;
 }
 

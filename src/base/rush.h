@@ -20,8 +20,11 @@ struct rush {
 
 /**
  * rush_begin() - from here on nobody but real-time tasks comes before the caller, if there are @woken enough and it may so:
- * CAP_SYS_NICE, or RLIMIT_RTPRIO. It must not wait in a loop for others: they may have no other processor. Threads that it makes
- * would come first as well.
+ * CAP_SYS_NICE, or RLIMIT_RTPRIO. It must not wait in a loop for others: they may have no other processor. Who rushes already, or is a
+ * real-time task anyway, goes on as he is. A thread that it makes by thread_start() does not rush.
  */
 struct rush rush_begin(size_t woken);
 void rush_end(const struct rush *r);
+
+/** rush_of_caller() - in which it is, for a thread that it makes: that inherits how it is scheduled, and ends this first */
+struct rush rush_of_caller(void);

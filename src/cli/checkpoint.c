@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/rush.h"
 #include "base/text.h"
 
 #include "cli/cli.h"
@@ -162,6 +163,8 @@ static int checkpoint_do(
 		.progress = progress_show,
 		.progress_data = &progress,
 	};
+	/* up to our end, which is near then: what is let go would come first, all of it. Meanwhile others do it, and we wait */
+	rush_begin(RUSH_WORTH);
 	status = stasis_checkpoint(target.pid, &options, r);
 	progress_end(&progress);
 	int signo = cancel_signal(NULL);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
+#include "base/pool.h"
 #include "base/rush.h"
 #include "lib/test.h"
 
@@ -22,6 +23,36 @@ TEST(who_may_rushes_and_is_then_as_before)
 	EXPECT_EQ(during, may() ? SCHED_FIFO : SCHED_OTHER);
 	EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 	EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 5);
+}
+
+static void *look(void *ret)
+{
+	*(int *)ret = sched_getscheduler(0);
+	return NULL;
+}
+
+static int policy_of_new(void)
+{
+	int policy = -1;
+	pthread_t t;
+
+	EXPECT_EQ(thread_start(&t, STACK_SMALL, look, &policy), 0);
+	pthread_join(t, NULL);
+	return policy;
+}
+
+TEST(who_is_made_meanwhile_does_not)
+{
+	struct rush r = rush_begin(RUSH_WORTH);
+
+	EXPECT_EQ(policy_of_new(), SCHED_OTHER);
+	EXPECT_EQ(sched_getscheduler(0), r.is ? SCHED_FIFO : SCHED_OTHER);
+	struct rush again = rush_begin(RUSH_WORTH);
+	rush_end(&again);
+	EXPECT_EQ(sched_getscheduler(0), r.is ? SCHED_FIFO : SCHED_OTHER);
+	EXPECT_EQ(policy_of_new(), SCHED_OTHER);
+	rush_end(&r);
+	EXPECT_EQ(policy_of_new(), SCHED_OTHER);
 }
 
 TEST(few_are_not_worth_it)
