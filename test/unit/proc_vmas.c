@@ -184,11 +184,14 @@ static pid_t start(size_t way, size_t n)
 	close(out[1]);
 	ASSERT_EQ(read(out[0], &could, 1), 1);
 	close(out[0]);
-	if (could == 'y')
-		return pid;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return 0;
+	if (could != 'y') {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return 0;
+	}
+	kill(pid, SIGSTOP); /* it touches some page on its way to sleep */
+	EXPECT_EQ(waitpid(pid, NULL, WUNTRACED), pid);
+	return pid;
 }
 
 static int open_dir(pid_t pid)
