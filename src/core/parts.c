@@ -6,7 +6,12 @@
 #include "core/core.h"
 #include "core/twins.h"
 
+#include <pthread.h>
 #include <sys/syscall.h>
+
+#include "base/pool.h"
+
+#define SCAN_ASIDE 1000 /* threads: to save them takes longer than to make one */
 
 static void add_part(const struct checkpoint *c, struct span *parts, const struct kind *k)
 {
@@ -271,7 +276,8 @@ static int take_turn(const struct checkpoint *c, struct turn *turn, struct turn 
 	return r == 0 && turn->first ? save_thread(c, turn) : r;
 }
 
-static int save_threads(const struct checkpoint *c, struct process *p)
+/* @late: which of them are left to save_late(), as nobody in the stub need wait for that */
+static int save_threads(const struct checkpoint *c, struct process *p, bool *late)
 {
 	struct thread *t = p->threads.at;
 	struct turn *turn = NULL, *before = NULL;
@@ -283,7 +289,8 @@ static int save_threads(const struct checkpoint *c, struct process *p)
 		*turn = (struct turn){ .process = p, .thread = &t[i], .first = i == 0 };
 		r = prepare_turn(c, turn);
 		if (r == 0 && !needs_turn(turn)) {
-			r = save_thread(c, turn);
+			late[i] = t[i].like;
+			r = late[i] ? 0 : save_thread(c, turn);
 			continue;
 		}
 		if (r == 0)
@@ -296,6 +303,76 @@ static int save_threads(const struct checkpoint *c, struct process *p)
 	if (r < 0)
 		return fail(c->op, r, "let the thread leave the stub");
 	return before->first ? 0 : save_thread(c, before);
+}
+
+static int save_late(const struct checkpoint *c, struct process *p, const bool *late)
+{
+	struct thread *t = p->threads.at;
+	int r = 0;
+
+	for (size_t i = 0; i < p->threads.n && r == 0; i++)
+		if (late[i]) {
+			struct turn turn = { .process = p, .thread = &t[i] };
+
+			turn.sight = (struct sight){ .tree = &c->tree, .process = p, .thread = &t[i] };
+			r = save_thread(c, &turn);
+		}
+	return r;
+}
+
+/* struct scanning - of the page tables of a process, beside what its tracer does */
+struct scanning {
+	struct checkpoint c;
+	struct op op;
+	struct process *process;
+	pthread_t thread;
+	bool runs;
+	int r;
+};
+
+static void *scan(void *data)
+{
+	struct scanning *s = data;
+
+	s->r = find_own_pages(&s->c, s->process);
+	return NULL;
+}
+
+/* no thread is made for what is done at once */
+static void scan_begin(struct scanning *s, const struct checkpoint *c, struct process *p)
+{
+	*s = (struct scanning){ .c = *c, .process = p };
+	op_fork(&s->op, c->op);
+	s->c.op = &s->op;
+	s->runs = p->threads.n >= SCAN_ASIDE && pool_cpus() > 1 && thread_start(&s->thread, STACK_SMALL, scan, s) == 0;
+	if (!s->runs)
+		scan(s);
+}
+
+static int scan_end(struct scanning *s, const struct checkpoint *c)
+{
+	if (s->runs)
+		pthread_join(s->thread, NULL);
+	if (s->r < 0)
+		op_join(c->op, &s->op);
+	else
+		arena_join(&c->op->arena, &s->op.arena);
+	return s->r;
+}
+
+/* all threads of a process; when none of them is in the stub any more, the pages that it has */
+static int save_living(const struct checkpoint *c, struct process *p)
+{
+	bool *late = arena_array(&c->op->arena, p->threads.n, sizeof(*late));
+	struct scanning scanning;
+	int r = save_threads(c, p, late);
+
+	if (r < 0)
+		return r;
+	scan_begin(&scanning, c, p);
+	r = save_late(c, p, late);
+	int scanned = scan_end(&scanning, c);
+	return r < 0 ? r : scanned;
 }
 
 /* nobody can ask it any more */
@@ -318,14 +395,12 @@ static int save_process(const struct checkpoint *c, struct process *p)
 
 	if (r == 0 && p->ended)
 		r = save_ended(c, p);
-	if (r == 0)
-		r = save_threads(c, p);
+	if (r == 0 && !p->zombie)
+		r = save_living(c, p);
 	if (r < 0 || p->zombie)
 		return r;
 	drop_common(p);
-	r = find_own_pages(c, p);
-	if (r == 0)
-		r = save(c, &p->parts, &s);
+	r = save(c, &p->parts, &s);
 	if (r < 0)
 		return r;
 	r = room_fill(&p->room);
