@@ -528,3 +528,25 @@ while True:
 	[ "$(awk '/^SigBlk/ { print $2 }' /proc/$pid/status)" = 0000000000000000 ]
 	goes_on $pid
 }
+
+@test "a signal that comes while the program is being looked at is in the image" {
+	command -v strace >/dev/null || skip "there is no strace"
+	start python3 -c '
+import signal
+signal.signal(signal.SIGUSR1, lambda signo, frame: open("caught", "a").write("x"))
+open("ready", "w").close()
+while True:
+    signal.pause()'
+	until_true 10 test -e ready
+	sleep 0.2
+	strace -f -o calls -e trace=pidfd_open -e inject=pidfd_open:delay_enter=1s \
+		"$STASIS" checkpoint $pid --stop -o a.stasis 3>&- 4>&- &
+	until_true 10 grep -q pidfd_open calls
+	kill -USR1 $pid
+	wait $!
+	[ ! -e caught ]
+	run "$STASIS" restart a.stasis --detach --pid-file pid
+	expect 0
+	pid=$(<pid)
+	until_true 10 test -s caught
+}

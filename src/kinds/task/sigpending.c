@@ -153,8 +153,10 @@ static int sigpending_save(struct op *op, const struct sight *s, void *rec)
 	struct sigpending *p = rec;
 	const struct proc_status *status = &s->thread->status;
 
-	int r = has_any(s, status->sigpnd) ? peek(op, s, false, status->sigpnd, &p->private) : 0;
-	if (r == 0 && s->thread->tid == s->process->tid && has_any(s, status->shdpnd))
+	/* one may have come since for the process, and have ended the call of any thread: so the first looks always */
+	const bool first = s->thread->tid == s->process->tid;
+	int r = first || has_any(s, status->sigpnd) ? peek(op, s, false, status->sigpnd, &p->private) : 0;
+	if (r == 0 && first)
 		r = peek(op, s, true, status->shdpnd, &p->shared);
 	return r;
 }
