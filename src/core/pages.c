@@ -321,11 +321,11 @@ static int save_chunk(struct saver *s, const struct chunk *chunk)
 /* @stretches: ascending by their names */
 static int save_stretches(struct saver *s, const struct span *stretches)
 {
-	const struct stretch *first = stretches->at, *end = first + stretches->n;
+	const struct stretch *t = stretches->at;
 	struct chunk k = { .source = { fetch_chunk } };
 	int r = 0;
 
-	for (const struct stretch *t = first; t < end && r == 0; t++)
+	for (size_t i = 0; i < stretches->n && r == 0; i++, t++)
 		for (uint64_t at = t->at; at < t->end && r == 0;) {
 			size_t n = (size_t)min_u64((t->end - at) / PAGE, IMAGE_CHUNK_PAGES - k.n);
 
