@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/rush.h"
 
+#include <sys/resource.h>
+
 static _Thread_local struct rush current;
 
 struct rush rush_begin(size_t woken)
 {
 	struct rush r = { .policy = sched_getscheduler(0) };
+	struct rlimit most;
 
+	if (getrlimit(RLIMIT_RTTIME, &most) < 0 || most.rlim_cur != RLIM_INFINITY)
+		return r; /* who computes for so long as a real-time task is killed */
 	if (woken < RUSH_WORTH || (r.policy != SCHED_OTHER && r.policy != SCHED_BATCH) ||
 		sched_getparam(0, &r.param) < 0)
 		return r;

@@ -55,6 +55,16 @@ TEST(who_is_made_meanwhile_does_not)
 	EXPECT_EQ(policy_of_new(), SCHED_OTHER);
 }
 
+TEST(who_may_not_compute_for_long_does_not)
+{
+	const struct rlimit second = { 1000000, RLIM_INFINITY };
+
+	ASSERT_EQ(setrlimit(RLIMIT_RTTIME, &second), 0);
+	struct rush r = rush_begin(RUSH_WORTH);
+	EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
+	rush_end(&r);
+}
+
 TEST(few_are_not_worth_it)
 {
 	struct rush r = rush_begin(RUSH_WORTH - 1);
