@@ -252,8 +252,10 @@ static int await_stop(struct freeze *f, struct thread *t)
 
 	for (unsigned int ms = 0; r == -ETIMEDOUT && ms < STOP_TIMEOUT_MS; ms += STOP_SLICE_MS) {
 		r = hold_wait_stop(h, STOP_SLICE_MS);
-		if (r == -ETIMEDOUT)
+		if (r == -ETIMEDOUT) {
 			hold_reap_ended(f->seized.at, f->seized.n, f->p->pid);
+			hold_ask_again(h);
+		}
 		/* nobody is told of its end before that of the others */
 		if (r == -ETIMEDOUT && t->tid == f->p->pid && learn_fate(f->c, f->p, t->tid) == FATE_ZOMBIE)
 			r = -ESRCH;
@@ -271,6 +273,8 @@ static int look_at(struct freeze *f, struct thread *t, bool read, uint64_t asked
 		t->held.still = true;
 	else
 		r = hold_look(&t->held);
+	if (read && t->nap) /* how often it has gone to sleep counts this time too */
+		r = hold_await_rest(&t->held);
 	if (r == 0)
 		end_nap(f->p, t, asked);
 	return r;
@@ -356,36 +360,35 @@ static int settle_thread(struct freeze *f, struct thread *t, bool read)
 /* struct reading_all - of the threads of a process */
 struct reading_all {
 	struct process *process;
-	size_t next; /* they mostly come in the same order */
+	struct map by_tid; /* of struct thread */
 	bool *read; /* of each */
 };
 
 static void read_one(void *data, const struct proc_regs *regs)
 {
 	struct reading_all *r = data;
-	struct thread *t = find_thread(r->process, regs->tid, r->next);
+	struct thread *t = map_get(&r->by_tid, (uint64_t)regs->tid);
 
-	if (!t)
-		return;
-	const size_t i = (size_t)(t - (struct thread *)r->process->threads.at);
-	r->next = i + 1;
-	if (t->held.still || !regs->rests || !arch_unpack_regs(regs->regs, &t->held.regs))
+	if (!t || !regs->rests || !arch_unpack_regs(regs->regs, &t->held.regs))
 		return;
 	t->held.sigmask = regs->sigmask;
-	r->read[i] = true;
+	r->read[t - (struct thread *)r->process->threads.at] = true;
 }
 
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
-	struct reading_all all = { p, 0, arena_array(&f->c->op->arena, p->threads.n, sizeof(bool)) };
+	struct reading_all all = { p, { 0 }, arena_array(&f->c->op->arena, p->threads.n, sizeof(bool)) };
 	size_t kept = 0, fresh = 0;
 
 	for (size_t i = p->threads.n; i-- > 0;) { /* the last one stops last: then nobody need be waited for any more */
 		int r = t[i].held.still ? 0 : await_stop(f, &t[i]);
 
-		fresh += !t[i].held.still;
+		if (!t[i].held.still) {
+			map_set(&f->c->op->arena, &all.by_tid, (uint64_t)t[i].tid, &t[i]);
+			fresh++;
+		}
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
 	}
@@ -402,7 +405,9 @@ static int stop_threads(struct freeze *f)
 	}
 	p->threads.n = kept;
 	struct thread *leader = find_thread(p, p->pid, 0);
-	for (size_t i = 0; f->lost && i < kept; i++)
+	/* who ran on for a moment may have called execve(2), and ended those that were looked at before */
+	const bool lacks = kept + f->zombies > f->listed;
+	for (size_t i = 0; (f->lost || lacks) && i < kept; i++)
 		hold_look_again(&t[i].held);
 	/* a whole execve(2) between two lists leaves its number alone of those that are held, to another */
 	if (leader && !f->lost) {

@@ -46,6 +46,11 @@ int hold_reseize(struct held *h, pid_t tid)
 	return 0;
 }
 
+void hold_ask_again(const struct held *h)
+{
+	ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
+}
+
 int hold_run_on(struct held *h)
 {
 	h->still = false;
@@ -192,7 +197,7 @@ static int stop_again(struct held *h, size_t n, int signo)
  * The last one to stop tells us first and then its parent (kernel/signal.c: ptrace_stop()). A request of ptrace(2) waits until
  * it has come to rest (kernel/ptrace.c: ptrace_check_attach()), which is after both.
  */
-static int wait_for_rest(const struct held *h)
+int hold_await_rest(const struct held *h)
 {
 	unsigned long unused;
 
@@ -221,7 +226,7 @@ int hold_stop(struct held *h, size_t n, int signo)
 	if (why == (SIGTRAP | PTRACE_EVENT_STOP << 8))
 		return -EAGAIN;
 	r = stop_again(h + 1, n - 1, signo);
-	return r < 0 ? r : wait_for_rest(&h[n - 1]);
+	return r < 0 ? r : hold_await_rest(&h[n - 1]);
 }
 
 int hold_continue(struct held *h, size_t n)

@@ -94,6 +94,12 @@ void hold_reap_ended(const pid_t *tid, size_t n, pid_t leader);
 /** hold_reseize() - as hold_seize(), for a thread that is traced by us already, as one is that took its number over by execve(2) */
 int hold_reseize(struct held *h, pid_t tid);
 
+/**
+ * hold_ask_again() - to stop, one who has not: who calls execve(2) forgets that it was asked, zap_other_threads() in kernel/signal.c
+ * Of one that has stopped meanwhile nothing comes of it.
+ */
+void hold_ask_again(const struct held *h);
+
 /** hold_run_on() - let a stopped thread, which made no batch, run on for a moment; hold_reseize() is next, then hold_wait() */
 int hold_run_on(struct held *h);
 
@@ -117,6 +123,9 @@ void hold_look_again(struct held *h);
 int hold_wait(struct held *h, unsigned int timeout_ms);
 int hold_wait_stop(struct held *h, unsigned int timeout_ms);
 int hold_look(struct held *h);
+
+/** hold_await_rest() - of one that has stopped, until it has left its processor; 0 or -errno */
+int hold_await_rest(const struct held *h);
 
 /** hold_adopt() - as hold_wait(), for a task that the kernel stopped for us at its birth, in the stub that @maker runs */
 int hold_adopt(struct held *h, pid_t tid, const struct held *maker, unsigned int timeout_ms);
