@@ -23,6 +23,7 @@
 
 #define INIT_COMM    "stasis-init"
 #define THREADS_MANY 500
+#define MOUNTS_MOST  ((size_t)1 << 20) /* bytes */
 #define WALKS_MOST   100 /* that find nothing but what is gone */
 #define PF_KTHREAD   0x00200000 /* include/linux/sched.h */
 
@@ -65,11 +66,22 @@ static int hold_process(const struct checkpoint *c, struct process *p, bool free
 	return -ESRCH;
 }
 
+/* is /proc mounted with hidepid, so that it may not show what belongs to others? */
+static bool hides(const struct checkpoint *c)
+{
+	char *text;
+
+	if (geteuid() == 0)
+		return false;
+	return read_text(&c->op->arena, c->procfd, "self/mountinfo", MOUNTS_MOST, &text, NULL) < 0 ||
+	       strstr(text, "hidepid=");
+}
+
 /* by asking all processes of the system who their parent is; it is not done, which is -E2BIG, if there are more than @most */
 static int scan_children(const struct checkpoint *c, pid_t pid, size_t most, struct span *ret)
 {
 	struct span all = { 0 };
-	int r = proc_read_all(&c->op->arena, c->procfd, &all);
+	int r = hides(c) ? -EPERM : proc_read_all(&c->op->arena, c->procfd, &all);
 	const pid_t *p = all.at;
 
 	if (r == 0 && all.n > most)
@@ -188,6 +200,10 @@ static int add_found(const struct checkpoint *c, void *data, size_t i)
 		r = list_children(c, p, f->freeze);
 	if (r == 0 || c->op->err)
 		return r;
+	if ((r == -ESRCH || r == -EPERM) && f->parent && (kill(f->pid, 0) == 0 || errno == EPERM) && hides(c))
+		return fail_as(c->op, OUTCOME_PERMISSION, "hidden", "run stasis as root",
+			"look at process %d, which belongs to it: /proc does not show it to this user (hidepid)",
+			f->pid);
 	if (r != -ESRCH)
 		return fail(c->op, r, "look at process %d", f->pid);
 	f->process = NULL; /* it is not there any more, nor is its number */

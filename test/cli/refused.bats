@@ -269,3 +269,30 @@ END
 	says "[vdso-inside]"
 	gone $pid
 }
+
+@test "a child that /proc hides from who asks is not left out" {
+	[ "$(id -u)" = 0 ] || skip "only root can make a program of two users"
+	command -v setpriv >/dev/null || skip "there is no setpriv"
+	all=$(mktemp -d)
+	chmod 755 "$all"
+	cp "$STASIS" "$all/stasis"
+	cat >hidden <<-'end'
+		mount --make-rprivate / && mount -t proc -o "hidepid=$1" proc /proc || exit 77
+		as="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all"
+		sh -c "sleep 1000 & exec $as sleep 1000" </dev/null >/dev/null 2>&1 3>&- 4>&- &
+		pid=$!
+		sleep 0.5
+		child=$(cat /proc/$pid/task/$pid/children)
+		$as "$2" checkpoint $pid -o /dev/null
+		status=$?
+		kill $pid $child
+		exit $status
+	end
+	for how in 1 2; do
+		run unshare -m bash hidden $how "$all/stasis"
+		[ "$status" -ne 77 ] || skip "no /proc of its own here"
+		[ "$status" -eq 122 ]
+		[[ $output == *"[hidden]"* ]]
+	done
+	rm -r "$all"
+}
