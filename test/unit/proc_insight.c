@@ -300,11 +300,11 @@ static void hold(pid_t tid)
 static void compare(const struct map *all, pid_t tid, bool *seen)
 {
 	unsigned char cpus[64] = { 0 };
-	struct seen s;
+	struct seen s = { 0 };
 	const void *kept = map_get(all, (uint64_t)tid);
 
 	ASSERT_NE(kept, NULL);
-	memcpy(&s, kept, sizeof(s));
+	memcpy(&s, kept, offsetof(struct seen, reset_on_fork) + 1);
 	EXPECT_STREQ(s.comm, "apart");
 	EXPECT_EQ(s.static_prio, 120 + getpriority(PRIO_PROCESS, (id_t)tid));
 	EXPECT_EQ(s.stack_size, 8192);
