@@ -359,36 +359,47 @@ static int settle_thread(struct freeze *f, struct thread *t, bool read)
 
 /* struct reading_all - of the threads of a process */
 struct reading_all {
-	struct process *process;
-	struct map by_tid; /* of struct thread */
+	struct arena *arena;
+	const struct span *threads;
+	struct map by_tid; /* of struct thread: those that have just been stopped */
 	bool *read; /* of each */
 };
+
+static void index_fresh(struct reading_all *r)
+{
+	struct thread *t = r->threads->at;
+
+	for (size_t i = 0; i < r->threads->n; i++)
+		if (!t[i].held.still)
+			map_set(r->arena, &r->by_tid, (uint64_t)t[i].tid, &t[i]);
+}
 
 static void read_one(void *data, const struct proc_regs *regs)
 {
 	struct reading_all *r = data;
+
+	if (!r->by_tid.n)
+		index_fresh(r);
 	struct thread *t = map_get(&r->by_tid, (uint64_t)regs->tid);
 
 	if (!t || !regs->rests || !arch_unpack_regs(regs->regs, &t->held.regs))
 		return;
 	t->held.sigmask = regs->sigmask;
-	r->read[t - (struct thread *)r->process->threads.at] = true;
+	r->read[t - (struct thread *)r->threads->at] = true;
 }
 
 static int stop_threads(struct freeze *f)
 {
 	struct process *p = f->p;
 	struct thread *t = p->threads.at;
-	struct reading_all all = { p, { 0 }, arena_array(&f->c->op->arena, p->threads.n, sizeof(bool)) };
+	struct arena *a = &f->c->op->arena;
+	struct reading_all all = { a, &p->threads, { 0 }, arena_array(a, p->threads.n, sizeof(bool)) };
 	size_t kept = 0, fresh = 0;
 
 	for (size_t i = p->threads.n; i-- > 0;) { /* the last one stops last: then nobody need be waited for any more */
 		int r = t[i].held.still ? 0 : await_stop(f, &t[i]);
 
-		if (!t[i].held.still) {
-			map_set(&f->c->op->arena, &all.by_tid, (uint64_t)t[i].tid, &t[i]);
-			fresh++;
-		}
+		fresh += !t[i].held.still;
 		if (r < 0 && r != -ESRCH)
 			return explain_stop(f->c, f->p, t[i].tid, r);
 	}

@@ -253,12 +253,13 @@ static int end_turn(const struct checkpoint *c, struct turn *turn)
 	return r < 0 ? r : ask_files(c, p, b);
 }
 
-static int save_thread(const struct checkpoint *c, struct turn *turn)
+static int save_thread(const struct checkpoint *c, struct process *p, struct thread *t)
 {
-	WHERE(c->op, "thread", turn->thread->tid);
-	turn->sight.batch = NULL;
-	end_by_signal(turn->process, turn->thread);
-	return save(c, &turn->thread->parts, &turn->sight);
+	const struct sight s = { .tree = &c->tree, .process = p, .thread = t };
+
+	WHERE(c->op, "thread", t->tid);
+	end_by_signal(p, t);
+	return save(c, &t->parts, &s);
 }
 
 /*
@@ -268,12 +269,12 @@ static int save_thread(const struct checkpoint *c, struct turn *turn)
 static int take_turn(const struct checkpoint *c, struct turn *turn, struct turn *before)
 {
 	int r = begin_turn(c, turn, before);
-	int saved = r == 0 && before && !before->first ? save_thread(c, before) : 0;
+	int saved = r == 0 && before && !before->first ? save_thread(c, before->process, before->thread) : 0;
 
 	if (r == 0)
 		r = end_turn(c, turn); /* in any case: nobody may be left running */
 	r = saved < 0 ? saved : r;
-	return r == 0 && turn->first ? save_thread(c, turn) : r;
+	return r == 0 && turn->first ? save_thread(c, turn->process, turn->thread) : r;
 }
 
 /* @late: which of them are left to save_late(), as nobody in the stub need wait for that */
@@ -290,7 +291,7 @@ static int save_threads(const struct checkpoint *c, struct process *p, bool *lat
 		r = prepare_turn(c, turn);
 		if (r == 0 && !needs_turn(turn)) {
 			late[i] = t[i].like;
-			r = late[i] ? 0 : save_thread(c, turn);
+			r = late[i] ? 0 : save_thread(c, p, &t[i]);
 			continue;
 		}
 		if (r == 0)
@@ -302,7 +303,7 @@ static int save_threads(const struct checkpoint *c, struct process *p, bool *lat
 	r = room_leave(&p->room, &before->thread->held);
 	if (r < 0)
 		return fail(c->op, r, "let the thread leave the stub");
-	return before->first ? 0 : save_thread(c, before);
+	return before->first ? 0 : save_thread(c, p, before->thread);
 }
 
 static int save_late(const struct checkpoint *c, struct process *p, const bool *late)
@@ -311,12 +312,8 @@ static int save_late(const struct checkpoint *c, struct process *p, const bool *
 	int r = 0;
 
 	for (size_t i = 0; i < p->threads.n && r == 0; i++)
-		if (late[i]) {
-			struct turn turn = { .process = p, .thread = &t[i] };
-
-			turn.sight = (struct sight){ .tree = &c->tree, .process = p, .thread = &t[i] };
-			r = save_thread(c, &turn);
-		}
+		if (late[i])
+			r = save_thread(c, p, &t[i]);
 	return r;
 }
 
@@ -326,7 +323,6 @@ struct scanning {
 	struct op op;
 	struct process *process;
 	pthread_t thread;
-	bool runs;
 	int r;
 };
 
@@ -338,21 +334,20 @@ static void *scan(void *data)
 	return NULL;
 }
 
-/* no thread is made for what is done at once */
-static void scan_begin(struct scanning *s, const struct checkpoint *c, struct process *p)
+/* false: it is not worth a thread, or there is none */
+static bool scan_begin(struct scanning *s, const struct checkpoint *c, struct process *p)
 {
+	if (p->threads.n < SCAN_ASIDE || pool_cpus() == 1)
+		return false;
 	*s = (struct scanning){ .c = *c, .process = p };
 	op_fork(&s->op, c->op);
 	s->c.op = &s->op;
-	s->runs = p->threads.n >= SCAN_ASIDE && pool_cpus() > 1 && thread_start(&s->thread, STACK_SMALL, scan, s) == 0;
-	if (!s->runs)
-		scan(s);
+	return thread_start(&s->thread, STACK_SMALL, scan, s) == 0;
 }
 
 static int scan_end(struct scanning *s, const struct checkpoint *c)
 {
-	if (s->runs)
-		pthread_join(s->thread, NULL);
+	pthread_join(s->thread, NULL);
 	if (s->r < 0)
 		op_join(c->op, &s->op);
 	else
@@ -369,9 +364,9 @@ static int save_living(const struct checkpoint *c, struct process *p)
 
 	if (r < 0)
 		return r;
-	scan_begin(&scanning, c, p);
+	const bool aside = scan_begin(&scanning, c, p);
 	r = save_late(c, p, late);
-	int scanned = scan_end(&scanning, c);
+	int scanned = aside ? scan_end(&scanning, c) : r < 0 ? 0 : find_own_pages(c, p);
 	return r < 0 ? r : scanned;
 }
 

@@ -106,6 +106,13 @@ static bool list_with_calls(const struct checkpoint *c, const struct process *p,
 	return true;
 }
 
+static void add_listed(const struct checkpoint *c, struct span *list, pid_t tid)
+{
+	struct listed *l = span_push(&c->op->arena, list, sizeof(*l));
+
+	l->tid = tid;
+}
+
 /* The only one of a process has its number: who calls execve(2) gets that before the leader is released (de_thread() in fs/exec.c) */
 int list_running(const struct checkpoint *c, const struct process *p, struct span *ret)
 {
@@ -114,12 +121,13 @@ int list_running(const struct checkpoint *c, const struct process *p, struct spa
 
 	if (!p->threads.n && list_with_calls(c, p, n, ret))
 		return 0;
-	if (n == 1)
-		*(pid_t *)span_push(&c->op->arena, &tids, sizeof(pid_t)) = p->pid;
-	int r = n == 1 ? 0 : proc_read_tids(&c->op->arena, p->dir, &tids);
+	if (n == 1) {
+		add_listed(c, ret, p->pid);
+		return 0;
+	}
+	int r = proc_read_tids(&c->op->arena, p->dir, &tids);
 	for (size_t i = 0; i < tids.n; i++)
-		*(struct listed *)span_push(&c->op->arena, ret, sizeof(struct listed)) =
-			(struct listed){ .tid = ((pid_t *)tids.at)[i] };
+		add_listed(c, ret, ((pid_t *)tids.at)[i]);
 	return r;
 }
 
@@ -160,11 +168,12 @@ int mend_sequences(const struct checkpoint *c, const struct process *p)
 
 	for (size_t i = 0; i < p->threads.n && r == 0; i++) {
 		some[n] = &t[i].held;
-		area[n++] = rseq_of(c, &t[i]);
-		if (n < REMOTE_RANGES && i + 1 < p->threads.n)
+		area[n] = rseq_of(c, &t[i]);
+		n += area[n] != 0;
+		if (n < REMOTE_RANGES)
 			continue;
 		r = hold_mend_rseq(some, area, n);
 		n = 0;
 	}
-	return r;
+	return r < 0 || !n ? r : hold_mend_rseq(some, area, n);
 }

@@ -98,7 +98,7 @@ void hold_look_again(struct held *h)
 	if (r < 0 && r != -ESRCH) /* it stands still all the same: nothing would come of waiting for that */
 		r = hold_look(h);
 	if (r < 0) /* whoever has this number now may not have been asked to stop yet */
-		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
+		hold_ask_again(h);
 }
 
 int hold_wait_stop(struct held *h, unsigned int timeout_ms)
@@ -278,7 +278,7 @@ void hold_let_go(struct held *h)
 		return;
 	/* it runs in the stub, and can be detached when it has stopped */
 	for (int turn = 0; turn < 2 && h->away; turn++) {
-		ptrace(PTRACE_INTERRUPT, h->tid, NULL, NULL);
+		hold_ask_again(h);
 		wait_for(h->tid, 100, &status);
 		if (ptrace(PTRACE_DETACH, h->tid, NULL, NULL) == 0)
 			return;

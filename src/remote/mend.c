@@ -50,20 +50,14 @@ int hold_mend_rseq(struct held *const *h, const uint64_t *area, size_t n)
 {
 	struct trange where[REMOTE_RANGES];
 	uint64_t at[REMOTE_RANGES] = { 0 };
-	struct held *of[REMOTE_RANGES];
-	size_t known = 0;
 	int r = 0;
 
+	for (size_t i = 0; i < n; i++)
+		where[i] = (struct trange){ { area[i] + offsetof(struct rseq, rseq_cs) }, sizeof(uint64_t) };
+	for (size_t i = 0; i < n; i++) /* it ends before one that cannot be read */
+		i += remote_gather(h[i]->tid, where + i, n - i, at + i);
 	for (size_t i = 0; i < n; i++) {
-		if (!area[i])
-			continue;
-		where[known] = (struct trange){ { area[i] + offsetof(struct rseq, rseq_cs) }, sizeof(uint64_t) };
-		of[known++] = h[i];
-	}
-	for (size_t i = 0; i < known; i++) /* it ends before one that cannot be read */
-		i += remote_gather(of[i]->tid, where + i, known - i, at + i);
-	for (size_t i = 0; i < known; i++) {
-		int e = abort_sequence(of[i], at[i]);
+		int e = abort_sequence(h[i], at[i]);
 
 		r = e < 0 ? e : r;
 	}

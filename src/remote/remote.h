@@ -212,7 +212,7 @@ int hold_mend(struct held *h, struct nap *n);
 /**
  * hold_mend_rseq() - likewise, of @n threads of one process, at most REMOTE_RANGES: a restartable sequence that the stop interrupted
  * is aborted as the kernel does, before anything else is done with the thread
- * @area: the address of each one's rseq area, 0: it has none. -errno: not so of all.
+ * @area: the address of each one's rseq area. -errno: not so of all.
  */
 int hold_mend_rseq(struct held *const *h, const uint64_t *area, size_t n);
 
