@@ -17,6 +17,8 @@
 enum {
 	BPF_INSNS_MAX = 2048,
 	BPF_RECORD_MAX = 504, /* bytes: the stack, without a pointer */
+	BPF_TASK = 8, /* bpf_plan.object: in struct bpf_iter__task, */
+	BPF_VMA = 16, /* and in struct bpf_iter__task_vma */
 };
 
 /**

@@ -12,10 +12,6 @@
 #include "base/cleanup.h"
 #include "proc/bpf.h"
 
-enum {
-	TASK = 8, /* in struct bpf_iter__task */
-};
-
 /* struct seen - what the program writes of a thread, before its members */
 struct seen {
 	uint32_t tid, failed;
@@ -84,7 +80,7 @@ static int open_it(const struct member *m, size_t n, struct insight *i)
 {
 	const struct wanted wanted = { m, n, i };
 	_cleanup_close_ int prog =
-		bpf_make("bpf_iter_task", &(struct bpf_plan){ i->len, TASK, write_program, &wanted });
+		bpf_make("bpf_iter_task", &(struct bpf_plan){ i->len, BPF_TASK, write_program, &wanted });
 
 	i->link = prog < 0 ? prog : bpf_link(prog, NULL);
 	return i->link < 0 ? i->link : 0;

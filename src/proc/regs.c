@@ -11,7 +11,6 @@
 #include "proc/proc.h"
 
 enum {
-	TASK = 8, /* in struct bpf_iter__task */
 	REGS = 175, /* BPF_FUNC_task_pt_regs */
 	TRACED = 8, /* __TASK_TRACED: include/linux/sched.h */
 };
@@ -80,7 +79,7 @@ static int write_program(struct bpf_writer *w, const struct btf *b, const void *
 
 int proc_open_regs(const struct proc_reg_names *names)
 {
-	return bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct seen), TASK, write_program, names });
+	return bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct seen), BPF_TASK, write_program, names });
 }
 
 /* struct taking - who is told of each */

@@ -22,7 +22,6 @@
 #include "proc/samples.h"
 
 enum {
-	VMA = 16, /* in struct bpf_iter__task_vma */
 	OWN_MOST = 1000, /* mappings of ours: of more, smaps takes too long */
 };
 
@@ -203,7 +202,7 @@ int vmas_open(struct vmas **ret)
 	if (!v)
 		return -ENOMEM;
 	arena_init(&v->arena);
-	v->prog = bpf_make("bpf_iter_task_vma", &(struct bpf_plan){ sizeof(struct raw), VMA, write_program, NULL });
+	v->prog = bpf_make("bpf_iter_task_vma", &(struct bpf_plan){ sizeof(struct raw), BPF_VMA, write_program, NULL });
 	int r = v->prog < 0 ? v->prog : learn(v);
 	if (r < 0) {
 		vmas_close(v);

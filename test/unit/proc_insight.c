@@ -257,6 +257,17 @@ static void live_with_threads(void)
 		pause();
 }
 
+static pid_t start_threads(pid_t tid[THREADS])
+{
+	ASSERT_EQ(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0)
+		live_with_threads();
+	for (size_t k = 0; k < THREADS; k++)
+		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
+	return child;
+}
+
 static bool always(void)
 {
 	return true;
@@ -332,12 +343,7 @@ TEST(threads_that_are_traced)
 	if (r == -EPERM || r == -EOPNOTSUPP || r == -ENOENT)
 		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
 	ASSERT_EQ(r, 0);
-	ASSERT_EQ(pipe(ready), 0);
-	pid_t child = fork();
-	if (child == 0)
-		live_with_threads();
-	for (size_t k = 0; k < THREADS; k++)
-		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
+	pid_t child = start_threads(tid);
 	arena_init(&a);
 	EXPECT_EQ(insight_read(i, &a, &all), 0);
 	EXPECT_EQ(all.n, 0);
@@ -389,12 +395,7 @@ TEST(registers_of_all_threads)
 	if (fd == -EPERM || fd == -EOPNOTSUPP || fd == -ENOENT)
 		SKIP("bpf(2) is not to be had here, or the kernel describes no types");
 	ASSERT_EQ(fd >= 0, 1);
-	ASSERT_EQ(pipe(ready), 0);
-	pid_t child = fork();
-	if (child == 0)
-		live_with_threads();
-	for (size_t k = 0; k < THREADS; k++)
-		ASSERT_EQ(read(ready[0], &tid[k], sizeof(tid[k])), sizeof(tid[k]));
+	pid_t child = start_threads(tid);
 	int proc = open("/proc", O_RDONLY | O_DIRECTORY), dir = proc_open(proc, child);
 	nap_ms(50); /* until they sleep */
 	hold(tid[1]);
@@ -455,7 +456,7 @@ static bool take_one(void *data, unsigned char *record)
 TEST(what_instructions_may_not_load_is_read_by_calls)
 {
 	const struct member tid = { "pid", 4 };
-	int prog = bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct about), 8, write_careful, &tid });
+	int prog = bpf_make("bpf_iter_task", &(struct bpf_plan){ sizeof(struct about), BPF_TASK, write_careful, &tid });
 	union bpf_iter_link_info only = { .task.tid = (uint32_t)getpid() };
 	struct about about = { 0 };
 
