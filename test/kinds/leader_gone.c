@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include "lib/many.h"
 #include "lib/witness.h"
 
 #ifndef PIDFD_THREAD
@@ -89,25 +90,6 @@ static void *count(void *arg)
 	return NULL;
 }
 
-static void *wait_for_nothing(void *arg)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
-static void make_crowd(void)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 64 << 10);
-	for (int i = 0; i < CROWD; i++)
-		if (pthread_create(&thread, &attr, wait_for_nothing, NULL) != 0)
-			_exit(4);
-}
-
 static void run_child(struct talk *t)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
@@ -128,7 +110,7 @@ static void run_child(struct talk *t)
 	pthread_create(&thread, NULL, answer, t);
 	pthread_create(&thread, NULL, count, t);
 	if (t == &talk[RUNS])
-		make_crowd();
+		be_many(CROWD);
 	prctl(PR_SET_NAME, "first");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* of this thread alone */
 	syscall(SYS_exit, 42);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "lib/many.h"
 #include "lib/witness.h"
 
 #define PAGE	      4096ul
@@ -153,13 +154,6 @@ static void make_others(void)
 	close(readable);
 }
 
-static void *sleep_on(void *arg)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
 static void make(void)
 {
 	pthread_t thread;
@@ -167,7 +161,7 @@ static void make(void)
 	make_private();
 	make_others();
 	for (int i = 0; i < THREADS; i++)
-		if (pthread_create(&thread, NULL, sleep_on, NULL))
+		if (pthread_create(&thread, NULL, many_sleep, NULL))
 			_exit(3);
 }
 

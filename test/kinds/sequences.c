@@ -87,7 +87,7 @@ static void make(void)
 	away = (turns() - began) * AWAY_MS / 100;
 	setpriority(PRIO_PROCESS, 0, 19);
 #ifdef CROWD
-	be_many();
+	be_many(100);
 #endif
 	for (int i = 0; i < THREADS; i++)
 		pthread_create(&t, NULL, work, NULL);

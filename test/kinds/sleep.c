@@ -135,7 +135,7 @@ static void make(void)
 {
 	if (pipe(never) < 0)
 		exit(1);
-	be_many();
+	be_many(100);
 	rounds_begin(sleepers, sizeof(sleepers) / sizeof(sleepers[0]));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * For witnesses: so many threads, besides those that do something, that they are looked at all at once, where that can be had.
+ * For witnesses: threads that do nothing, besides those that do something: of a hundred and more all are looked at at once, where that can be had.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,15 +14,15 @@ static inline void *many_sleep(void *arg)
 	return arg;
 }
 
-/** be_many() - a hundred threads that sleep */
-static inline void be_many(void)
+/** be_many() - @n threads that sleep */
+static inline void be_many(int n)
 {
 	pthread_attr_t attr;
 	pthread_t t;
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < n; i++)
 		if (pthread_create(&t, &attr, many_sleep, NULL) != 0)
 			exit(1);
 }
